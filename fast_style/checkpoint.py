@@ -1,0 +1,289 @@
+"""The model file: one style's network and its card, as safetensors.
+
+`NAME.safetensors` holds float16 weights under the names of `architecture.parameter_shapes`, and one
+metadata key, `fast_style`, with the card as JSON. Nothing in it is pickled, and reading it needs no
+torch.
+"""
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from fast_style.architecture import NetworkConfig, parameter_shapes
+from fast_style.errors import ModelFileError, NewerFormatError, UsageError
+
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+METADATA_KEY = "fast_style"
+THUMBNAIL_LIMIT = 8 * 1024
+"""Largest thumbnail, in bytes of WebP."""
+
+# A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
+_HEADER_LIMIT = 4 * 1024 * 1024
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model.
+
+    Attributes:
+        name: the style's name, as on the command line.
+        network: all that is needed to build the network.
+        title: the painting's title.
+        artist: who painted it.
+        year: when, as text ("1889", "c. 1831").
+        licence: under what terms the painting, and so the model, may be used.
+        training: all that is needed to repeat the training: data, steps, sizes, losses, versions.
+        quality: what was measured, by name.
+        thumbnail: a small WebP picture of the painting, at most 8 KB.
+        format_version: of the file it was read from.
+    """
+
+    name: str
+    network: NetworkConfig
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    thumbnail: bytes | None = None
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        """Refuse a thumbnail that is too large."""
+        if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
+            raise UsageError(
+                f"the thumbnail has {len(self.thumbnail)} bytes; at most {THUMBNAIL_LIMIT} fit"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values, the thumbnail in base64."""
+        return {
+            "format_version": self.format_version,
+            "name": self.name,
+            "title": self.title,
+            "artist": self.artist,
+            "year": self.year,
+            "licence": self.licence,
+            "network": self.network.to_dict(),
+            "training": dict(self.training),
+            "quality": dict(self.quality),
+            "thumbnail": None
+            if self.thumbnail is None
+            else base64.b64encode(self.thumbnail).decode("ascii"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StyleModel:
+    """A model file in memory: its card, and its weights as float32 arrays by parameter name."""
+
+    card: ModelCard
+    weights: Weights
+
+
+def read_card(path: str | os.PathLike[str]) -> ModelCard:
+    """Read a model file's card without its weights.
+
+    Raises:
+        ModelFileError: no such file, or not a model file; the message says which.
+        NewerFormatError: written by a newer release.
+    """
+    path = Path(path)
+    _check_container(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            return _card_from_metadata(path, file.metadata())
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def load_model(path: str | os.PathLike[str]) -> StyleModel:
+    """Read a model file and check everything in it.
+
+    Raises:
+        ModelFileError: no such file, not a model file, cut short, parameters that are missing,
+            unknown or of the wrong shape, or weights that are not finite.
+        NewerFormatError: written by a newer release.
+    """
+    path = Path(path)
+    _check_container(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            card = _card_from_metadata(path, file.metadata())
+            expected = parameter_shapes(card.network)
+            names = set(file.keys())
+            if names != set(expected):
+                raise ModelFileError(
+                    f"{path}: its parameters are not those of its network "
+                    f"({_name_difference(names, set(expected))})"
+                )
+            weights: Weights = {}
+            for name, shape in expected.items():
+                # The shape comes from the header, before memory is spent on the values.
+                found = tuple(file.get_slice(name).get_shape())
+                if found != shape:
+                    raise ModelFileError(
+                        f"{path}: {name} has shape {found}; its network needs {shape}"
+                    )
+                array = file.get_tensor(name)
+                if array.dtype.kind != "f":
+                    raise ModelFileError(f"{path}: {name} holds {array.dtype}, not floating point")
+                if not np.isfinite(array).all():
+                    raise ModelFileError(
+                        f"{path}: {name} holds values that are not finite numbers; train it again "
+                        "or fetch the file again"
+                    )
+                weights[name] = array.astype(np.float32)
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+    return StyleModel(card, weights)
+
+
+def save_model(
+    path: str | os.PathLike[str], card: ModelCard, weights: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Write a model file, complete or not at all; weights are stored as float16.
+
+    Raises:
+        ModelFileError: weights that do not fit the card's network, are not finite in float16, or a
+            file that cannot be written.
+    """
+    path = Path(path)
+    expected = parameter_shapes(card.network)
+    if set(weights) != set(expected):
+        raise ModelFileError(
+            f"the weights are not those of the card's network "
+            f"({_name_difference(set(weights), set(expected))})"
+        )
+    halves: dict[str, NDArray[np.float16]] = {}
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ModelFileError(f"{name} has shape {weights[name].shape}; expected {shape}")
+        with np.errstate(over="ignore"):
+            halves[name] = np.ascontiguousarray(weights[name], dtype=np.float16)
+        if not np.isfinite(halves[name]).all():
+            raise ModelFileError(f"{name} holds values that float16 cannot (largest 65504)")
+    content = save(halves, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(content)
+        # A temporary file is private; the model gets the permissions any new file would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ModelFileError(f"the model could not be written to {path}: {error.strerror}") from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _check_container(path: Path) -> None:
+    """Say in plain words what a file is that is no safetensors file at all."""
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise ModelFileError(f"{path} is a folder; expected a model file (NAME{SUFFIX})")
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model file {path}") from error
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        raise ModelFileError(
+            f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
+            f"expected a model file of Fast Style (NAME{SUFFIX})"
+        )
+    header = int.from_bytes(head, "little") if len(head) == 8 else 0
+    # A safetensors header is JSON; where the claimed length is absurd, it never was one.
+    if len(head) < 8 or header < 2 or header > 100 * 1024 * 1024:
+        raise ModelFileError(f"{path} is not a safetensors file; expected a model file of Fast Style")
+    if header > _HEADER_LIMIT:
+        raise ModelFileError(f"{path} claims a header of {header} bytes; a model file has far less")
+    if size < 8 + header:
+        raise ModelFileError(f"{path} is cut short: copy or fetch it again")
+
+
+def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
+    reason = str(error)
+    if "InvalidOffset" in reason or "MetadataIncompleteBuffer" in reason:
+        return ModelFileError(f"{path} is cut short or damaged: copy or fetch it again ({reason})")
+    return ModelFileError(f"{path} is not a sound safetensors file ({reason})")
+
+
+def _card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path} is a safetensors file but not a model of Fast Style: "
+            f"it has no {METADATA_KEY!r} metadata"
+        )
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: its card is not valid JSON") from error
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{path}: its card is not a JSON object")
+    version = card.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"{path}: its card has no format_version")
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path} has format {version}, this release reads up to {FORMAT_VERSION}: "
+            "pip install --upgrade fast-style"
+        )
+    network = card.get("network")
+    if not isinstance(network, dict):
+        raise ModelFileError(f"{path}: its card does not describe a network")
+    try:
+        config = NetworkConfig(**network)
+    except (TypeError, UsageError) as error:
+        raise ModelFileError(f"{path}: its network cannot be built ({error})") from error
+    texts = {}
+    for key in ("name", "title", "artist", "year", "licence"):
+        texts[key] = card.get(key, "")
+        if not isinstance(texts[key], str):
+            raise ModelFileError(f"{path}: {key} in its card is not text")
+    mappings = {}
+    for key in ("training", "quality"):
+        mappings[key] = card.get(key, {})
+        if not isinstance(mappings[key], dict):
+            raise ModelFileError(f"{path}: {key} in its card is not a JSON object")
+    try:
+        encoded = card.get("thumbnail")
+        thumbnail = None if encoded is None else base64.b64decode(encoded, validate=True)
+        return ModelCard(
+            network=config, thumbnail=thumbnail, format_version=version, **texts, **mappings
+        )
+    except (TypeError, ValueError, UsageError) as error:
+        raise ModelFileError(f"{path}: the thumbnail in its card is not sound ({error})") from error
+
+
+def _name_difference(found: set[str], expected: set[str]) -> str:
+    parts = []
+    for label, names in (("missing", expected - found), ("unknown", found - expected)):
+        if names:
+            shown = ", ".join(sorted(names)[:3])
+            parts.append(f"{label}: {shown}{', ...' if len(names) > 3 else ''}")
+    return "; ".join(parts)

@@ -1,0 +1,99 @@
+"""Every exception that Fast Style raises on purpose.
+
+::
+
+    FastStyleError
+    ├── UsageError                  arguments that do not fit together (exit code 2)
+    ├── ImageError                  a picture that cannot be used
+    │   ├── UnreadableImageError    not a picture, truncated, not permitted
+    │   ├── ImageTooLargeError      more megapixels than the limit
+    │   └── ImageWriteError         the picture could not be written
+    ├── ModelError
+    │   ├── StyleNotFoundError      no style of that name
+    │   └── ModelFileError          a file that is no sound model file
+    │       └── NewerFormatError    written by a newer release
+    ├── EngineError                 an engine, device or precision that is not there
+    ├── MissingExtraError           an optional package that is not installed
+    ├── WeightsError                VGG weights that are missing, changed or cannot be downloaded
+    └── TrainingError               training cannot start or cannot go on
+        ├── TrainingDataError       too few photos, no photos, no painting
+        ├── NameTakenError          a model of that name exists
+        └── ResumeError             nothing to resume, or another run's checkpoint
+
+A message is one sentence that names what was expected, what was seen, and what to do about it.
+"""
+
+
+class FastStyleError(Exception):
+    """Base of all errors of this package; its text is written for the person at the keyboard."""
+
+
+class UsageError(FastStyleError):
+    """Arguments that are wrong in themselves or do not fit together."""
+
+
+class ImageError(FastStyleError):
+    """A picture that cannot be used."""
+
+
+class UnreadableImageError(ImageError):
+    """A file that is not a picture, is damaged, or cannot be opened."""
+
+
+class ImageTooLargeError(ImageError):
+    """A picture whose header claims more pixels than the limit allows."""
+
+
+class ImageWriteError(ImageError):
+    """A picture that could not be written."""
+
+
+class ModelError(FastStyleError):
+    """A style model that cannot be used."""
+
+
+class StyleNotFoundError(ModelError):
+    """No style of that name is there."""
+
+
+class ModelFileError(ModelError):
+    """A file that is not a sound model file of this package."""
+
+
+class NewerFormatError(ModelFileError):
+    """A model file written by a newer release in a format that this one does not know."""
+
+
+class EngineError(FastStyleError):
+    """An engine, a device or a precision that this machine does not have."""
+
+
+class MissingExtraError(FastStyleError):
+    """An optional package is needed and not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        """Name the feature that needs it, the package, and the extra that brings it."""
+        super().__init__(
+            f'{feature} needs {package}, which is not installed: pip install "fast-style[{extra}]"'
+        )
+        self.feature, self.package, self.extra = feature, package, extra
+
+
+class WeightsError(FastStyleError):
+    """VGG weights that are missing, are not what they should be, or cannot be downloaded."""
+
+
+class TrainingError(FastStyleError):
+    """Training cannot start, or cannot go on."""
+
+
+class TrainingDataError(TrainingError):
+    """Photos or painting that cannot be trained on."""
+
+
+class NameTakenError(TrainingError):
+    """A model or a run of that name exists already."""
+
+
+class ResumeError(TrainingError):
+    """Nothing to resume, or a checkpoint that belongs to another run."""
