@@ -8,7 +8,6 @@ torch.
 import base64
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fast_style.architecture import NetworkConfig, parameter_shapes
+from fast_style.atomic import replace_file
 from fast_style.errors import ModelFileError, NewerFormatError, UsageError
 
 FORMAT_VERSION = 1
@@ -178,24 +178,13 @@ def save_model(
         if not np.isfinite(halves[name]).all():
             raise ModelFileError(f"{name} holds values that float16 cannot (largest 65504)")
     content = save(halves, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
-    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(content)
-        # A temporary file is private; the model gets the permissions any new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        replace_file(path, content)
     except OSError as error:
-        raise ModelFileError(f"the model could not be written to {path}: {error.strerror}") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        raise ModelFileError(
+            f"the model cannot be written to {path}: {error.strerror or error}"
+        ) from error
 
 
 def _check_container(path: Path) -> None:
@@ -218,9 +207,9 @@ def _check_container(path: Path) -> None:
     header = int.from_bytes(head, "little") if len(head) == 8 else 0
     # A safetensors header is JSON; where the claimed length is absurd, it never was one.
     if len(head) < 8 or header < 2 or header > 100 * 1024 * 1024:
-        raise ModelFileError(f"{path} is not a safetensors file; expected a model file of Fast Style")
+        raise ModelFileError(f"{path} is no safetensors file; expected a model file of Fast Style")
     if header > _HEADER_LIMIT:
-        raise ModelFileError(f"{path} claims a header of {header} bytes; a model file has far less")
+        raise ModelFileError(f"{path} claims a header of {header} bytes; a model's is far smaller")
     if size < 8 + header:
         raise ModelFileError(f"{path} is cut short: copy or fetch it again")
 

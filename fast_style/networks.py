@@ -1,10 +1,10 @@
 """The transformer network as torch modules.
 
 `architecture` says what the network is; this is how it runs. Three rewrites make it fast, and none
-changes what it computes: instance norm as group norm with one channel a group (stays channels-last),
-nearest upsampling + convolution as one transposed convolution (`upsample_convolution`), and the
-last convolution at half resolution (`output_convolution`). They hold in training too: gradients
-reach the plain 3x3 and 9x9 weights, which are what a model file stores.
+changes what it computes: instance norm as group norm with one channel a group (which stays
+channels-last), nearest upsampling + convolution as one transposed convolution
+(`upsample_convolution`), and the last convolution at half resolution (`output_convolution`). They
+hold in training too: gradients reach the plain 3x3 and 9x9 weights, which a model file stores.
 """
 
 import math
@@ -60,8 +60,8 @@ class InstanceNorm(nn.Module):
 class _Convolution(nn.Module):
     """Weight and bias of a convolution that `InstanceNorm` follows.
 
-    The normalization cancels any constant added to a channel, so the bias is never applied and never
-    trained. It is kept, at zero, for the parameter names and count of the published networks.
+    The normalization cancels any constant added to a channel, so the bias is never applied and
+    never trained. It is kept, at zero, for the names and the count of the published networks.
     """
 
     def __init__(self, shape: tuple[int, int, int, int], n_out: int) -> None:
@@ -82,7 +82,7 @@ class ConvolutionNorm(nn.Module):
         self.padding, self.stride = kernel // 2, stride
 
     def convolve(self, features: Tensor) -> Tensor:
-        """Give what the norm sees: (B, n_in, H, W) to (B, n_out, ceil(H/stride), ceil(W/stride))."""
+        """Give what the norm sees: (B, n_in, H, W) to (B, n_out, ceil(H/s), ceil(W/s))."""
         padded = functional.pad(features, (self.padding,) * 4, mode="reflect")
         return functional.conv2d(padded, self.conv.weight, stride=self.stride)
 

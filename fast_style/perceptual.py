@@ -10,8 +10,8 @@ Normalisation, which loss weights depend on and which every model file records:
 - Content loss: mean squared error of features, weighted sum over layers.
 - Total variation: mean squared difference of neighbouring pixels on 0-255, down plus across.
 - VGG input: for the bundled weights BGR on 0-255 less the mean (103.939, 116.779, 123.68); for
-  torchvision's, RGB on [0, 1] less the ImageNet mean, divided by its standard deviation. Features of
-  the two differ in scale by about 58, so their loss weights do too.
+  torchvision's, RGB on [0, 1] less the ImageNet mean, divided by its standard deviation. Features
+  of the two differ in scale by about 58, so their loss weights do too.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class Vgg(nn.Module):
         return super().train(False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Bring RGB images, shape (B, 3, H, W), range [0, 1], to what the weights were trained on."""
+        """Bring RGB images, (B, 3, H, W) in [0, 1], to what the weights were trained on."""
         if self.name == "bundled":
             images = images.flip(1) * 255
         mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
@@ -285,28 +285,34 @@ def _check_layers(layers: Iterable[str], known: list[str], vgg: str) -> None:
 def _bundled_weights() -> dict[str, Tensor]:
     with as_file(files("fast_style") / "weights" / _BUNDLED_FILE) as path:
         if not path.is_file():
-            raise WeightsError(f"the bundled VGG weights are missing at {path}: reinstall fast-style")
+            raise WeightsError(f"the bundled VGG weights are not at {path}: reinstall fast-style")
         return load_file(path)
 
 
-def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
-    """Take torchvision's ImageNet weights from the torch hub folder; download them on first use."""
+def _published_url(name: VggName) -> str:
+    """Where torchvision publishes its weights of `name`."""
     try:
         from torchvision.models import VGG16_Weights, VGG19_Weights
     except ImportError as error:
         raise MissingExtraError(f"VGG {name!r}", "torchvision", "train") from error
-    weights = {"vgg16": VGG16_Weights, "vgg19": VGG19_Weights}[name].IMAGENET1K_V1
-    filename = weights.url.rsplit("/", 1)[-1]
+    url: str = {"vgg16": VGG16_Weights, "vgg19": VGG19_Weights}[name].IMAGENET1K_V1.url
+    return url
+
+
+def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
+    """Take torchvision's ImageNet weights from the torch hub folder; download them on first use."""
+    url = _published_url(name)
+    filename = url.rsplit("/", 1)[-1]
     # torch names its files NAME-HASH.pth, the hash being the first digits of the SHA-256.
     prefix = filename.removesuffix(".pth").rsplit("-", 1)[-1]
     path = Path(torch.hub.get_dir()) / "checkpoints" / filename
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(weights.url, str(path), hash_prefix=prefix)
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
+        except (OSError, RuntimeError) as error:  # RuntimeError is torch's word for a wrong hash
             raise WeightsError(
-                f"the weights of {name} could not be downloaded ({error}): fetch {weights.url} on "
+                f"the weights of {name} could not be downloaded ({error}): fetch {url} on "
                 f"another machine and put it at {path} (its SHA-256 begins with {prefix}), "
                 "or use the bundled VGG"
             ) from error
@@ -315,7 +321,7 @@ def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
     if not digest.startswith(prefix):
         raise WeightsError(
             f"{path} is not the file that torchvision published: its SHA-256 is {digest[:16]}..., "
-            f"expected {prefix}...; delete it and fetch {weights.url} again"
+            f"expected {prefix}...; delete it and fetch {url} again"
         )
     loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return {key: value for key, value in loaded.items() if key.startswith("features.")}

@@ -1,0 +1,130 @@
+"""Fast neural style transfer: train a style from one painting, put it on photos at once.
+
+::
+
+    from fast_style import Stylizer
+
+    Stylizer("starry-night").stylize("photo.jpg").save("stylized.jpg")
+
+Importing the package is cheap: a name is loaded, with what it needs, when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fast_style.architecture import SIZES, NetworkConfig
+    from fast_style.catalogue import StyleEntry, list_styles, load_style
+    from fast_style.checkpoint import ModelCard, StyleModel
+    from fast_style.errors import (
+        EngineError,
+        FastStyleError,
+        ImageError,
+        ImageTooLargeError,
+        ImageWriteError,
+        MissingExtraError,
+        ModelError,
+        ModelFileError,
+        NewerFormatError,
+        StyleNotFoundError,
+        TrainingError,
+        UnreadableImageError,
+        UsageError,
+        WeightsError,
+    )
+    from fast_style.networks import StyleNetwork
+    from fast_style.perceptual import LossConfig, PerceptualLoss, gram_matrix, total_variation
+    from fast_style.stylizer import Stylizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SIZES",
+    "EngineError",
+    "FastStyleError",
+    "ImageError",
+    "ImageTooLargeError",
+    "ImageWriteError",
+    "LossConfig",
+    "MissingExtraError",
+    "ModelCard",
+    "ModelError",
+    "ModelFileError",
+    "NetworkConfig",
+    "NewerFormatError",
+    "PerceptualLoss",
+    "StyleEntry",
+    "StyleModel",
+    "StyleNetwork",
+    "StyleNotFoundError",
+    "Stylizer",
+    "TrainingError",
+    "UnreadableImageError",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "gram_matrix",
+    "list_styles",
+    "load_style",
+    "total_variation",
+]
+
+_HOMES = {
+    "fast_style.architecture": ("SIZES", "NetworkConfig"),
+    "fast_style.catalogue": ("StyleEntry", "list_styles", "load_style"),
+    "fast_style.checkpoint": ("ModelCard", "StyleModel"),
+    "fast_style.errors": (
+        "EngineError",
+        "FastStyleError",
+        "ImageError",
+        "ImageTooLargeError",
+        "ImageWriteError",
+        "MissingExtraError",
+        "ModelError",
+        "ModelFileError",
+        "NewerFormatError",
+        "StyleNotFoundError",
+        "TrainingError",
+        "UnreadableImageError",
+        "UsageError",
+        "WeightsError",
+    ),
+    "fast_style.networks": ("StyleNetwork",),
+    "fast_style.perceptual": ("LossConfig", "PerceptualLoss", "gram_matrix", "total_variation"),
+    "fast_style.stylizer": ("Stylizer",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+# The package that a home needs beyond the base install, and the extra that brings it.
+_NEEDS = {
+    "fast_style.networks": ("torch", "torch"),
+    "fast_style.perceptual": ("torch", "torch"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562).
+
+    Raises:
+        AttributeError: There is no such name.
+        MissingExtraError: It needs a package that is not installed.
+    """
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        package, extra = _NEEDS.get(home, ("", ""))
+        if not package or error.name != package:
+            raise
+        from fast_style.errors import MissingExtraError
+
+        raise MissingExtraError(f"fast_style.{name}", package, extra) from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names beside what is loaded already."""
+    return sorted({*globals(), *__all__})

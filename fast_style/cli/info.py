@@ -1,0 +1,64 @@
+"""The command `fast-style info`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from fast_style.cli.exits import debug_option, one_line
+
+_WIDE = 12
+
+
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("style", metavar="NAME|FILE")
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON document to stdout.")
+@debug_option
+def info(style: str, as_json: bool) -> None:
+    """Show what is known of a style.
+
+    The file is read in full and checked: what this shows can be used.
+    """
+    from fast_style.architecture import parameter_count, size_name
+    from fast_style.catalogue import find_style
+    from fast_style.checkpoint import load_model
+
+    path = find_style(style)
+    card = load_model(path).card
+    parameters = parameter_count(card.network)
+    if as_json:
+        document = {"path": str(path), "parameters": parameters} | card.to_dict()
+        click.echo(json.dumps(document, indent=2))
+        return
+    network = card.network
+    named = {
+        "name": card.name,
+        "title": card.title,
+        "artist": card.artist,
+        "year": card.year,
+        "licence": card.licence,
+        "network": f"{size_name(network)}, {parameters:,} parameters",
+        "file": f"{path} ({path.stat().st_size:,} bytes, format {card.format_version})",
+        "thumbnail": f"{len(card.thumbnail):,} bytes of WebP" if card.thumbnail else "",
+        "training": card.training,
+        "quality": card.quality,
+    }
+    for line in _lines(named):
+        click.echo(line)
+
+
+def _lines(named: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
+    """Write names and values below each other, what belongs to a name indented; nothing empty."""
+    for name, value in named.items():
+        if value in ("", None) or value == {}:
+            continue
+        label = " " * indent + one_line(str(name))
+        if isinstance(value, Mapping):
+            yield label
+            yield from _lines(value, indent + 2)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{label:<{_WIDE + indent}} {one_line(text)}"

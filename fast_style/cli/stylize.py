@@ -1,0 +1,247 @@
+"""The command `fast-style stylize`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fast_style.cli.exits import (
+    EXIT_CODES,
+    FAILED,
+    SOME_FAILED,
+    debug_option,
+    debugging,
+)
+
+if TYPE_CHECKING:
+    from fast_style.cli.batch import Outcome
+    from fast_style.cli.report import Report
+    from fast_style.stylizer import Stylizer
+
+ENGINES = ("auto", "openvino", "torch", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
+
+
+class _Range(click.FloatRange):
+    """A range that NaN is not in; for click, a number that is not below is within."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if number != number:
+            self.fail("nan is not a number", param, ctx)
+        return number
+
+
+@click.command(
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option(
+    "-s",
+    "--style",
+    metavar="NAME|FILE",
+    required=True,
+    help="The style: a name of `fast-style styles`, or a model file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Where to write: a file for one picture, a folder (made if need be) for several or for a "
+    "folder, - for stdout. If left out: NAME-STYLE.EXT beside each picture, and for a folder "
+    "FOLDER-STYLE beside it. A file that is there is overwritten, but never an input.",
+)
+@click.option(
+    "--size",
+    metavar="PIXELS",
+    type=click.IntRange(min=1),
+    help="Longest long side to work at and to write: larger pictures are made smaller first, "
+    "smaller ones are left as they are.  [default: the picture's own size]",
+)
+@click.option(
+    "--strength",
+    type=_Range(0, 1),
+    metavar="0..1",
+    default=1.0,
+    show_default=True,
+    help="How much style: 0 is the photo, 1 the full style.",
+)
+@click.option("--preserve-color", is_flag=True, help="Keep the photo's colours.")
+@click.option("-r", "--recursive", is_flag=True, help="Search folders with their subfolders.")
+@click.option("--skip-existing", is_flag=True, help="Leave out pictures whose output is there.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS, case_sensitive=False),
+    metavar="FORMAT",
+    help=f"Format to write: {', '.join(FORMATS)}.  [default: told by the output's name, or else "
+    "that of the input; PNG where that cannot be written]",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    metavar="1..100",
+    help="Quality of JPEG, WebP and AVIF.  [default: 95, 90, 85]",
+)
+@click.option(
+    "--max-megapixels",
+    type=_Range(min=0, min_open=True),
+    metavar="N",
+    default=250.0,
+    show_default=True,
+    help="Refuse pictures that claim to be larger.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto takes the fastest that is installed.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where it runs; auto takes a GPU that can be used.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="auto takes bf16 where the processor has it.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Tell of failures only.")
+@debug_option
+@click.pass_context
+def stylize(
+    context: click.Context,
+    inputs: tuple[str, ...],
+    style: str,
+    output: str | None,
+    size: int | None,
+    strength: float,
+    preserve_color: bool,
+    recursive: bool,
+    skip_existing: bool,
+    format_name: str | None,
+    quality: int | None,
+    max_megapixels: float,
+    engine: str,
+    device: str,
+    precision: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Put a style on photos.
+
+    INPUT is a picture, a folder of pictures, or - for a picture from stdin. The pictures in a
+    folder are known by their suffix; hidden files are left out; with --recursive its structure is
+    kept.
+
+    \b
+    fast-style stylize photo.jpg --style starry-night -o stylized.jpg
+    fast-style stylize holiday --recursive --style starry-night -o stylized --skip-existing
+    """  # noqa: D301 (the \b is click's)
+    if "-" in (*inputs, output or ""):
+        _check_streams(inputs, output, as_json)
+
+    # Imported here, so that help and mistakes in the options come at once.
+    from fast_style.catalogue import find_style
+    from fast_style.cli.batch import Batch, Treatment
+    from fast_style.cli.plan import make_plan, named_format
+    from fast_style.cli.report import Report
+
+    model_file = find_style(style)
+    written_format = named_format(format_name)
+    plan = make_plan(
+        inputs,
+        output,
+        style=model_file.stem,
+        format=written_format,
+        recursive=recursive,
+        skip_existing=skip_existing,
+    )
+    report = Report(quiet=quiet, debug=debugging())
+    for name, sentence in plan.problems:
+        report.problem(f"{name}: {sentence}")
+    rows: list[dict[str, Any]] = [
+        {"input": name, "error": sentence} for name, sentence in plan.problems
+    ]
+    rows += [{"input": job.source, "output": job.target, "skipped": True} for job in plan.skipped]
+    document: dict[str, Any] = {"style": str(model_file)}
+    document |= {"engine": None, "device": None, "precision": None, "images": rows}
+    done = 0
+    if plan.jobs:
+        batch = Batch(
+            _stylizer(model_file, report, engine, device, precision, max_megapixels),
+            Treatment(size, strength, preserve_color, written_format, quality),
+        )
+        used = batch.stylizer.engine
+        document |= {"engine": used.name, "device": used.device, "precision": used.precision}
+        with report.showing(len(plan.jobs)):
+            for outcome in batch.run(plan.jobs):
+                report.outcome(outcome)
+                done += outcome.error is None
+                if as_json:
+                    rows.append(_row(outcome))
+    failed = len(plan.problems) + len(plan.jobs) - done
+    report.summary(done, len(plan.skipped), failed)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    if failed:
+        context.exit(SOME_FAILED if done or plan.skipped else FAILED)
+
+
+def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -> None:
+    if output not in (None, "-"):
+        return
+    if as_json:
+        raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
+    if output is None and len(inputs) == 1 and sys.stdout is not None and sys.stdout.isatty():
+        raise click.UsageError("stdout is a terminal: say where to write the picture (-o FILE)")
+
+
+def _stylizer(
+    model_file: Path,
+    report: "Report",
+    engine: str,
+    device: str,
+    precision: str,
+    max_megapixels: float,
+) -> "Stylizer":
+    from fast_style.engines import unused_gpu
+    from fast_style.stylizer import Stylizer
+
+    stylizer = Stylizer(
+        model_file,
+        engine=engine,
+        device=device,
+        precision=precision,
+        max_megapixels=max_megapixels,
+    )
+    if device == "auto" and (gpu := unused_gpu()):
+        report.note(gpu)
+    return stylizer
+
+
+def _row(outcome: "Outcome") -> dict[str, Any]:
+    row: dict[str, Any] = {"input": outcome.job.source}
+    if outcome.error is not None:
+        return row | {"error": outcome.sentence}
+    return row | {
+        "output": outcome.job.target,
+        "width": outcome.width,
+        "height": outcome.height,
+        "seconds": round(outcome.seconds, 3),
+        "notes": list(outcome.notes),
+    }

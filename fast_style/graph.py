@@ -1,0 +1,405 @@
+"""A style network as an ONNX graph, built straight from its weights: no torch, no exporter.
+
+OpenVINO and ONNX Runtime read the same bytes. The graph holds the network of `architecture` in its
+rewritten form (`upsample_kernel`, `output_kernel`), which computes the same map in fewer operations.
+The bytes are written by `_Writer`, which knows the few fields of the protobuf format that a graph
+needs: the `onnx` package would cost every cold start its import and every install its size.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.architecture import (
+    KERNEL_OUTER,
+    MINIMUM_SIDE,
+    NORM_EPSILON,
+    NetworkConfig,
+    norm_layers,
+    parameter_shapes,
+)
+from fast_style.errors import ModelError, UsageError
+
+INPUT, OUTPUT, STATISTICS, MEASURED = "image", "stylized", "statistics", "measured"
+"""Names of the graph's inputs and outputs; `STATISTICS` and `MEASURED` where asked for."""
+
+# The newest operator set whose norm and reductions every release of both engines reads alike, and
+# the file version that belongs to it.
+_OPSET, _IR_VERSION = 17, 8
+
+Array = NDArray[Any]
+
+
+def statistics_shape(config: NetworkConfig) -> tuple[int, int]:
+    """Give the shape (2, C) of one picture's statistics.
+
+    Row 0 holds the means, row 1 the biased variances of what each instance norm sees, the layers
+    one after the other in the order of `norm_layers`.
+    """
+    return 2, sum(norm_layers(config).values())
+
+
+def build_graph(
+    config: NetworkConfig,
+    weights: Mapping[str, NDArray[np.float32]],
+    *,
+    statistics: NDArray[np.float32] | None = None,
+    statistics_input: bool = False,
+    measure: bool = False,
+    float_output: bool = False,
+) -> bytes:
+    """Build the ONNX model of a network.
+
+    Its input `image` is uint8 RGB of shape (B, H, W, 3), its output `stylized` the same; batch,
+    height and width are free, but H and W must be at least `MINIMUM_SIDE` pixels (reflection needs
+    them; `pad_short_sides` sees to it). The output is cropped to H and W inside the graph.
+
+    Args:
+        config: the network.
+        weights: float32 arrays by the names of `architecture.parameter_shapes`.
+        statistics: normalize with these, of shape `statistics_shape`, in place of the picture's
+            own, so that tiles of one picture agree. They go into the convolutions as constants:
+            the graph has no norm left and is the fastest of all.
+        statistics_input: the same, but taken at run time from the input `statistics`, float32 of
+            shape (B or 1, *statistics_shape). Slower than the graph without: OpenVINO leaves its
+            fast memory layout around a scale that it does not know beforehand.
+        measure: give the output `measured`, float32 of shape (B, *statistics_shape): what
+            each norm saw in this picture. With `statistics_input` the norms before it worked on
+            the given statistics.
+        float_output: give the picture as float32 0-255, neither clamped nor rounded.
+
+    Returns:
+        The serialized ModelProto.
+
+    Raises:
+        ModelError: a weight is missing or has the wrong shape.
+        UsageError: the statistics have the wrong shape, or options that exclude each other.
+    """
+    if statistics is not None:
+        check_statistics(config, statistics)
+        if statistics_input or measure:
+            raise UsageError("a graph with constant statistics can neither take nor measure others")
+    for name, shape in parameter_shapes(config).items():
+        if name not in weights or weights[name].shape != shape:
+            found = weights[name].shape if name in weights else "missing"
+            raise ModelError(f"the graph needs {name} of shape {shape}; it is {found}")
+    return _Builder(config, weights, statistics, statistics_input, measure).build(float_output)
+
+
+def check_statistics(config: NetworkConfig, statistics: NDArray[np.float32]) -> None:
+    """Refuse statistics that are not one picture's for this network.
+
+    Raises:
+        UsageError: the shape is not `statistics_shape`, or a variance is negative or not a number.
+    """
+    expected = statistics_shape(config)
+    if statistics.shape != expected:
+        raise UsageError(f"statistics have shape {statistics.shape}; this network needs {expected}")
+    if not np.isfinite(statistics).all() or (statistics[1] < 0).any():
+        raise UsageError("statistics need finite means and variances of zero or more")
+
+
+def pad_short_sides(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat the last row and column until both sides have `MINIMUM_SIDE` pixels.
+
+    The network's reflection needs them. Crop the result to the sides of `batch` afterwards.
+
+    Args:
+        batch: shape (B, H, W, 3).
+    """
+    short = [max(0, MINIMUM_SIDE - side) for side in batch.shape[1:3]]
+    if not any(short):
+        return batch
+    return np.pad(batch, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge")
+
+
+def upsample_kernel(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Merge nearest upsampling by 2 and a 3x3 convolution into one kernel.
+
+    Each output pixel sees a 2x2 neighbourhood of the small picture, so upsampling, reflection
+    padding by 1 and convolution equal a transposed convolution (kernel 4, stride 2, padding 3) of
+    the input padded by replication.
+
+    Args:
+        weight: the convolution's, shape (N, C, 3, 3).
+
+    Returns:
+        The transposed convolution's, shape (C, N, 4, 4).
+    """
+    n_out, n_in = weight.shape[:2]
+    kernel = np.zeros((n_in, n_out, 4, 4))  # float64: the sums of up to four taps are rounded once
+    mirrored = weight[..., ::-1, ::-1].swapaxes(0, 1)
+    for y in range(2):
+        for x in range(2):
+            kernel[:, :, y : y + 3, x : x + 3] += mirrored
+    return kernel.astype(np.float32)
+
+
+def output_kernel(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Spread a convolution over the four pixels of a 2x2 cell.
+
+    Three output channels leave most vector lanes idle. A convolution with stride 2 and a kernel one
+    larger gives all twelve values of a cell at once.
+
+    Args:
+        weight: shape (3, C, k, k), k odd.
+
+    Returns:
+        Shape (12, C, k + 1, k + 1); channel 6 * y + 3 * x + c is colour c of the cell's pixel
+        (y, x), the order in which they lie in a picture of shape (H, W, 3).
+    """
+    n_out, n_in, side, _ = weight.shape
+    kernel = np.zeros((2, 2, n_out, n_in, side + 1, side + 1), np.float32)
+    for y in range(2):
+        for x in range(2):
+            kernel[y, x, :, :, y : y + side, x : x + side] = weight
+    return kernel.reshape(4 * n_out, n_in, side + 1, side + 1)
+
+
+class _Builder:
+    """Puts the layers together."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        weights: Mapping[str, Array],
+        statistics: Array | None,
+        statistics_input: bool,
+        measure: bool,
+    ) -> None:
+        self.config, self.weights = config, weights
+        self.statistics, self.statistics_input, self.measure = statistics, statistics_input, measure
+        self.writer = _Writer()
+        self.seen: list[str] = []  # for each norm, its mean and variance, (B, 2, C)
+        self.offset = 0  # of the next norm's channels within the statistics
+
+    def build(self, float_output: bool) -> bytes:
+        op, const = self.writer.op, self.writer.constant
+        picture = op("Cast", INPUT, to=_FLOAT)
+        features = op("Transpose", picture, perm=(0, 3, 1, 2))
+        for i in range(3):
+            features = self.convolve(f"encoder.{i}", features, stride=1 if i == 0 else 2)
+            features = op("Relu", features)
+        for i in range(self.config.residual_blocks):
+            inner = op("Relu", self.convolve(f"trunk.{i}.first", features))
+            features = op("Add", features, self.convolve(f"trunk.{i}.second", inner))
+        for i in range(2):
+            features = op("Relu", self.upsample(f"decoder.{i}", features))
+        picture = self.picture(features)
+        if not float_output:
+            picture = op("Round", op("Clip", picture, const(np.float32(0)), const(np.float32(255))))
+            picture = op("Cast", picture, to=_UINT8)
+        picture = self.interleave(picture)
+        self.crop(picture)
+
+        n_statistics = statistics_shape(self.config)
+        inputs = [(INPUT, _UINT8, ("batch", "height", "width", 3))]
+        if self.statistics_input:
+            inputs.append((STATISTICS, _FLOAT, ("statistics_batch", *n_statistics)))
+        outputs = [(OUTPUT, _FLOAT if float_output else _UINT8, ("batch", "height", "width", 3))]
+        if self.measure:
+            op("Concat", *self.seen, axis=2, output=MEASURED)
+            outputs.append((MEASURED, _FLOAT, ("batch", *n_statistics)))
+        return self.writer.finish(inputs, outputs)
+
+    def pad(self, features: str, amount: int, mode: str) -> str:
+        pads = np.array([0, 0, amount, amount] * 2)
+        return self.writer.op("Pad", features, self.writer.constant(pads), mode=mode)
+
+    def convolve(self, name: str, features: str, stride: int = 1) -> str:
+        weight = self.weights[f"{name}.conv.weight"]
+        padded = self.pad(features, weight.shape[-1] // 2, "reflect")
+        return self.normalized(name, "Conv", padded, weight, strides=(stride, stride))
+
+    def upsample(self, name: str, features: str) -> str:
+        weight = self.weights[f"{name}.conv.weight"]
+        if self.config.upsampling == "transposed":
+            pads, extra = (1, 1, 1, 1), (1, 1)
+        else:
+            weight, features = upsample_kernel(weight), self.pad(features, 1, "edge")
+            pads, extra = (3, 3, 3, 3), (0, 0)
+        return self.normalized(
+            name,
+            "ConvTranspose",
+            features,
+            weight,
+            strides=(2, 2),
+            pads=pads,
+            output_padding=extra,
+        )
+
+    def normalized(self, name: str, kind: str, features: str, weight: Array, **options: Any) -> str:
+        """A convolution and its instance norm. The convolution's bias would cancel: left out."""
+        op, const = self.writer.op, self.writer.constant
+        scale, shift = self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
+        channels = scale.shape[0]
+        start, self.offset = self.offset, self.offset + channels
+        options["kernel_shape"] = weight.shape[2:]
+        if self.statistics is not None:
+            mean, variance = self.statistics[:, start : self.offset].astype(np.float64)
+            factor = scale / np.sqrt(variance + NORM_EPSILON)
+            column = (-1, 1, 1, 1) if kind == "Conv" else (1, -1, 1, 1)
+            kernel = const((weight * factor.reshape(column)).astype(np.float32), f"{name}.weight")
+            bias = const((shift - mean * factor).astype(np.float32), f"{name}.bias")
+            return op(kind, features, kernel, bias, **options)
+        convolved = op(kind, features, const(weight, f"{name}.conv.weight"), **options)
+        if self.measure:
+            self.seen.append(self.measured(convolved, channels))
+        if self.statistics_input:
+            return self.normalize_given(name, convolved, start, channels)
+        return op(
+            "InstanceNormalization",
+            convolved,
+            const(scale, f"{name}.norm.weight"),
+            const(shift, f"{name}.norm.bias"),
+            epsilon=NORM_EPSILON,
+        )
+
+    def measured(self, features: str, channels: int) -> str:
+        """Mean and variance of each picture's channels, (B, 2, channels)."""
+        op, shape = self.writer.op, self.writer.constant(np.array([0, 1, channels]))
+        mean = op("ReduceMean", features, axes=(2, 3), keepdims=1)
+        centred = op("Sub", features, mean)
+        variance = op("ReduceMean", op("Mul", centred, centred), axes=(2, 3), keepdims=1)
+        return op("Concat", op("Reshape", mean, shape), op("Reshape", variance, shape), axis=1)
+
+    def normalize_given(self, name: str, features: str, start: int, channels: int) -> str:
+        """Normalize with the statistics input's channels from `start` on."""
+        op, const = self.writer.op, self.writer.constant
+        mean, variance = (self.given(row, start, channels) for row in range(2))
+        column = (1, channels, 1, 1)
+        root = op("Sqrt", op("Add", variance, const(np.float32(NORM_EPSILON))))
+        scale = const(self.weights[f"{name}.norm.weight"].reshape(column), f"{name}.norm.weight")
+        shift = const(self.weights[f"{name}.norm.bias"].reshape(column), f"{name}.norm.bias")
+        factor = op("Div", scale, root)
+        offset = op("Sub", shift, op("Mul", mean, factor))
+        return op("Add", op("Mul", features, factor), offset)
+
+    def given(self, row: int, start: int, channels: int) -> str:
+        """One norm's means (row 0) or variances (row 1) from the input, (B or 1, C, 1, 1)."""
+        op, const = self.writer.op, self.writer.constant
+        starts, ends = const(np.array([row, start])), const(np.array([row + 1, start + channels]))
+        part = op("Slice", STATISTICS, starts, ends, const(np.array([1, 2])))
+        return op("Reshape", part, const(np.array([0, channels, 1, 1])))
+
+    def picture(self, features: str) -> str:
+        """The last convolution: (B, 12, H / 2, W / 2), see `output_kernel`."""
+        weight = output_kernel(self.weights["output.weight"])
+        padded = self.pad(features, KERNEL_OUTER // 2, "reflect")
+        return self.writer.op(
+            "Conv",
+            padded,
+            self.writer.constant(weight, "output.weight"),
+            self.writer.constant(np.tile(self.weights["output.bias"], 4), "output.bias"),
+            kernel_shape=weight.shape[2:],
+            strides=(2, 2),
+        )
+
+    def interleave(self, cells: str) -> str:
+        """Lay the cells out as a picture: (B, 12, h, w) to (B, 2h, 2w, 3), in one movement."""
+        op, const = self.writer.op, self.writer.constant
+        shape = op("Shape", cells)
+        batch = op("Slice", shape, const(np.array([0])), const(np.array([1])))
+        sides = op("Slice", shape, const(np.array([2])), const(np.array([4])))
+        split = op("Concat", batch, const(np.array([2, 2, 3])), sides, axis=0)
+        doubled = op("Mul", sides, const(np.array([2])))
+        merged = op("Concat", batch, doubled, const(np.array([3])), axis=0)
+        moved = op("Transpose", op("Reshape", cells, split), perm=(0, 4, 1, 5, 2, 3))
+        return op("Reshape", moved, merged)
+
+    def crop(self, picture: str) -> str:
+        """Take the input's height and width: the network gives multiples of four."""
+        op, const = self.writer.op, self.writer.constant
+        ends = op("Slice", op("Shape", INPUT), const(np.array([1])), const(np.array([3])))
+        starts, axes = const(np.array([0, 0])), const(np.array([1, 2]))
+        return op("Slice", picture, starts, ends, axes, output=OUTPUT)
+
+
+_FLOAT, _UINT8, _INT64 = 1, 2, 7  # TensorProto.DataType
+_TYPES = {np.dtype(np.float32): _FLOAT, np.dtype(np.int64): _INT64}
+
+Value = tuple[str, int, tuple[int | str, ...]]
+
+
+class _Writer:
+    """Nodes and constants of a graph, in the protobuf encoding of ONNX.
+
+    Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[bytes] = []
+        self.constants: dict[str, bytes] = {}
+
+    def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node and give the name of its output."""
+        name = output or f"{kind}_{len(self.nodes)}"
+        fields = [_bytes(1, value) for value in inputs]
+        fields += [_bytes(2, name), _bytes(3, f"node_{name}"), _bytes(4, kind)]
+        fields += [_bytes(5, _attribute(key, value)) for key, value in attributes.items()]
+        self.nodes.append(b"".join(fields))
+        return name
+
+    def constant(self, value: Any, name: str = "") -> str:
+        """Add an initializer, float32 or integer (stored as int64), and give its name."""
+        array = np.asarray(value)
+        if array.dtype.kind == "i":
+            array = array.astype(np.int64)
+        name = name or f"constant_{len(self.constants)}"
+        fields = [_number(1, side) for side in array.shape]
+        fields += [_number(2, _TYPES[array.dtype]), _bytes(8, name)]
+        fields.append(_bytes(9, array.astype(array.dtype.newbyteorder("<")).tobytes()))
+        self.constants[name] = b"".join(fields)
+        return name
+
+    def finish(self, inputs: Iterable[Value], outputs: Iterable[Value]) -> bytes:
+        """Give the ModelProto."""
+        graph = [_bytes(1, node) for node in self.nodes]
+        graph.append(_bytes(2, "fast_style"))
+        graph += [_bytes(5, tensor) for tensor in self.constants.values()]
+        graph += [_bytes(11, _value(*value)) for value in inputs]
+        graph += [_bytes(12, _value(*value)) for value in outputs]
+        opset = _bytes(1, "") + _number(2, _OPSET)
+        model = [_number(1, _IR_VERSION), _bytes(2, "fast-style")]
+        return b"".join([*model, _bytes(7, b"".join(graph)), _bytes(8, opset)])
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, value: bytes | str) -> bytes:
+    content = value.encode() if isinstance(value, str) else value
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _attribute(name: str, value: float | int | str | tuple[int, ...]) -> bytes:
+    """An AttributeProto: the value's field, and field 20 with its type."""
+    if isinstance(value, float):
+        content, kind = _varint(2 << 3 | 5) + struct.pack("<f", value), 1
+    elif isinstance(value, int):
+        content, kind = _number(3, value), 2
+    elif isinstance(value, str):
+        content, kind = _bytes(4, value), 3
+    else:
+        content, kind = b"".join(_number(8, entry) for entry in value), 7
+    return _bytes(1, name) + content + _number(20, kind)
+
+
+def _value(name: str, element: int, shape: tuple[int | str, ...]) -> bytes:
+    """A ValueInfoProto; sides that are names are free."""
+    sides = [_bytes(1, _number(1, n) if isinstance(n, int) else _bytes(2, n)) for n in shape]
+    tensor = _number(1, element) + _bytes(2, b"".join(sides))
+    return _bytes(1, name) + _bytes(2, _bytes(1, tensor))

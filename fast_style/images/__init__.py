@@ -1,0 +1,214 @@
+"""Pictures in and out: the one module of the package that others use to open and save them.
+
+::
+
+    photo = read_image("photo.jpg")
+    write_image(photo.with_pixels(stylize(photo.pixels)), "stylized.jpg")
+
+The parts are in `photo` (the picture and resizing), `decoding` (opening what may be anything),
+`modes` (any mode to 8-bit RGB), `icc`, `exif` and `encoding`; what others need of them is here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fast_style.errors import UnreadableImageError, UsageError
+from fast_style.images.decoding import check_size, decode, open_picture, reading
+from fast_style.images.encoding import (
+    WRITABLE_SUFFIXES,
+    encode_image,
+    format_from_suffix,
+    suffix_for,
+    write_image,
+)
+from fast_style.images.exif import read_exif
+from fast_style.images.icc import into_srgb
+from fast_style.images.modes import array_to_rgb, image_to_rgb, sample_range
+from fast_style.images.photo import Photo, resize_long_side, resize_to, to_pil
+
+__all__ = [
+    "DEFAULT_MAX_MEGAPIXELS",
+    "READABLE_SUFFIXES",
+    "WRITABLE_SUFFIXES",
+    "ImageSource",
+    "Photo",
+    "encode_image",
+    "format_from_suffix",
+    "read_image",
+    "resize_long_side",
+    "resize_to",
+    "suffix_for",
+    "to_pil",
+    "write_image",
+]
+
+#: Larger pictures are refused unless asked for, in millions of pixels.
+DEFAULT_MAX_MEGAPIXELS = 250.0
+
+#: What `read_image` takes: a path, the bytes of a file, a binary stream, a Pillow image, an array.
+ImageSource = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[Any]
+
+#: The suffixes, in lower case, of the files in a folder that are pictures. (What a file is, its
+#: first bytes tell; the suffix only keeps a walk from opening everything.)
+READABLE_SUFFIXES: frozenset[str] = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".qoi")
+    + (".ppm", ".pgm", ".pbm", ".pnm")
+    # Looked for and not loaded: they are shared libraries of some megabytes.
+    + ((".webp",) if importlib.util.find_spec("PIL._webp") else ())
+    + ((".avif",) if importlib.util.find_spec("PIL._avif") else ())
+)
+
+
+def read_image(
+    source: ImageSource,
+    *,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    name: str | None = None,
+    at_least: int | None = None,
+) -> Photo:
+    """Read a picture of any kind into 8-bit sRGB.
+
+    It is turned the way its EXIF (or XMP) orientation says. Pixels of another colour profile are
+    converted to sRGB, the profile kept for the output if it is an RGB one. 16-bit samples are
+    scaled to 8 bits; those of 32-bit integer and float TIFFs are described in
+    `modes.image_to_rgb`. Of an animation or a multi-page file the first picture is taken.
+    Memory beyond the decoder's own is that of the result.
+
+    Args:
+        source: A path; the bytes of a file; a binary stream (read from its beginning if it can
+            seek, and left open); a Pillow image (its current frame, not changed); or an array of
+            shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), sRGB, of type uint8, uint16, bool, or
+            float in [0, 1].
+        max_megapixels: Pictures whose header claims more than this many million pixels are refused
+            before anything is decoded. ``math.inf`` refuses none.
+        name: What to call the picture in messages; the path if None.
+        at_least: Decode a JPEG straight to a half, a quarter or an eighth of its size, as long as
+            both sides keep this many pixels; it is several times faster. Other formats and None
+            are decoded as they are.
+
+    Returns:
+        The picture. The pixels of a uint8 array of shape (H, W, 3) are its very memory.
+
+    Raises:
+        UnreadableImageError: If there is no such file, it cannot be opened, is no picture, is
+            damaged or cut off; or if an array has another shape, type or range.
+        ImageTooLargeError: If there are more pixels than the limit.
+        UsageError: If source is none of these, or max_megapixels is not positive.
+    """
+    if not max_megapixels > 0:
+        raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels} was given")
+    if isinstance(source, np.ndarray):
+        name = name or "the array"
+        if source.ndim >= 2:
+            check_size(source.shape[1], source.shape[0], name, max_megapixels)
+        return Photo(*array_to_rgb(source, name))
+    if isinstance(source, Image.Image):
+        name = name or os.fsdecode(getattr(source, "filename", "") or "the image")
+        check_size(*source.size, name, max_megapixels)
+        with reading(name, source.format or "image"):
+            return _photo(source, name, None)
+    if isinstance(source, bytes | bytearray):
+        return _from_stream(io.BytesIO(source), name or "the picture", max_megapixels, at_least)
+    if isinstance(source, str | os.PathLike):
+        return _from_path(source, name or os.fsdecode(source), max_megapixels, at_least)
+    if not hasattr(source, "read"):
+        raise UsageError(
+            "a picture must be a path, bytes, a binary stream, a Pillow image or an array, and "
+            f"{type(source).__name__} was given"
+        )
+    given = getattr(source, "name", None)
+    name = name or (given if isinstance(given, str) else "the picture")
+    return _from_stream(source, name, max_megapixels, at_least)
+
+
+def _from_path(
+    path: str | os.PathLike[str], name: str, max_megapixels: float, at_least: int | None
+) -> Photo:
+    try:
+        if Path(path).is_dir():  # Windows would call this "permission denied"
+            raise UnreadableImageError(f"{name} is a folder, and a picture was expected")
+        stream = open(path, "rb")  # noqa: SIM115 - closed below; errors of opening differ
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{name} does not exist: check the path") from error
+    except PermissionError as error:
+        raise UnreadableImageError(
+            f"{name} cannot be opened: you have no permission to read it"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableImageError(f"{name!r} cannot be opened: {reason}") from error
+    with stream:
+        return _from_stream(stream, name, max_megapixels, at_least)
+
+
+def _from_stream(stream: BinaryIO, name: str, max_megapixels: float, at_least: int | None) -> Photo:
+    with reading(name):
+        try:
+            stream.seek(0)
+        except (AttributeError, OSError):  # a pipe
+            stream = io.BytesIO(stream.read())
+        if isinstance(stream.read(0), str):
+            raise UsageError(f"{name} is a text stream: open it in binary mode")
+        image = open_picture(stream, name, max_megapixels)
+    with reading(name, image.format or "picture"):
+        return _photo(image, name, at_least)
+
+
+def _photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
+    if at_least is not None and image.format == "JPEG":
+        image.draft(None, (at_least, at_least))
+    white, sample_factor = sample_range(image)
+    decode(image)
+    if not image.width or not image.height:
+        raise UnreadableImageError(f"{name} has no pixels ({image.width}x{image.height})")
+    orientation, exif, exif_notes = read_exif(image)
+    profile = image.info.get("icc_profile")
+    colors = into_srgb(profile if isinstance(profile, bytes) else None, image.mode)
+    try:
+        pixels, alpha, mode_notes = image_to_rgb(
+            image,
+            colors,
+            orientation=orientation,
+            white=white,
+            sample_factor=sample_factor,
+            # Adobe's programs write CMYK JPEGs inverted, and say so in a marker. Pillow takes every
+            # CMYK JPEG for one of these, so that one without the marker comes out inverted.
+            inverted_ink=(
+                image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
+            ),
+        )
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{name} cannot be used: {error}") from None
+    format = image.format
+    return Photo(
+        pixels,
+        alpha,
+        exif,
+        colors.profile,
+        "JPEG" if format == "MPO" else format,
+        colors.notes + mode_notes + exif_notes + _frame_note(image),
+    )
+
+
+def _frame_note(image: Image.Image) -> tuple[str, ...]:
+    # A JPEG with a second picture (MPO: a depth or gain map of a phone) is one photo to its owner.
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
+        return ()
+    try:
+        frames = cast(int, getattr(image, "n_frames", 1))
+    except Exception:  # later frames are damaged, and not needed
+        return ("later frames are damaged: only the first is used",)
+    if frames < 2:
+        return ()
+    if image.format == "TIFF":
+        return (f"{frames} pages: only the first is used",)
+    return (f"animated, {frames} frames: only the first is used",)

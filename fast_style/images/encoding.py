@@ -1,0 +1,286 @@
+"""Pictures into files: the formats that are written, their settings, and writing without halves."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fast_style.atomic import replace_file
+from fast_style.errors import ImageError, ImageWriteError, UsageError
+from fast_style.images.decoding import quiet_pillow
+from fast_style.images.exif import resized_exif
+from fast_style.images.icc import from_srgb
+from fast_style.images.photo import Photo, Pixels, to_pil
+
+__all__ = [
+    "WRITABLE_SUFFIXES",
+    "encode_image",
+    "format_from_suffix",
+    "suffix_for",
+    "write_image",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What a format can hold, and with which settings it is written."""
+
+    suffixes: tuple[str, ...]  # the first one is what new files get
+    max_side: int
+    title: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    quality: int | None = None
+    has_alpha: bool = True
+    has_metadata: bool = True
+
+
+# No chroma subsampling anywhere: fine coloured strokes are what stylized pictures are made of.
+_FORMATS = {
+    "JPEG": _Format(
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        65500,  # libjpeg's JPEG_MAX_DIMENSION; the file format itself would allow 65535
+        "JPEG",
+        {"subsampling": "4:4:4"},
+        quality=95,
+        has_alpha=False,
+    ),
+    # Level 4 takes half the time of zlib's default of 6 on photos, for a few per cent more bytes.
+    "PNG": _Format((".png",), 2**31 - 1, "PNG", {"compress_level": 4}),
+    "WEBP": _Format((".webp",), 16383, "WebP", {"method": 4}, quality=90),
+    "TIFF": _Format((".tif", ".tiff"), 2**31 - 1, "TIFF", {"compression": "tiff_adobe_deflate"}),
+    "BMP": _Format((".bmp",), 2**31 - 1, "BMP", has_alpha=False, has_metadata=False),
+}
+if importlib.util.find_spec("PIL._avif") is not None:
+    _FORMATS["AVIF"] = _Format(
+        (".avif",), 65536, "AVIF", {"subsampling": "4:4:4", "speed": 8}, quality=85
+    )
+_BY_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
+
+#: The suffixes, in lower case, that `write_image` knows.
+WRITABLE_SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
+
+_MAX_JPEG_EXIF = 65533
+_MAX_JPEG_PROFILE = 255 * 65519  # a profile goes into at most 255 segments
+_BAND_PIXELS = 1 << 18
+
+
+def format_from_suffix(path: str | os.PathLike[str]) -> str:
+    """Tell the format from the suffix of a file name.
+
+    Args:
+        path: The file's name or path.
+
+    Returns:
+        Pillow's name of the format, such as "JPEG".
+
+    Raises:
+        ImageWriteError: If there is no suffix, or no format that is written has it.
+    """
+    suffix = Path(path).suffix.lower()
+    try:
+        return _BY_SUFFIX[suffix]
+    except KeyError:
+        seen = f"the suffix {suffix}" if suffix else "no suffix"
+        raise ImageWriteError(
+            f"{os.fspath(path)} has {seen}, and the format is told by one of {_known_suffixes()}"
+        ) from None
+
+
+def suffix_for(format: str | None) -> str:
+    """Tell the suffix that an output should have.
+
+    Args:
+        format: Pillow's name of a format, as in `Photo.format`, in either case.
+
+    Returns:
+        The suffix with its dot, in lower case: that of the format, or ".png" for None and for
+        formats that are only read (such as GIF, whose 256 colours are too few).
+    """
+    known = _FORMATS.get((format or "").upper())
+    return known.suffixes[0] if known else ".png"
+
+
+def encode_image(
+    photo: Photo, *, format: str, quality: int | None = None
+) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a picture into the bytes of a file.
+
+    The pixels are converted back to the photo's colour profile, which is embedded; EXIF goes along.
+
+    Args:
+        photo: The picture, which is not changed.
+        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP" or (if Pillow has it) "AVIF", in either case.
+        quality: 1 to 100, for JPEG (95 if None), WebP (90) and AVIF (85). Lossless formats have no
+            use for it.
+
+    Returns:
+        The bytes, and what the user should be told of what the format could not hold.
+
+    Raises:
+        UsageError: If quality is not an integer from 1 to 100.
+        ImageWriteError: If the format is not known or cannot hold a picture of that size, or if
+            encoding fails.
+    """
+    name, known = _format_named(format)
+    if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
+        raise UsageError(f"quality must be an integer from 1 to 100, and {quality!r} was given")
+    if max(photo.width, photo.height) > known.max_side:
+        raise ImageWriteError(
+            f"{known.title} holds at most {known.max_side} pixels a side, and the picture has "
+            f"{photo.width}x{photo.height}: make it smaller, or write PNG or TIFF"
+        )
+    settings = dict(known.settings)
+    if known.quality is not None:
+        settings["quality"] = known.quality if quality is None else int(quality)
+    try:
+        with quiet_pillow():
+            return _encoded(photo, name, known, settings)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageWriteError(
+            f"there is not enough memory to write {photo.width}x{photo.height} pixels as "
+            f"{known.title}: make the picture smaller"
+        ) from error
+    except Exception as error:
+        raise ImageWriteError(
+            f"{known.title} could not be written ({error or type(error).__name__}): try PNG"
+        ) from error
+
+
+def write_image(
+    photo: Photo,
+    destination: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    quality: int | None = None,
+) -> tuple[str, ...]:
+    """Write a picture to a file: the whole of it, or nothing.
+
+    The bytes go to a temporary file in the same folder, which then takes the place of the
+    destination in one step. A new file gets the permissions that ``open`` would give it, one that
+    is there keeps its own; a symbolic link stays, and what it points to is replaced. No folder is
+    made.
+
+    Args:
+        photo: The picture, which is not changed.
+        destination: Path of the file, which is replaced if it exists.
+        format: As in `encode_image`; told from the suffix if None.
+        quality: As in `encode_image`.
+
+    Returns:
+        What the user should be told, as in `encode_image`.
+
+    Raises:
+        UsageError: If quality is not an integer from 1 to 100.
+        ImageWriteError: If the suffix or format is not known, the format cannot hold a picture of
+            that size, or the file cannot be written; it names the path and the reason.
+    """
+    shown = os.fsdecode(destination)
+    data, notes = encode_image(
+        photo, format=format or format_from_suffix(destination), quality=quality
+    )
+    try:
+        replace_file(Path(destination), data)
+    except OSError as error:
+        raise ImageWriteError(f"{shown} could not be written: {_reason(error)}") from error
+    except ValueError as error:  # a null character in the path
+        raise ImageWriteError(f"{shown!r} could not be written: {error}") from error
+    return notes
+
+
+def _encoded(
+    photo: Photo, name: str, known: _Format, settings: dict[str, Any]
+) -> tuple[bytes, tuple[str, ...]]:
+    notes: list[str] = []
+    if photo.alpha is not None and not known.has_alpha:
+        notes.append(f"{known.title} has no transparency: put on white")
+        photo = Photo(
+            _on_white(photo.pixels, photo.alpha), None, photo.exif, photo.icc_profile, photo.format
+        )
+    image = to_pil(photo)
+    if photo.icc_profile is not None:
+        if known.has_metadata and not (
+            name == "JPEG" and len(photo.icc_profile) > _MAX_JPEG_PROFILE
+        ):
+            image, note = _into_profile(image, photo.icc_profile)
+            if note is None:
+                settings["icc_profile"] = photo.icc_profile
+            else:
+                notes.append(note)
+        else:
+            notes.append(f"{known.title} cannot hold the colour profile: written as sRGB")
+    if photo.exif is not None:
+        exif = resized_exif(photo.exif, photo.width, photo.height)
+        if not known.has_metadata:
+            notes.append(f"{known.title} cannot hold EXIF data: left out")
+        elif exif is None:
+            notes.append("the EXIF data is damaged: left out")
+        elif name == "JPEG" and len(exif) > _MAX_JPEG_EXIF:
+            notes.append(
+                f"the EXIF data has {len(exif):,} bytes, more than JPEG can hold: left out"
+            )
+        else:
+            settings["exif"] = exif
+    buffer = io.BytesIO()
+    image.save(buffer, name, **settings)
+    return buffer.getvalue(), tuple(notes)
+
+
+def _into_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
+    try:
+        transform = from_srgb(profile)
+    except Exception:  # a profile that the caller put in; read_image has tried its own
+        return image, "the colour profile is broken: written as sRGB"
+    if transform is None:
+        return image, None
+    if image.mode == "RGB":
+        transform.apply_in_place(image)
+        return image, None
+    alpha = image.getchannel("A")
+    image = image.convert("RGB")
+    transform.apply_in_place(image)
+    image.putalpha(alpha)
+    return image, None
+
+
+def _on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
+    result = np.empty_like(pixels, order="C")
+    step = max(1, _BAND_PIXELS // pixels.shape[1])
+    for top in range(0, pixels.shape[0], step):
+        rows = slice(top, top + step)
+        # 255 - (255 - p) * a / 255, to nearest; (255 - p) * a is at most 65025, inside uint16.
+        distance = (255 - pixels[rows]).astype(np.uint16)
+        distance *= alpha[rows, :, None]
+        distance += 127
+        distance //= 255
+        result[rows] = 255 - distance
+    return result
+
+
+def _format_named(format: str) -> tuple[str, _Format]:
+    name = format.upper()
+    name = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG"}.get(name, name)
+    known = _FORMATS.get(name)
+    if known is None:
+        raise ImageWriteError(
+            f"{format} is not a format that is written: use one of {', '.join(sorted(_FORMATS))}"
+        )
+    return name, known
+
+
+def _known_suffixes() -> str:
+    return ", ".join(sorted(WRITABLE_SUFFIXES))
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such folder"
+    return (error.strerror or str(error)).strip()

@@ -1,0 +1,177 @@
+"""Putting a style on a picture: the one inference facade, which everything else goes through."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fast_style.catalogue import load_style
+from fast_style.checkpoint import ModelCard, StyleModel
+from fast_style.color import blend
+from fast_style.color import preserve_color as keep_color
+from fast_style.engines import Engine, create_engine
+from fast_style.errors import ImageTooLargeError, UsageError
+from fast_style.images import (
+    DEFAULT_MAX_MEGAPIXELS,
+    ImageSource,
+    Photo,
+    read_image,
+    resize_long_side,
+    to_pil,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What the allocators of torch, OpenVINO, ONNX Runtime and C++ say; none raises MemoryError.
+_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to allocate")
+
+
+class Stylizer:
+    """One style, loaded and ready to be put on any number of pictures.
+
+    Building it takes most of the time of a first picture; keep it for the second.
+
+    ::
+
+        stylizer = Stylizer("starry-night")
+        stylizer.stylize("photo.jpg").save("stylized.jpg")
+        stylizer.stylize(frame, size=1024, strength=0.7, preserve_color=True)
+
+    Attributes:
+        card: what is known of the style.
+        engine: what runs the network; it tells its `name`, `device` and `precision`.
+        max_megapixels: the largest picture that is read, in millions of pixels.
+    """
+
+    card: ModelCard
+    engine: Engine
+    max_megapixels: float
+
+    def __init__(
+        self,
+        style: str | os.PathLike[str] | StyleModel,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    ) -> None:
+        """Load the style and prepare the engine.
+
+        Args:
+            style: a style's name, the path of a model file, or a model in memory.
+            engine: `auto`, or the name of an engine.
+            device: `auto`, `cpu`, `cuda` or `mps`.
+            precision: `auto` (bf16 where the processor has it), `fp32`, `bf16` or `fp16`.
+            max_megapixels: pictures whose header claims more are refused before they are decoded.
+
+        Raises:
+            StyleNotFoundError: there is no such style.
+            ModelFileError: its file is no sound model file.
+            EngineError: this machine does not have the engine, device or precision.
+            MissingExtraError: the engine needs a package that is not installed.
+            UsageError: an argument is out of its range.
+        """
+        if not max_megapixels > 0:
+            raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels} was given")
+        model = style if isinstance(style, StyleModel) else load_style(style)
+        self.card = model.card
+        self.max_megapixels = max_megapixels
+        self.engine = create_engine(model, engine=engine, device=device, precision=precision)
+
+    def stylize(
+        self,
+        image: ImageSource,
+        *,
+        size: int | None = None,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+    ) -> Image.Image:
+        """Put the style on a picture.
+
+        Args:
+            image: a path, the bytes of a file, a binary stream, a Pillow image, or an array of
+                shape (H, W), (H, W, 3) or (H, W, 4) of type uint8 or of floats in [0, 1]; sRGB
+                unless it has a colour profile. It is not changed.
+            size: the longest that the long side may be, in pixels: a larger picture is made smaller
+                first, a smaller one is left as it is. None works at the picture's own size.
+            strength: stylization strength in [0, 1]: 0 gives the photo, 1 the full style, and what
+                lies between mixes the two pixel by pixel.
+            preserve_color: whether the photo's colours are kept and only its brightness stylized.
+
+        Returns:
+            A new image of mode "RGB", or "RGBA" if the picture has alpha, in sRGB; it has the size
+            of the picture, the right way up, or the smaller one that `size` asks for.
+
+        Raises:
+            ImageError: the picture cannot be read, or is larger than `max_megapixels` or memory.
+            UsageError: an argument is out of its range.
+        """
+        _check(size, strength)
+        photo = read_image(image, max_megapixels=self.max_megapixels)
+        return to_pil(
+            self.stylize_photo(photo, size=size, strength=strength, preserve_color=preserve_color)
+        )
+
+    def stylize_photo(
+        self,
+        photo: Photo,
+        *,
+        size: int | None = None,
+        strength: float = 1.0,
+        preserve_color: bool = False,
+    ) -> Photo:
+        """Put the style on a photo, which keeps its alpha, EXIF and colour profile.
+
+        Args:
+            photo: what `fast_style.images.read_image` gives; it is not changed.
+            size: as in `stylize`.
+            strength: as in `stylize`.
+            preserve_color: as in `stylize`.
+
+        Returns:
+            A new photo: pixels of shape (H, W, 3), uint8, in sRGB, and alpha to match.
+
+        Raises:
+            ImageTooLargeError: there is not memory enough for it.
+            UsageError: an argument is out of its range.
+        """
+        _check(size, strength)
+        try:
+            content = photo if size is None else _at_size(photo, size)
+            # With strength 0 the network's picture would be thrown away.
+            if strength == 0:
+                return content
+            pixels = self.engine.predict(content.pixels[None])[0]
+            if preserve_color:
+                pixels = keep_color(pixels, content.pixels)
+            return content.with_pixels(blend(pixels, content.pixels, strength))
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            work = min(max(photo.width, photo.height), size or max(photo.width, photo.height))
+            raise ImageTooLargeError(
+                f"there is not memory enough to stylize {photo.width}x{photo.height} pixels"
+                f"{'' if size is None else f' at size {work}'}: "
+                f"give a smaller size (--size {max(1, work // 2)} on the command line)"
+            ) from error
+
+
+def _check(size: int | None, strength: float) -> None:
+    if size is not None and (type(size) is not int or size < 1):
+        raise UsageError(f"size must be a whole number of 1 or more, and {size!r} was given")
+    if not 0.0 <= strength <= 1.0:  # written so that NaN fails too
+        raise UsageError(f"strength must be a number from 0 to 1, and {strength} was given")
+
+
+def _at_size(photo: Photo, size: int) -> Photo:
+    pixels = resize_long_side(photo.pixels, size)
+    return photo if pixels is photo.pixels else photo.with_pixels(pixels)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(mark in text for mark in _OUT_OF_MEMORY)

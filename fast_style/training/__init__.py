@@ -1,0 +1,1 @@
+"""Training: options (no torch), data, Lightning module, callbacks, and the run itself."""

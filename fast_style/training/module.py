@@ -1,0 +1,109 @@
+"""The Lightning module: a transformer network, its perceptual loss and Adam."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from fast_style.networks import StyleNetwork
+from fast_style.perceptual import LossConfig, Losses, PerceptualLoss
+from fast_style.training.config import TrainingConfig, parse_layers
+from fast_style.training.data import Batch
+
+
+def loss_config(config: TrainingConfig) -> LossConfig:
+    """The perceptual loss that a run's options describe."""
+    return LossConfig(
+        vgg=config.vgg,
+        content_layers=parse_layers(config.content_layers, "--content-layers"),
+        style_layers=parse_layers(config.style_layers, "--style-layers"),
+        content_weight=config.content_weight,
+        style_weight=config.style_weight,
+        tv_weight=config.tv_weight,
+    )
+
+
+def schedule_factor(schedule: str, progress: float) -> float:
+    """Factor on the learning rate at a share `progress` in [0, 1] of the run."""
+    if schedule == "linear":
+        return 1.0 - progress
+    if schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0
+
+
+class StyleTransferModule(pl.LightningModule):
+    """Trains a `StyleNetwork` on photos towards one painting."""
+
+    def __init__(self, config: TrainingConfig, network: StyleNetwork, style_image: Tensor) -> None:
+        """Take the run's options, the network to train and the painting, (1, 3, H, W) in [0, 1]."""
+        super().__init__()
+        self.config = config
+        self.network = network.to(memory_format=torch.channels_last)
+        # In a list, so that the frozen VGG is no submodule: it stays out of checkpoints and of the
+        # gradient exchange between devices.
+        loss = PerceptualLoss(loss_config(config), style_image)
+        self._loss = [loss.to(memory_format=torch.channels_last)]
+        self.elapsed_share = 0.0
+        """Share of --max-minutes that has gone, kept by the time budget."""
+        self.rate_factor = 1.0
+        """Lowered when the run had to go back after losses that were not finite."""
+
+    @property
+    def loss(self) -> PerceptualLoss:
+        """The perceptual loss."""
+        loss: PerceptualLoss = self._loss[0]
+        return loss
+
+    def progress(self) -> float:
+        """Share of the run that is done, by steps or by time, whichever is further."""
+        return min(1.0, max(self.global_step / self.config.steps, self.elapsed_share))
+
+    def on_fit_start(self) -> None:
+        """Bring the frozen VGG to the trainer's device."""
+        self.loss.to(self.device)
+        if self.config.compile:
+            self.network.compile()
+            self.loss.vgg.compile()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over the weights that are trained, as in the paper."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        fused = self.device.type == "cuda"
+        return torch.optim.Adam(trained, lr=self.config.learning_rate, fused=fused)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the rate from the progress alone: nothing to save, nothing to resume wrongly."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        factor = self.rate_factor * schedule_factor(self.config.schedule, self.progress())
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Stylize a batch and compare it."""
+        photos = batch["photos"].to(memory_format=torch.channels_last).float() / 255
+        losses: Losses = self.loss(self.network(photos), photos)
+        self.log_dict(
+            {
+                "loss/total": losses.total.detach(),
+                "loss/content": losses.content.detach(),
+                "loss/style": losses.style.detach(),
+                "loss/tv": losses.tv.detach(),
+            },
+            on_step=True,
+        )
+        return losses.total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the options and the lowered rate with the weights."""
+        checkpoint["fast_style"] = {
+            "config": self.config.to_dict(),
+            "rate_factor": self.rate_factor,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back the lowered rate."""
+        self.rate_factor = float(checkpoint["fast_style"]["rate_factor"])

@@ -1,0 +1,396 @@
+"""A training run from its options to the finished model file."""
+
+import io
+import logging
+import pickle
+import platform
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+
+import fast_style
+from fast_style.checkpoint import THUMBNAIL_LIMIT, ModelCard, save_model
+from fast_style.errors import (
+    FastStyleError,
+    ImageError,
+    NameTakenError,
+    ResumeError,
+    TrainingDataError,
+    TrainingError,
+    UsageError,
+)
+from fast_style.images import Photo, read_image, resize_to
+from fast_style.networks import StyleNetwork
+from fast_style.perceptual import NORMALISATION
+from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
+from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
+from fast_style.training.data import PhotoDataModule
+from fast_style.training.module import StyleTransferModule
+from fast_style.training.progress import (
+    Previews,
+    TrainingProgress,
+    UnreadablePhotos,
+    stderr_console,
+)
+
+_PREVIEW_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """How a run ended.
+
+    Attributes:
+        model_path: the finished model, or None where a signal ended the run.
+        checkpoint_path: the checkpoint that `resume` goes on from.
+        steps: steps taken, over all sessions of the run.
+        seconds: time trained, over all sessions.
+        losses: the last step's losses by name: total, content, style, tv.
+        signal: number of the signal that ended the run, or None.
+    """
+
+    model_path: Path | None
+    checkpoint_path: Path
+    steps: int
+    seconds: float
+    losses: Mapping[str, float]
+    signal: int | None
+
+
+def native_bf16(accelerator: str) -> bool:
+    """Tell whether bfloat16 pays: only where the processor or GPU computes with it natively."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if accelerator in ("gpu", "mps") or (
+        accelerator == "auto" and torch.backends.mps.is_available()
+    ):
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def train(
+    config: TrainingConfig, *, quiet: bool = False, callbacks: Sequence[pl.Callback] = ()
+) -> TrainingResult:
+    """Train a style and write its model file.
+
+    Args:
+        config: the options of the run.
+        quiet: show no progress and say nothing on stderr.
+        callbacks: Lightning callbacks to run beside the trainer's own.
+
+    Returns:
+        How the run ended. A run that Ctrl-C or SIGTERM ended has saved its checkpoint.
+
+    Raises:
+        TrainingDataError: no painting, no photos, too few photos.
+        NameTakenError: a model or run of this name is there, and neither resume nor overwrite set.
+        ResumeError: nothing to resume, or options that differ from the run's.
+        TrainingError: the losses would not stay finite, or the accelerator cannot be used.
+    """
+    console = stderr_console(quiet)
+
+    def say(text: str) -> None:
+        console.print(text, markup=False)
+
+    _check_name(config)
+    data = PhotoDataModule(config)
+    painting = _read_painting(config.style_image)
+    style_pixels = _scale_long_side(painting.pixels, config.style_size)
+    preview = _read_preview(config, data.photos)
+    torch.manual_seed(config.seed)
+    network = StyleNetwork(config.network)
+    if config.init != "scratch" and not config.resume:
+        _start_from(network, config.init)
+    _prepare_folders(config)
+
+    style_image = torch.from_numpy(style_pixels.transpose(2, 0, 1).copy())[None].float() / 255
+    module = StyleTransferModule(config, network, style_image)
+    budget = TimeBudget(config.max_minutes)
+    interrupts = Interrupts(say)
+    bf16 = config.precision == "bf16" or (
+        config.precision == "auto" and native_bf16(config.accelerator)
+    )
+    checkpoints = Checkpoints(config.checkpoint_path, config.checkpoint_every)
+    with _quiet_lightning():
+        trainer = _build_trainer(
+            config,
+            "bf16-mixed" if bf16 else "32-true",
+            [
+                budget,
+                NonFiniteGuard(say, config.checkpoint_every),
+                interrupts,
+                UnreadablePhotos(say),
+                Previews(preview, config.run_folder / "previews", config.preview_every),
+                TrainingProgress(budget, console),
+                *callbacks,
+                checkpoints,  # last, so that it saves what the others have become
+            ],
+        )
+        resume_from = config.checkpoint_path if config.resume else None
+        trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+
+    losses = {
+        name.removeprefix("loss/"): float(value)
+        for name, value in trainer.callback_metrics.items()
+        if name.startswith("loss/")
+    }
+    model_path = None
+    if interrupts.received is None:
+        model_path = config.model_path
+        training = _training_card(config, data, painting, trainer, budget.elapsed, losses, bf16)
+        card = ModelCard(
+            name=config.name,
+            network=config.network,
+            title=config.title,
+            artist=config.artist,
+            year=config.year,
+            licence=config.licence,
+            training=training,
+            thumbnail=_thumbnail(painting.pixels),
+        )
+        if trainer.is_global_zero:
+            save_model(model_path, card, network_weights(network))
+    return TrainingResult(
+        model_path,
+        config.checkpoint_path,
+        trainer.global_step,
+        budget.elapsed,
+        losses,
+        interrupts.received,
+    )
+
+
+def network_weights(network: StyleNetwork) -> dict[str, NDArray[np.float32]]:
+    """A network's weights as float32 arrays by parameter name, for `save_model`."""
+    return {
+        name: value.detach().float().cpu().contiguous().numpy()
+        for name, value in network.state_dict().items()
+    }
+
+
+def _check_name(config: TrainingConfig) -> None:
+    if config.resume:
+        if config.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other")
+        if not config.checkpoint_path.is_file():
+            raise ResumeError(
+                f"there is no run {config.name!r} to resume: {config.checkpoint_path} is missing; "
+                "start it without --resume"
+            )
+        _check_same_run(config)
+        return
+    if config.overwrite:
+        return
+    if config.model_path.exists():
+        raise NameTakenError(
+            f"a model of the name {config.name!r} exists ({config.model_path}): choose another "
+            "--name, or --overwrite"
+        )
+    if config.checkpoint_path.exists():
+        raise NameTakenError(
+            f"a run of the name {config.name!r} exists ({config.run_folder}): --resume goes on "
+            "with it, --overwrite starts again"
+        )
+
+
+def _check_same_run(config: TrainingConfig) -> None:
+    """Refuse a checkpoint whose run was asked for something else."""
+    try:
+        saved = torch.load(config.checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
+        options = saved["fast_style"]["config"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+        raise ResumeError(
+            f"{config.checkpoint_path} is damaged or no checkpoint of a training run: start again "
+            "with --overwrite"
+        ) from error
+    asked = config.to_dict()
+    for name in SEMANTIC_FIELDS:
+        if options.get(name) != asked[name]:
+            raise ResumeError(
+                f"the run {config.name!r} was started with --{name.replace('_', '-')} "
+                f"{options.get(name)}, not {asked[name]}: resume it with the same, or train under "
+                "another --name"
+            )
+
+
+def _read_painting(path: Path) -> Photo:
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise TrainingDataError(f"the painting cannot be used: {error}") from error
+
+
+def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
+    """Read the photo that previews show: the one asked for, else the first that can be read."""
+    if config.preview is not None:
+        pixels = read_image(config.preview).pixels
+    else:
+        for path in photos[:20]:
+            try:
+                pixels = read_image(path).pixels
+                break
+            except ImageError:
+                continue
+        else:
+            raise TrainingDataError(
+                f"none of the first {len(photos[:20])} photos below {config.photos} can be read"
+            )
+    return (
+        pixels
+        if max(pixels.shape[:2]) <= _PREVIEW_SIDE
+        else _scale_long_side(pixels, _PREVIEW_SIDE)
+    )
+
+
+def _scale_long_side(pixels: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
+    factor = long_side / max(height, width)
+    return resize_to(pixels, max(1, round(height * factor)), max(1, round(width * factor)))
+
+
+def _start_from(network: StyleNetwork, init: str) -> None:
+    """Take another model's weights, which must be of the same shape of network."""
+    from fast_style.catalogue import load_style
+
+    model = load_style(init)
+    if model.card.network != network.config:
+        raise UsageError(
+            f"--init {init} is a network of {model.card.network}, not {network.config}: choose "
+            "--size and --upsampling to match"
+        )
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in model.weights.items()})
+
+
+def _prepare_folders(config: TrainingConfig) -> None:
+    """Make what will be needed, now and not after an hour of training."""
+    try:
+        if config.overwrite:
+            shutil.rmtree(config.run_folder, ignore_errors=True)
+        for folder in (config.run_folder, config.models):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{error.filename} cannot be made: {error.strerror}") from error
+
+
+def _build_trainer(
+    config: TrainingConfig,
+    precision: Literal["bf16-mixed", "32-true"],
+    callbacks: list[pl.Callback],
+) -> pl.Trainer:
+    devices: str | int = int(config.devices) if config.devices.isdigit() else config.devices
+    try:
+        return pl.Trainer(
+            accelerator=config.accelerator,
+            devices=devices,
+            num_nodes=config.num_nodes,
+            strategy=config.strategy,
+            precision=precision,
+            max_steps=config.steps,
+            max_epochs=-1,
+            callbacks=callbacks,
+            logger=TensorBoardLogger(config.runs, name=config.name, version="tensorboard"),
+            log_every_n_steps=10,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            benchmark=True,
+        )
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        raise TrainingError(
+            f"Lightning cannot train with accelerator {config.accelerator!r}, devices "
+            f"{config.devices!r}, strategy {config.strategy!r}: {error}"
+        ) from error
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's remarks about the set-up from the user, and its warnings."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Advice on workers and on resuming that StepSampler has made pointless, and its use of
+            # what newer releases of torch call deprecated: nothing the user could act on.
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning(\..*)?")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """A small WebP of the painting that fits into the card."""
+    small = Image.fromarray(_scale_long_side(pixels, 256))
+    for quality in (80, 60, 40, 20, 5):
+        content = io.BytesIO()
+        small.save(content, "WEBP", quality=quality, method=6)
+        if len(content.getvalue()) <= THUMBNAIL_LIMIT:
+            return content.getvalue()
+    raise FastStyleError("the painting's thumbnail does not fit its card")
+
+
+def _training_card(
+    config: TrainingConfig,
+    data: PhotoDataModule,
+    painting: Photo,
+    trainer: pl.Trainer,
+    seconds: float,
+    losses: Mapping[str, float],
+    bf16: bool,
+) -> dict[str, Any]:
+    """All that is needed to repeat the training, without the paths of this machine."""
+    options = config.to_dict()
+    for machine_only in ("photos", "runs", "models", "resume", "overwrite", "preview"):
+        del options[machine_only]
+    for on_card in ("name", "title", "artist", "year", "licence"):
+        del options[on_card]
+    options["style_image"] = config.style_image.name
+    if config.init != "scratch":
+        options["init"] = Path(config.init).name
+    return {
+        **options,
+        "steps_taken": trainer.global_step,
+        "photos": len(data.photos),
+        "photos_seen": trainer.global_step * config.batch_size * trainer.world_size,
+        "painting_size": list(painting.pixels.shape[1::-1]),
+        "normalisation": NORMALISATION,
+        "precision_used": "bf16" if bf16 else "fp32",
+        "final_losses": dict(losses),
+        "seconds": round(seconds, 1),
+        "device": _device_name(trainer.strategy.root_device),
+        "devices_used": trainer.world_size,
+        "versions": {"fast-style": fast_style.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "pytorch-lightning")},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():  # Linux, where platform knows only the instruction set
+        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        processor = names[0].partition(":")[2].strip() if names else processor
+    return f"{device.type}: {processor}, {torch.get_num_threads()} threads"

@@ -1,0 +1,7 @@
+"""Stylize photos: the same as `fast-style stylize`, for use from a checkout."""
+
+from fast_style.cli.exits import run
+from fast_style.cli.stylize import stylize
+
+if __name__ == "__main__":
+    run(stylize)

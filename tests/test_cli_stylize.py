@@ -1,0 +1,359 @@
+"""`fast-style stylize` on sound input: what it writes, where, and what it says."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_style import stylizer as stylizer_module
+from tests.commands import failure, invoke
+from tests.conftest import STYLE
+
+
+class Inverting:
+    """An engine that takes no time; the real ones are used in test_cli_commands.py."""
+
+    name, device, precision = "inverting", "cpu", "fp32"
+
+    def predict(self, images):
+        return 255 - images
+
+
+@pytest.fixture(autouse=True)
+def place(workplace, monkeypatch) -> Path:
+    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, **options: Inverting())
+    monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
+    return workplace
+
+
+@pytest.fixture
+def photo(place, astronaut) -> Path:
+    return Path(shutil.copy(astronaut, place / "photo.jpg"))
+
+
+def picture(path, size=(12, 8), mode="RGB", color=(10, 100, 200)) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path)
+    return path
+
+
+def opened(path) -> Image.Image:
+    """Read a picture and close its file."""
+    with Image.open(path) as image:
+        image.load()
+    return image
+
+
+def stylize(*args, **options):
+    return invoke("stylize", *args, "--style", STYLE, **options)
+
+
+def wrong(*args, **options) -> str:
+    return failure("stylize", *args, "--style", STYLE, code=2, **options)
+
+
+class TestOnePhoto:
+    def test_to_a_file(self, photo):
+        result = stylize(photo.name, "-o", "out.png")
+        assert result.code == 0
+        assert result.out == ""
+        assert result.lines == [result.err.rstrip()]
+        assert result.err.startswith("photo.jpg -> out.png (256x256, ")
+        with Image.open("out.png") as out, Image.open(photo) as content:
+            assert out.format == "PNG"
+            np.testing.assert_array_equal(np.asarray(out), 255 - np.asarray(content))
+
+    def test_beside_the_photo_by_default(self, photo, place):
+        assert stylize(photo).code == 0
+        assert (place / f"photo-{STYLE}.jpg").is_file()
+
+    def test_a_style_from_its_file(self, photo, place, model_file):
+        result = invoke("stylize", photo, "--style", model_file)
+        assert result.code == 0
+        assert (place / f"photo-{STYLE}.jpg").is_file()
+
+    def test_into_a_folder_that_is_there_or_is_named_as_one(self, photo):
+        Path("there").mkdir()
+        assert stylize(photo, "-o", "there").code == 0
+        assert Path("there/photo.jpg").is_file()
+        assert stylize(photo, "-o", "new/deep/").code == 0
+        assert Path("new/deep/photo.jpg").is_file()
+
+    def test_a_file_in_a_folder_that_is_not_there(self, photo):
+        assert stylize(photo, "-o", "new/out.jpg").code == 0
+        assert Path("new/out.jpg").is_file()
+
+    def test_an_output_that_is_there_is_overwritten(self, photo):
+        Path("out.jpg").write_text("old")
+        assert stylize(photo, "-o", "out.jpg").code == 0
+        assert opened("out.jpg").size == (256, 256)
+
+    def test_size_strength_and_colour(self, photo):
+        assert stylize(photo, "-o", "a.png", "--size", "100", "--strength", "0").code == 0
+        assert stylize(photo, "-o", "b.png", "--size", "100", "--preserve-color").code == 0
+        with Image.open("a.png") as unchanged, Image.open("b.png") as other:
+            assert unchanged.size == other.size == (100, 100)
+            chroma = [np.asarray(image.convert("YCbCr"))[..., 1:] for image in (unchanged, other)]
+        difference = np.abs(chroma[0].astype(int) - chroma[1])
+        assert np.median(difference) <= 2  # clipping changes a few
+
+    def test_format_and_quality(self, photo):
+        assert stylize(photo, "-o", "high.webp", "--quality", "95").code == 0
+        assert stylize(photo, "-o", "low.webp", "--quality", "5").code == 0
+        assert Path("low.webp").stat().st_size < Path("high.webp").stat().st_size / 4
+        assert stylize(photo, "--format", "PNG").code == 0
+        assert opened(f"photo-{STYLE}.png").format == "PNG"
+        assert stylize(photo, "-o", "nosuffix", "--format", "jpg").code == 0
+        assert opened("nosuffix").format == "JPEG"
+
+    def test_suffixes_stay_where_they_can(self, place):
+        for name in ("A.JPG", "b.jpeg", "c.gif", "d.bmp"):
+            picture(name)
+        assert stylize(".", "-o", "out").code == 0
+        assert {path.name for path in Path("out").iterdir()} == {
+            "A.JPG",
+            "b.jpeg",
+            "c.png",
+            "d.bmp",
+        }
+
+    @pytest.mark.parametrize("size", [(1, 1), (3, 2000)])
+    def test_odd_sizes(self, size):
+        picture("odd.png", size)
+        assert stylize("odd.png", "-o", "out.png").code == 0
+        assert opened("out.png").size == size
+
+    def test_quiet(self, photo):
+        assert stylize(photo, "-o", "out.jpg", "-q").err == ""
+
+    def test_names_that_would_upset_a_terminal(self, place):
+        picture("a\x1b[31m\n[bold]b.png")
+        result = stylize("a\x1b[31m\n[bold]b.png", "-o", "out.png")
+        assert result.code == 0
+        assert "\x1b" not in result.err
+        assert len(result.lines) == 1
+
+
+class TestFolders:
+    def test_without_its_subfolders(self, place):
+        picture("in/a.jpg")
+        picture("in/deep/b.jpg")
+        assert stylize("in", "-o", "out").code == 0
+        assert sorted(p.name for p in Path("out").rglob("*")) == ["a.jpg"]
+
+    def test_with_its_structure(self, place):
+        for name in ("in/a.jpg", "in/deep/b.jpg", "in/deep/er/a.jpg", "in/.hidden/c.jpg"):
+            picture(name)
+        picture("in/._a.jpg")
+        Path("in/notes.txt").write_text("no picture, and not taken for one")
+        result = stylize("in", "-r")
+        assert result.code == 0
+        assert result.lines[-1] == "3 stylized"
+        out = Path(f"in-{STYLE}")
+        found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+        assert found == {"a.jpg", "deep/b.jpg", "deep/er/a.jpg"}
+
+    def test_here_by_default_goes_beside(self, place, monkeypatch):
+        picture("in/a.jpg")
+        monkeypatch.chdir("in")
+        assert stylize(".").code == 0
+        assert (place / f"in-{STYLE}" / "a.jpg").is_file()
+        assert sorted(path.name for path in (place / "in").iterdir()) == ["a.jpg"]
+
+    def test_the_output_in_the_input_is_not_taken_for_input(self, place):
+        picture("in/a.jpg")
+        for _ in range(2):
+            result = stylize("in", "-r", "-o", "in/out")
+            assert result.code == 0
+            assert "1" not in result.lines[-1].split("->")[0]
+        assert len(list(Path("in").rglob("*.jpg"))) == 2
+
+    def test_skip_existing(self, place):
+        picture("in/a.jpg")
+        picture("in/b.jpg")
+        picture("out/a.jpg", color=(1, 2, 3))
+        before = Path("out/a.jpg").read_bytes()
+        result = stylize("in", "-o", "out", "--skip-existing", "--json")
+        assert result.code == 0
+        assert Path("out/a.jpg").read_bytes() == before
+        skipped, done = result.json["images"]
+        assert skipped == {"input": "in/a.jpg", "output": "out/a.jpg", "skipped": True}
+        assert done["output"] == "out/b.jpg"
+        assert stylize("in", "-o", "out", "--skip-existing").lines == ["0 stylized, 2 skipped"]
+
+    def test_files_and_folders_together(self, place):
+        picture("in/a.jpg")
+        picture("b.jpg")
+        assert stylize("in", "b.jpg", "-o", "out").code == 0
+        assert sorted(path.name for path in Path("out").iterdir()) == ["a.jpg", "b.jpg"]
+
+    def test_a_picture_named_twice_is_done_once(self, place):
+        picture("in/a.jpg")
+        result = stylize("in", "in/a.jpg", "./in/a.jpg", "-o", "out")
+        assert result.code == 0
+        assert len(result.lines) == 1
+
+
+class TestStreams:
+    def test_through(self, photo):
+        result = stylize("-", input=photo.read_bytes())
+        assert result.code == 0
+        assert result.err == ""
+        with Image.open(io.BytesIO(result.out_bytes)) as out:
+            assert (out.format, out.size) == ("JPEG", (256, 256))
+
+    def test_out_only_with_a_format(self, photo):
+        result = stylize(photo, "-o", "-", "--format", "webp")
+        with Image.open(io.BytesIO(result.out_bytes)) as out:
+            assert out.format == "WEBP"
+
+    def test_in_only(self, photo):
+        assert stylize("-", "-o", "out.png", input=photo.read_bytes()).code == 0
+        assert opened("out.png").size == (256, 256)
+
+    def test_what_is_only_read_becomes_png(self, place):
+        data = picture("a.gif").read_bytes()
+        result = stylize("-", input=data)
+        assert opened(io.BytesIO(result.out_bytes)).format == "PNG"
+
+    def test_rubbish(self):
+        text = failure("stylize", "-", "--style", STYLE, input=b"rubbish")
+        assert text.startswith("standard input ")
+
+    def test_where_they_make_no_sense(self, photo):
+        assert "--json" in wrong("-", "--json", input=b"")
+        assert "one picture" in wrong("-", photo, "-o", "out", input=b"")
+        assert "one picture" in wrong(photo.parent, "-o", "-")
+        assert "folder" in wrong("-", "-o", "new/", input=b"")
+        assert "no suffix" in wrong("-", "-o", "out", input=b"")
+
+
+class TestJson:
+    def test_each_picture_has_its_row(self, photo):
+        Path("bad.jpg").write_bytes(b"")
+        result = stylize(photo.name, "bad.jpg", "-o", "out", "--json", "--quiet")
+        assert result.code == 3
+        document = result.json
+        assert document["engine"] == "inverting"
+        assert (document["device"], document["precision"]) == ("cpu", "fp32")
+        assert document["style"].endswith(f"{STYLE}.safetensors")
+        good, bad = document["images"]
+        assert good["input"] == "photo.jpg"
+        assert good["output"] == str(Path("out/photo.jpg"))
+        assert (good["width"], good["height"], good["notes"]) == (256, 256, [])
+        assert good["seconds"] > 0
+        assert set(bad) == {"input", "error"}
+        assert "empty" in bad["error"]
+
+
+class TestNotes:
+    def test_transparency_in_jpeg_is_told_once(self, place):
+        for name in "abc":
+            picture(f"in/{name}.png", mode="RGBA", color=(1, 2, 3, 100))
+        result = stylize("in", "-o", "out", "--format", "jpeg")
+        notes = [line for line in result.lines if "note:" in line]
+        assert len(notes) == 1
+        assert "white" in notes[0]
+        assert "a.png" in notes[0]
+        quiet = stylize("in", "-o", "out", "--format", "jpeg", "--quiet", "--json")
+        assert quiet.err == ""
+        assert all(row["notes"] for row in quiet.json["images"])
+
+    def test_animated(self, place):
+        frames = [Image.new("RGB", (8, 8), (i * 80, 0, 0)) for i in range(3)]
+        frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+        result = stylize("a.gif")
+        assert "3 frames" in result.lines[0]
+
+    def test_a_gpu_that_is_not_used(self, photo, monkeypatch):
+        monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: "there is a GPU")
+        assert "note: there is a GPU" in stylize(photo).lines[0]
+        assert "GPU" not in stylize(photo, "--device", "cpu").err
+
+
+class TestFoundBeforeAnyWork:
+    @pytest.fixture(autouse=True)
+    def no_work(self, monkeypatch):
+        def fail(*args, **options):
+            raise AssertionError("the style was loaded")
+
+        monkeypatch.setattr(stylizer_module, "create_engine", fail)
+
+    def test_two_suffixes(self):
+        picture("in/a.jpg")
+        picture("in/a.png")
+        text = wrong("in", "-o", "out", "--format", "png")
+        assert "in/a.jpg and in/a.png would both be written to out/a.png" in text
+
+    def test_two_folders(self):
+        picture("x/a.jpg")
+        picture("y/a.jpg")
+        assert "both" in wrong("x", "y", "-o", "out")
+
+    @pytest.mark.parametrize("other", ["x/A.PNG", "x/a.png"])
+    def test_cases_and_spellings(self, other):
+        picture("a.png")
+        picture(other)
+        assert "both" in wrong("a.png", other, "-o", "out")
+
+    def test_decomposed_letters(self):
+        picture("x/\u00fc.png")
+        picture("y/u\u0308.png")
+        assert "both" in wrong("x", "y", "-o", "out")
+
+    def test_the_input_itself(self, photo, place):
+        before = photo.read_bytes()
+        (place / "link.jpg").symlink_to(photo)
+        (place / "folder").symlink_to(place)
+        for output in ("photo.jpg", "link.jpg", "folder/photo.jpg", "."):
+            assert "overwritten" in wrong(photo, "-o", output)
+        assert photo.read_bytes() == before
+
+    def test_another_input(self):
+        picture("a.png")
+        picture(f"a-{STYLE}.png")
+        assert f"a-{STYLE}.png would be overwritten" in wrong("a.png", f"a-{STYLE}.png")
+
+    def test_a_folder_onto_itself(self):
+        picture("in/a.jpg")
+        assert "in/a.jpg would be overwritten" in wrong("in", "-o", "in")
+
+    def test_a_file_for_several(self):
+        picture("a.jpg")
+        picture("b.jpg")
+        assert "several pictures need a folder" in wrong("a.jpg", "b.jpg", "-o", "out.jpg")
+        assert "several pictures need a folder" in wrong("a.jpg", "b.jpg", "-o", "a.jpg")
+
+    @pytest.mark.parametrize(
+        ("args", "about"),
+        [
+            (["-o", "out.xyz"], ".xyz"),
+            (["-o", "out.gif"], ".gif"),
+            (["-o", "out"], "no suffix"),
+            (["-o", "out.png", "--format", "jpeg"], "--format"),
+            (["-o", ""], "empty"),
+            (["--strength", "2"], "--strength"),
+            (["--strength", "nan"], "--strength"),
+            (["--size", "0"], "--size"),
+            (["--size", "large"], "--size"),
+            (["--quality", "101"], "--quality"),
+            (["--max-megapixels", "0"], "--max-megapixels"),
+            (["--max-megapixels", "nan"], "--max-megapixels"),
+            (["--engine", "steam"], "--engine"),
+            (["--device", "abacus"], "--device"),
+            (["--precision", "int1"], "--precision"),
+            (["--format", "doc"], "--format"),
+            (["--frobnicate"], "--frobnicate"),
+        ],
+    )
+    def test_options_that_are_wrong(self, photo, args, about):
+        assert about in wrong(photo, *args)
+
+    def test_what_is_missing(self, photo):
+        assert "--style" in failure("stylize", photo, code=2)
+        assert "INPUT" in failure("stylize", "--style", STYLE, code=2)
+        assert "empty" in wrong("")

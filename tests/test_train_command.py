@@ -1,0 +1,130 @@
+"""`train.py` as a command: killed, interrupted, resumed, and the sentences it ends with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fast_style.checkpoint import load_model
+from tests.training_photos import make_painting, make_photos
+
+ROOT = Path(__file__).parent.parent
+STEPS = 40
+
+
+def command(folder: Path, name: str, *more: str) -> list[str]:
+    """Training of a few seconds, with a checkpoint every other step."""
+    if not (folder / "photos").exists():
+        make_photos(folder / "photos")
+        make_painting(folder / "painting.png")
+    options = (
+        f"--size tiny --steps {STEPS} --batch-size 2 --crop-size 48 --style-size 64 "
+        "--style-layers relu1_2,relu2_2 --checkpoint-every 2 --preview-every 0 --precision fp32 "
+        f"--accelerator cpu --name {name}"
+    ).split()
+    paths = ["--style-image", "painting.png", "--photos", "photos"]
+    return [sys.executable, str(ROOT / "train.py"), *paths, *options, *more]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+
+
+def run(folder: Path, name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, name, *more),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def stop_midway(folder: Path, name: str, number: signal.Signals) -> subprocess.Popen[str]:
+    """Start a run and send it a signal once it has written a checkpoint."""
+    process = subprocess.Popen(
+        command(folder, name),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoint = folder / "runs" / name / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one whole run in it."""
+    folder = tmp_path_factory.mktemp("train")
+    result = run(folder, "whole", "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["steps"] == STEPS
+    assert document["losses"]["style"] > 0
+    assert document["model_path"] == "saved_models/whole.safetensors"
+    assert "fast-style stylize PHOTO --style whole -o OUTPUT" in result.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_a_stopped_run_resumes_to_the_same_weights(
+    uninterrupted: Path, number: signal.Signals, code: int
+) -> None:
+    name = number.name.lower()
+    process = stop_midway(uninterrupted, name, number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    model = uninterrupted / "saved_models" / f"{name}.safetensors"
+    assert not model.exists(), "the run was over before the signal came"
+    if number != signal.SIGKILL:
+        assert "go on with the same command and --resume" in errors
+
+    resumed = run(uninterrupted, name, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    checkpoints = uninterrupted / "runs" / name / "checkpoints"
+    assert [p.name for p in checkpoints.iterdir() if p.suffix == ".ckpt"] == ["last.ckpt"]
+    expected = load_model(uninterrupted / "saved_models" / "whole.safetensors")
+    found = load_model(model)
+    assert found.card.training["steps_taken"] == STEPS
+    for parameter, weight in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[parameter], weight)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "sentence"),
+    [
+        (["--photos", "nowhere"], 1, "--photos nowhere is not a folder"),
+        (["--style-image", "nowhere.jpg"], 1, "the painting cannot be used"),
+        (["--steps", "0"], 2, "--steps is 0; expected 1 or more"),
+        (["--size", "huge"], 2, "'huge' is not one of"),
+    ],
+)
+def test_bad_input_gives_one_sentence(
+    tmp_path: Path, more: list[str], code: int, sentence: str
+) -> None:
+    result = run(tmp_path, "bad", *more)
+    assert result.returncode == code
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
