@@ -25,7 +25,7 @@ MINIMUM_SIDE = 5
 """Shortest side in pixels that the network's reflection padding (4 pixels) can work on."""
 
 STRIDE = 4
-"""The trunk works at a quarter of the resolution: sides come out as STRIDE * ceil(side / STRIDE)."""
+"""The trunk works at a quarter of the resolution: sides become STRIDE * ceil(side / STRIDE)."""
 
 
 @dataclass(frozen=True, slots=True)

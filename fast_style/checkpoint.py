@@ -194,20 +194,20 @@ def _check_container(path: Path) -> None:
         if path.is_dir():
             raise ModelFileError(f"{path} is a folder; expected a model file (NAME{SUFFIX})")
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(9)
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file {path}") from error
     except OSError as error:
         raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
-    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
-        raise ModelFileError(
-            f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
-            f"expected a model file of Fast Style (NAME{SUFFIX})"
-        )
-    header = int.from_bytes(head, "little") if len(head) == 8 else 0
-    # A safetensors header is JSON; where the claimed length is absurd, it never was one.
-    if len(head) < 8 or header < 2 or header > 100 * 1024 * 1024:
+    # A safetensors file is the length of its header in 8 bytes, then the header, which is JSON.
+    if head[8:] != b"{":
+        if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):
+            raise ModelFileError(
+                f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
+                f"expected a model file of Fast Style (NAME{SUFFIX})"
+            )
         raise ModelFileError(f"{path} is no safetensors file; expected a model file of Fast Style")
+    header = int.from_bytes(head[:8], "little")
     if header > _HEADER_LIMIT:
         raise ModelFileError(f"{path} claims a header of {header} bytes; a model's is far smaller")
     if size < 8 + header:
@@ -215,10 +215,9 @@ def _check_container(path: Path) -> None:
 
 
 def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
-    reason = str(error)
-    if "InvalidOffset" in reason or "MetadataIncompleteBuffer" in reason:
-        return ModelFileError(f"{path} is cut short or damaged: copy or fetch it again ({reason})")
-    return ModelFileError(f"{path} is not a sound safetensors file ({reason})")
+    if "not fully covered" in str(error):
+        return ModelFileError(f"{path} is cut short or has bytes too many: copy or fetch it again")
+    return ModelFileError(f"{path} is not a sound safetensors file ({error})")
 
 
 def _card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:

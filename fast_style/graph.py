@@ -2,12 +2,10 @@
 
 OpenVINO and ONNX Runtime read the same bytes. The graph holds the network of `architecture` in its
 rewritten form (`upsample_kernel`, `output_kernel`), which computes the same map in fewer operations.
-The bytes are written by `_Writer`, which knows the few fields of the protobuf format that a graph
-needs: the `onnx` package would cost every cold start its import and every install its size.
+`onnx_writer` writes the bytes.
 """
 
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,13 +20,10 @@ from fast_style.architecture import (
     parameter_shapes,
 )
 from fast_style.errors import ModelError, UsageError
+from fast_style.onnx_writer import FLOAT, UINT8, Writer
 
 INPUT, OUTPUT, STATISTICS, MEASURED = "image", "stylized", "statistics", "measured"
 """Names of the graph's inputs and outputs; `STATISTICS` and `MEASURED` where asked for."""
-
-# The newest operator set whose norm and reductions every release of both engines reads alike, and
-# the file version that belongs to it.
-_OPSET, _IR_VERSION = 17, 8
 
 Array = NDArray[Any]
 
@@ -172,13 +167,13 @@ class _Builder:
     ) -> None:
         self.config, self.weights = config, weights
         self.statistics, self.statistics_input, self.measure = statistics, statistics_input, measure
-        self.writer = _Writer()
+        self.writer = Writer()
         self.seen: list[str] = []  # for each norm, its mean and variance, (B, 2, C)
         self.offset = 0  # of the next norm's channels within the statistics
 
     def build(self, float_output: bool) -> bytes:
         op, const = self.writer.op, self.writer.constant
-        picture = op("Cast", INPUT, to=_FLOAT)
+        picture = op("Cast", INPUT, to=FLOAT)
         features = op("Transpose", picture, perm=(0, 3, 1, 2))
         for i in range(3):
             features = self.convolve(f"encoder.{i}", features, stride=1 if i == 0 else 2)
@@ -191,18 +186,18 @@ class _Builder:
         picture = self.picture(features)
         if not float_output:
             picture = op("Round", op("Clip", picture, const(np.float32(0)), const(np.float32(255))))
-            picture = op("Cast", picture, to=_UINT8)
+            picture = op("Cast", picture, to=UINT8)
         picture = self.interleave(picture)
         self.crop(picture)
 
         n_statistics = statistics_shape(self.config)
-        inputs = [(INPUT, _UINT8, ("batch", "height", "width", 3))]
+        inputs = [(INPUT, UINT8, ("batch", "height", "width", 3))]
         if self.statistics_input:
-            inputs.append((STATISTICS, _FLOAT, ("statistics_batch", *n_statistics)))
-        outputs = [(OUTPUT, _FLOAT if float_output else _UINT8, ("batch", "height", "width", 3))]
+            inputs.append((STATISTICS, FLOAT, ("statistics_batch", *n_statistics)))
+        outputs = [(OUTPUT, FLOAT if float_output else UINT8, ("batch", "height", "width", 3))]
         if self.measure:
             op("Concat", *self.seen, axis=2, output=MEASURED)
-            outputs.append((MEASURED, _FLOAT, ("batch", *n_statistics)))
+            outputs.append((MEASURED, FLOAT, ("batch", *n_statistics)))
         return self.writer.finish(inputs, outputs)
 
     def pad(self, features: str, amount: int, mode: str) -> str:
@@ -316,90 +311,3 @@ class _Builder:
         ends = op("Slice", op("Shape", INPUT), const(np.array([1])), const(np.array([3])))
         starts, axes = const(np.array([0, 0])), const(np.array([1, 2]))
         return op("Slice", picture, starts, ends, axes, output=OUTPUT)
-
-
-_FLOAT, _UINT8, _INT64 = 1, 2, 7  # TensorProto.DataType
-_TYPES = {np.dtype(np.float32): _FLOAT, np.dtype(np.int64): _INT64}
-
-Value = tuple[str, int, tuple[int | str, ...]]
-
-
-class _Writer:
-    """Nodes and constants of a graph, in the protobuf encoding of ONNX.
-
-    Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
-    """
-
-    def __init__(self) -> None:
-        self.nodes: list[bytes] = []
-        self.constants: dict[str, bytes] = {}
-
-    def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node and give the name of its output."""
-        name = output or f"{kind}_{len(self.nodes)}"
-        fields = [_bytes(1, value) for value in inputs]
-        fields += [_bytes(2, name), _bytes(3, f"node_{name}"), _bytes(4, kind)]
-        fields += [_bytes(5, _attribute(key, value)) for key, value in attributes.items()]
-        self.nodes.append(b"".join(fields))
-        return name
-
-    def constant(self, value: Any, name: str = "") -> str:
-        """Add an initializer, float32 or integer (stored as int64), and give its name."""
-        array = np.asarray(value)
-        if array.dtype.kind == "i":
-            array = array.astype(np.int64)
-        name = name or f"constant_{len(self.constants)}"
-        fields = [_number(1, side) for side in array.shape]
-        fields += [_number(2, _TYPES[array.dtype]), _bytes(8, name)]
-        fields.append(_bytes(9, array.astype(array.dtype.newbyteorder("<")).tobytes()))
-        self.constants[name] = b"".join(fields)
-        return name
-
-    def finish(self, inputs: Iterable[Value], outputs: Iterable[Value]) -> bytes:
-        """Give the ModelProto."""
-        graph = [_bytes(1, node) for node in self.nodes]
-        graph.append(_bytes(2, "fast_style"))
-        graph += [_bytes(5, tensor) for tensor in self.constants.values()]
-        graph += [_bytes(11, _value(*value)) for value in inputs]
-        graph += [_bytes(12, _value(*value)) for value in outputs]
-        opset = _bytes(1, "") + _number(2, _OPSET)
-        model = [_number(1, _IR_VERSION), _bytes(2, "fast-style")]
-        return b"".join([*model, _bytes(7, b"".join(graph)), _bytes(8, opset)])
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, value: bytes | str) -> bytes:
-    content = value.encode() if isinstance(value, str) else value
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _attribute(name: str, value: float | int | str | tuple[int, ...]) -> bytes:
-    """An AttributeProto: the value's field, and field 20 with its type."""
-    if isinstance(value, float):
-        content, kind = _varint(2 << 3 | 5) + struct.pack("<f", value), 1
-    elif isinstance(value, int):
-        content, kind = _number(3, value), 2
-    elif isinstance(value, str):
-        content, kind = _bytes(4, value), 3
-    else:
-        content, kind = b"".join(_number(8, entry) for entry in value), 7
-    return _bytes(1, name) + content + _number(20, kind)
-
-
-def _value(name: str, element: int, shape: tuple[int | str, ...]) -> bytes:
-    """A ValueInfoProto; sides that are names are free."""
-    sides = [_bytes(1, _number(1, n) if isinstance(n, int) else _bytes(2, n)) for n in shape]
-    tensor = _number(1, element) + _bytes(2, b"".join(sides))
-    return _bytes(1, name) + _bytes(2, _bytes(1, tensor))

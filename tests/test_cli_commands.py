@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fast_style.checkpoint import save_model
 from tests.commands import CHECKOUT, command, environment
-from tests.conftest import STYLE
+from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
 
@@ -138,3 +139,13 @@ def test_a_bar_on_a_terminal_and_failures_above_it(workplace, astronaut):
     assert "fast-style: in/bad.jpg is empty" in text
     assert "a.jpg ->" not in text
     assert "\x1b[3" not in text  # no colours
+
+
+def test_a_terminal_whose_encoding_lacks_letters(workplace, monkeypatch):
+    folder = workplace / "own"
+    save_model(folder / "wave.safetensors", make_card(title="神奈川沖浪裏"), make_weights(SMALLEST))
+    monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = command("styles")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u795e" in done.stdout

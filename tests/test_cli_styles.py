@@ -163,7 +163,7 @@ class TestGroup:
         assert "Commands:" in result.err
 
     @pytest.mark.parametrize(
-        ("given", "hint"), [("stylise", "did you mean stylize?"), ("paint", "there are stylize")]
+        ("given", "hint"), [("stylise", "did you mean stylize?"), ("xyzzy", "there are stylize")]
     )
     def test_a_command_that_is_not_there(self, given, hint):
         assert hint in failure(given, code=2)

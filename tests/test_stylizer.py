@@ -211,9 +211,9 @@ class TestTrouble:
     )
     def test_memory_that_is_short_names_the_remedy(self, inverter, engine, error):
         engine.error = error
-        with pytest.raises(ImageTooLargeError, match="300x200.*--size 150"):
+        with pytest.raises(ImageTooLargeError, match=r"300x200.*--size 150"):
             inverter.stylize(np.zeros((200, 300, 3), np.uint8))
-        with pytest.raises(ImageTooLargeError, match="at size 100.*--size 50"):
+        with pytest.raises(ImageTooLargeError, match=r"at size 100.*--size 50"):
             inverter.stylize(np.zeros((200, 300, 3), np.uint8), size=100)
 
     def test_other_errors_are_left_alone(self, inverter, engine):

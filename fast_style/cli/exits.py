@@ -1,5 +1,6 @@
 """How a command ends: in one line and an exit code, whatever happens, and never in a traceback."""
 
+import io
 import os
 import signal
 import sys
@@ -52,6 +53,10 @@ def run(
         prog_name: its name in help and usage; told from the process if None.
     """
     settings = Settings()
+    # A painting's title may have letters that the terminal's encoding has not.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _terminable():
             # Unbound: a group's own `main` leads back here.

@@ -108,7 +108,7 @@ def make_plan(
                     plan.jobs.append(job)
     _refuse_collisions(plan.jobs)
     _refuse_overwritten_inputs(plan.jobs)
-    if skip_existing:
+    if skip_existing and output != STANDARD:
         plan.skipped = [job for job in plan.jobs if os.path.isfile(job.target)]
         skipped = set(plan.skipped)
         plan.jobs = [job for job in plan.jobs if job not in skipped]
@@ -223,8 +223,7 @@ def _pictures_in(folder: str, leave_out: Path, recursive: bool, plan: Plan) -> I
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".")
-            and os.path.realpath(os.path.join(here, name)) != own_output
+            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) != own_output
         )
         for name in sorted(files):
             path = Path(here, name)

@@ -44,8 +44,8 @@ class _Range(click.FloatRange):
 )
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option(
-    "-s",
     "--style",
+    "-s",
     metavar="NAME|FILE",
     required=True,
     help="The style: a name of `fast-style styles`, or a model file.",

@@ -73,7 +73,7 @@ class TrainingResult:
 def native_bf16(accelerator: str) -> bool:
     """Tell whether bfloat16 pays: only where the processor or GPU computes with it natively."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if accelerator in ("gpu", "mps") or (
         accelerator == "auto" and torch.backends.mps.is_available()
     ):

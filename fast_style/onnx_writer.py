@@ -1,0 +1,108 @@
+"""Writing an ONNX file without the `onnx` package.
+
+A graph needs few fields of the protobuf format, and these are quickly written. The package would
+cost every cold start its import and every install its size.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+# The newest operator set whose norm and reductions every release of both engines reads alike, and
+# the file version that belongs to it.
+_OPSET, _IR_VERSION = 17, 8
+
+FLOAT, UINT8, _INT64 = 1, 2, 7  # TensorProto.DataType
+_TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): _INT64}
+
+Value = tuple[str, int, tuple[int | str, ...]]
+
+
+class Writer:
+    """Nodes and constants of a graph, in the protobuf encoding of ONNX.
+
+    Field numbers are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
+    """
+
+    def __init__(self) -> None:
+        """Start without nodes."""
+        self.nodes: list[bytes] = []
+        self.constants: dict[str, tuple[bytes, memoryview]] = {}  # all but the values; the values
+
+    def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Append a node and give the name of its output."""
+        name = output or f"{kind}_{len(self.nodes)}"
+        fields = [_bytes(1, value) for value in inputs]
+        fields += [_bytes(2, name), _bytes(3, f"node_{name}"), _bytes(4, kind)]
+        fields += [_bytes(5, _attribute(key, value)) for key, value in attributes.items()]
+        self.nodes.append(b"".join(fields))
+        return name
+
+    def constant(self, value: Any, name: str = "") -> str:
+        """Add an initializer, float32 or integer (stored as int64), and give its name."""
+        array = np.asarray(value)
+        if array.dtype.kind == "i":
+            array = array.astype(np.int64)
+        name = name or f"constant_{len(self.constants)}"
+        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+        fields = [_number(1, side) for side in array.shape]
+        fields += [_number(2, _TYPES[array.dtype.newbyteorder("=")]), _bytes(8, name)]
+        fields.append(_prefix(9, array.nbytes))
+        self.constants[name] = b"".join(fields), array.reshape(-1).data.cast("B")
+        return name
+
+    def finish(self, inputs: Iterable[Value], outputs: Iterable[Value]) -> bytes:
+        """Give the ModelProto. The weights, nearly all of it, are copied just once."""
+        graph: list[bytes | memoryview] = [_bytes(1, node) for node in self.nodes]
+        graph.append(_bytes(2, "fast_style"))
+        for head, values in self.constants.values():
+            graph += [_prefix(5, len(head) + len(values)), head, values]
+        graph += [_bytes(11, _value(*value)) for value in inputs]
+        graph += [_bytes(12, _value(*value)) for value in outputs]
+        opset = _bytes(1, "") + _number(2, _OPSET)
+        model = [_number(1, _IR_VERSION), _bytes(2, "fast-style"), _bytes(8, opset)]
+        return b"".join([*model, _prefix(7, sum(map(len, graph))), *graph])
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _prefix(field: int, length: int) -> bytes:
+    return _varint(field << 3 | 2) + _varint(length)
+
+
+def _bytes(field: int, value: bytes | str) -> bytes:
+    content = value.encode() if isinstance(value, str) else value
+    return _prefix(field, len(content)) + content
+
+
+def _attribute(name: str, value: float | int | str | tuple[int, ...]) -> bytes:
+    """An AttributeProto: the value's field, and field 20 with its type."""
+    if isinstance(value, float):
+        content, kind = _varint(2 << 3 | 5) + struct.pack("<f", value), 1
+    elif isinstance(value, int):
+        content, kind = _number(3, value), 2
+    elif isinstance(value, str):
+        content, kind = _bytes(4, value), 3
+    else:
+        content, kind = b"".join(_number(8, entry) for entry in value), 7
+    return _bytes(1, name) + content + _number(20, kind)
+
+
+def _value(name: str, element: int, shape: tuple[int | str, ...]) -> bytes:
+    """A ValueInfoProto; sides that are names are free."""
+    sides = [_bytes(1, _number(1, n) if isinstance(n, int) else _bytes(2, n)) for n in shape]
+    tensor = _number(1, element) + _bytes(2, b"".join(sides))
+    return _bytes(1, name) + _bytes(2, _bytes(1, tensor))
