@@ -1,8 +1,7 @@
 """Train a style model: the same as `fast-style train`, for use from a checkout."""
 
-import sys
-
-from fast_style.cli.main import main
+from fast_style.cli.exits import run
+from fast_style.cli.train import train
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    run(train)

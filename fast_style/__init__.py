@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fast_style.networks import StyleNetwork
     from fast_style.perceptual import LossConfig, PerceptualLoss, gram_matrix, total_variation
     from fast_style.stylizer import Stylizer
+    from fast_style.training.config import TrainingConfig
+    from fast_style.training.run import TrainingResult, train
 
 __version__ = "0.1.0"
 
@@ -58,7 +60,9 @@ __all__ = [
     "StyleNetwork",
     "StyleNotFoundError",
     "Stylizer",
+    "TrainingConfig",
     "TrainingError",
+    "TrainingResult",
     "UnreadableImageError",
     "UsageError",
     "WeightsError",
@@ -67,6 +71,7 @@ __all__ = [
     "list_styles",
     "load_style",
     "total_variation",
+    "train",
 ]
 
 _HOMES = {
@@ -92,13 +97,16 @@ _HOMES = {
     "fast_style.networks": ("StyleNetwork",),
     "fast_style.perceptual": ("LossConfig", "PerceptualLoss", "gram_matrix", "total_variation"),
     "fast_style.stylizer": ("Stylizer",),
+    "fast_style.training.config": ("TrainingConfig",),
+    "fast_style.training.run": ("TrainingResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-# The package that a home needs beyond the base install, and the extra that brings it.
+# The extra of the package that brings what a home needs beyond the base install.
 _NEEDS = {
-    "fast_style.networks": ("torch", "torch"),
-    "fast_style.perceptual": ("torch", "torch"),
+    "fast_style.networks": "torch",
+    "fast_style.perceptual": "torch",
+    "fast_style.training.run": "train",
 }
 
 
@@ -115,8 +123,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(home), name)
     except ModuleNotFoundError as error:
-        package, extra = _NEEDS.get(home, ("", ""))
-        if not package or error.name != package:
+        extra, package = _NEEDS.get(home), (error.name or "").partition(".")[0]
+        if extra is None or package == __name__:
             raise
         from fast_style.errors import MissingExtraError
 

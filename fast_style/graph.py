@@ -1,8 +1,8 @@
 """A style network as an ONNX graph, built straight from its weights: no torch, no exporter.
 
-OpenVINO and ONNX Runtime read the same bytes. The graph holds the network of `architecture` in its
-rewritten form (`upsample_kernel`, `output_kernel`), which computes the same map in fewer operations.
-`onnx_writer` writes the bytes.
+OpenVINO and ONNX Runtime read the same bytes, which `onnx_writer` writes. The graph holds the
+network of `architecture` in its rewritten form (`upsample_kernel`, `output_kernel`), which computes
+the same map in fewer operations.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from fast_style.architecture import (
     parameter_shapes,
 )
 from fast_style.errors import ModelError, UsageError
-from fast_style.onnx_writer import FLOAT, UINT8, Writer
+from fast_style.onnx_writer import FLOAT, UINT8, Value, Writer
 
 INPUT, OUTPUT, STATISTICS, MEASURED = "image", "stylized", "statistics", "measured"
 """Names of the graph's inputs and outputs; `STATISTICS` and `MEASURED` where asked for."""
@@ -32,7 +32,8 @@ def statistics_shape(config: NetworkConfig) -> tuple[int, int]:
     """Give the shape (2, C) of one picture's statistics.
 
     Row 0 holds the means, row 1 the biased variances of what each instance norm sees, the layers
-    one after the other in the order of `norm_layers`.
+    one after the other in the order of `norm_layers`. The bias of the convolution before a norm is
+    no part of it: that bias is never applied.
     """
     return 2, sum(norm_layers(config).values())
 
@@ -191,10 +192,11 @@ class _Builder:
         self.crop(picture)
 
         n_statistics = statistics_shape(self.config)
-        inputs = [(INPUT, UINT8, ("batch", "height", "width", 3))]
+        sides = ("batch", "height", "width", 3)
+        inputs: list[Value] = [(INPUT, UINT8, sides)]
         if self.statistics_input:
             inputs.append((STATISTICS, FLOAT, ("statistics_batch", *n_statistics)))
-        outputs = [(OUTPUT, FLOAT if float_output else UINT8, ("batch", "height", "width", 3))]
+        outputs: list[Value] = [(OUTPUT, FLOAT if float_output else UINT8, sides)]
         if self.measure:
             op("Concat", *self.seen, axis=2, output=MEASURED)
             outputs.append((MEASURED, FLOAT, ("batch", *n_statistics)))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # The newest operator set whose norm and reductions every release of both engines reads alike, and
 # the file version that belongs to it.
@@ -18,6 +19,7 @@ FLOAT, UINT8, _INT64 = 1, 2, 7  # TensorProto.DataType
 _TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): _INT64}
 
 Value = tuple[str, int, tuple[int | str, ...]]
+"""An input or output: its name, `FLOAT` or `UINT8`, and its sides; one that is text is free."""
 
 
 class Writer:
@@ -42,12 +44,13 @@ class Writer:
 
     def constant(self, value: Any, name: str = "") -> str:
         """Add an initializer, float32 or integer (stored as int64), and give its name."""
-        array = np.asarray(value)
+        array: NDArray[Any] = np.asarray(value)
         if array.dtype.kind == "i":
             array = array.astype(np.int64)
         name = name or f"constant_{len(self.constants)}"
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
-        fields = [_number(1, side) for side in array.shape]
+        shape: tuple[int, ...] = array.shape
+        fields = [_number(1, side) for side in shape]
         fields += [_number(2, _TYPES[array.dtype.newbyteorder("=")]), _bytes(8, name)]
         fields.append(_prefix(9, array.nbytes))
         self.constants[name] = b"".join(fields), array.reshape(-1).data.cast("B")

@@ -10,7 +10,7 @@ from fast_style.checkpoint import ModelCard, StyleModel
 from fast_style.color import blend
 from fast_style.color import preserve_color as keep_color
 from fast_style.engines import Engine, create_engine
-from fast_style.errors import ImageTooLargeError, UsageError
+from fast_style.errors import EngineError, ImageTooLargeError, UsageError
 from fast_style.images import (
     DEFAULT_MAX_MEGAPIXELS,
     ImageSource,
@@ -173,5 +173,7 @@ def _at_size(photo: Photo, size: int) -> Photo:
 def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError):
         return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(mark in text for mark in _OUT_OF_MEMORY)
+    if not isinstance(error, RuntimeError | EngineError):
+        return False
+    text = f"{error} {error.__cause__ or ''}".lower()
+    return any(mark in text for mark in _OUT_OF_MEMORY)

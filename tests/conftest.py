@@ -1,6 +1,6 @@
 """Fixtures that many tests share: a seeded tiny model, a real photo, a place of one's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,14 @@ def make_card(name: str = STYLE, config: NetworkConfig = SMALLEST, **more: objec
         "licence": "public domain",
     }
     return ModelCard(name=name, network=config, **{**values, **more})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the engines compile away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

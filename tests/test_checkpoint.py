@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_are_not_saved(tmp_path: Path) -> None:
 def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.mkdir()
-    with pytest.raises(ModelFileError, match="cannot be written to .*it is a folder"):
+    with pytest.raises(ModelFileError, match=r"cannot be written to .*it is a folder"):
         save_model(path, ModelCard("m", CONFIG), random_weights(CONFIG))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 

@@ -357,3 +357,22 @@ class TestFoundBeforeAnyWork:
         assert "--style" in failure("stylize", photo, code=2)
         assert "INPUT" in failure("stylize", "--style", STYLE, code=2)
         assert "empty" in wrong("")
+
+
+def test_the_choices_are_those_of_the_engines():
+    from fast_style.cli import stylize as command
+    from fast_style.engines import protocol
+
+    assert ("auto", *protocol.ENGINES) == command.ENGINES
+    assert ("auto", *protocol.DEVICES) == command.DEVICES
+    assert ("auto", *protocol.PRECISIONS) == command.PRECISIONS
+
+
+def test_every_format_that_is_written_can_be_asked_for():
+    from fast_style.cli.plan import named_format
+    from fast_style.cli.stylize import FORMATS
+    from fast_style.images import WRITABLE_SUFFIXES, format_from_suffix
+
+    written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}
+    assert written == {named_format(name) for name in FORMATS if f".{name}" in WRITABLE_SUFFIXES}
+    assert written >= {"JPEG", "PNG", "WEBP", "TIFF", "BMP"}

@@ -7,6 +7,7 @@ from PIL import Image
 
 from fast_style import stylizer as module
 from fast_style.errors import (
+    EngineError,
     FastStyleError,
     ImageTooLargeError,
     StyleNotFoundError,
@@ -207,6 +208,7 @@ class TestTrouble:
             RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
             RuntimeError("std::bad_alloc"),
+            EngineError("openvino failed: could not allocate memory"),
         ],
     )
     def test_memory_that_is_short_names_the_remedy(self, inverter, engine, error):

@@ -94,10 +94,10 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     process = stop_midway(uninterrupted, name, number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == code, errors
-    assert "Traceback" not in errors
     model = uninterrupted / "saved_models" / f"{name}.safetensors"
     assert not model.exists(), "the run was over before the signal came"
     if number != signal.SIGKILL:
+        assert "Traceback" not in errors
         assert "go on with the same command and --resume" in errors
 
     resumed = run(uninterrupted, name, "--resume")

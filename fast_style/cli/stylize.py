@@ -203,11 +203,15 @@ def stylize(
 
 
 def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -> None:
+    if "-" in inputs and sys.stdin is None:
+        raise click.UsageError("stdin is closed, and - stands for a picture from there")
     if output not in (None, "-"):
         return
     if as_json:
         raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
-    if output is None and len(inputs) == 1 and sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout is None:
+        raise click.UsageError("stdout is closed: say where to write the picture (-o FILE)")
+    if output is None and len(inputs) == 1 and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal: say where to write the picture (-o FILE)")
 
 
@@ -229,7 +233,7 @@ def _stylizer(
         precision=precision,
         max_megapixels=max_megapixels,
     )
-    if device == "auto" and (gpu := unused_gpu()):
+    if engine == device == "auto" and (gpu := unused_gpu()):
         report.note(gpu)
     return stylizer
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from fast_style.cli.exits import debug_option
 from fast_style.cli.options import options_from
 from fast_style.errors import MissingExtraError
 from fast_style.training.config import TrainingConfig
@@ -16,6 +17,7 @@ from fast_style.training.config import TrainingConfig
 @options_from(TrainingConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
+@debug_option
 @click.pass_context
 def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any) -> None:
     r"""Train a style model from one painting and a folder of photos.

@@ -8,11 +8,12 @@ half-written one.
 
 import hashlib
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
-from fast_style.atomic import atomic_write
+from platformdirs import user_cache_path
+
+from fast_style.atomic import replace_file
 
 LIMIT = 24
 """Files to keep; the least recently used go first. One takes about as much as its model file."""
@@ -28,14 +29,8 @@ def cache_folder() -> Path:
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(given):  # the specification ignores relative ones
-        base = Path(given)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base / "fast-style" / "compiled"
+        return Path(given, "fast-style", "compiled")
+    return user_cache_path("fast-style", appauthor=False) / "compiled"
 
 
 def load_blob(key: str) -> bytes | None:
@@ -59,9 +54,7 @@ def store_blob(key: str, blob: bytes) -> None:
         folder = cache_folder()
         # For this user only: a compiled model is code to whoever loads it.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_write(folder / f"{key}{_SUFFIX}") as file:
-            file.write(hashlib.sha256(blob).digest())
-            file.write(blob)
+        replace_file(folder / f"{key}{_SUFFIX}", hashlib.sha256(blob).digest() + blob)
         _remove_oldest(folder)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import sys
 import threading
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -28,10 +29,10 @@ from fast_style.graph import (
     OUTPUT,
     STATISTICS,
     build_graph,
-    check_statistics,
     pad_short_sides,
 )
 
+_PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -47,7 +48,7 @@ def _import_openvino() -> Any:
         import openvino
 
         return openvino
-    sys.modules[converter] = None  # type: ignore[assignment]  # makes its import fail, as documented
+    sys.modules[converter] = None  # type: ignore[assignment]  # its import fails, as allowed for
     try:
         import openvino
     finally:
@@ -61,7 +62,7 @@ def _import_openvino() -> Any:
         raise AttributeError(f"module 'openvino' has no attribute {name!r}")
 
     if not hasattr(openvino, "convert_model"):
-        openvino.__getattr__ = late  # type: ignore[attr-defined]
+        openvino.__getattr__ = late
     return openvino
 
 
@@ -89,19 +90,24 @@ class OpenVINOEngine:
             statistics: normalize with these, see `Engine.freeze`.
 
         Raises:
-            EngineError: a precision that the processor has not, or OpenVINO failed.
+            EngineError: a precision that the processor does not have, or OpenVINO failed.
+            UsageError: the statistics do not fit the network.
         """
         self._model, self._statistics = model, statistics
+        graph = build_graph(model.card.network, model.weights, statistics=statistics)
         try:
-            native = self._native_precisions()
+            native = _native_precisions()
+            automatic: Precision = "bf16" if "bf16" in native else "fp32"
             self._precision = choose_precision(
-                precision, native, "bf16" if "bf16" in native else "fp32", "openvino on this CPU"
+                precision, native, automatic, "openvino on this processor"
             )
-            graph = build_graph(model.card.network, model.weights, statistics=statistics)
-            # A frozen graph serves one picture: not worth a file.
-            self._request = self._compile(graph, keep=statistics is None).create_infer_request()
+            # A graph frozen to one picture will not be wanted again: not worth a file.
+            self._request = _compile(graph, self._precision, keep=statistics is None)
         except RuntimeError as error:
-            raise _failure(error) from error
+            first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
+            raise EngineError(
+                f"openvino could not prepare the network ({first_line}); try another engine"
+            ) from error
         self._measuring: Any = None
         self._lock = threading.Lock()
 
@@ -123,25 +129,68 @@ class OpenVINOEngine:
     def predict(self, batch: Pictures) -> Pictures:
         """Stylize pictures; see `Engine.predict`."""
         check_batch(batch)
-        return self._infer(self._request, {INPUT: batch}, batch.shape)[OUTPUT]
+        height, width = batch.shape[1:3]
+        padded = np.ascontiguousarray(pad_short_sides(batch))
+        with self._lock:
+            result = self._request.infer({INPUT: padded}, share_inputs=True)
+        picture: Pictures = result[OUTPUT]
+        return np.ascontiguousarray(picture[:, :height, :width])
 
     def measure(self, batch: Pictures) -> Statistics:
         """Take the statistics of pictures; see `Engine.measure`."""
         check_batch(batch)
-        frozen = self._statistics
+        inputs: dict[str, Any] = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        if self._statistics is not None:
+            inputs[STATISTICS] = self._statistics[None]
         with self._lock:
             if self._measuring is None:
                 graph = build_graph(
                     self._model.card.network,
                     self._model.weights,
-                    statistics_input=frozen is not None,
+                    statistics_input=self._statistics is not None,
                     measure=True,
                 )
-                try:
-                    self._measuring = self._compile(graph, keep=True).create_infer_request()
-                except RuntimeError as error:
-                    raise _failure(error) from error
-        inputs = {INPUT: batch}
-        if frozen is not None:
-            inputs[STATISTICS] = frozen[None]
-        return self._infer(self._measuring, inputs, batch.shape)[MEASURED]
+                self._measuring = _compile(graph, self._precision, keep=True)
+            result: Statistics = self._measuring.infer(inputs, share_inputs=True)[MEASURED]
+        return result
+
+    def freeze(self, statistics: Statistics) -> "OpenVINOEngine":
+        """Give an engine with fixed statistics; see `Engine.freeze`."""
+        return OpenVINOEngine(self._model, self._precision, statistics=statistics)
+
+
+def _native_precisions() -> list[Precision]:
+    # Not what a compiled model says: OpenVINO takes bf16 on any processor with AVX-512 and emulates
+    # it, and passes over it in silence on others. The capabilities list only what is native.
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [precision for precision in _HINTS if precision.upper() in capabilities]
+
+
+def _compile(graph: bytes, precision: Precision, keep: bool) -> Any:
+    """Give an inference request for an ONNX graph, from the cache on disk if it is there."""
+    core = _core()
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+    }
+    limit = core_limit()
+    if limit is not None:
+        options["INFERENCE_NUM_THREADS"] = limit
+    if not keep:
+        return core.compile_model(core.read_model(graph), "CPU", options).create_infer_request()
+
+    # What the compiled model depends on, beside the graph with its weights. OpenVINO's own cache
+    # (CACHE_DIR) would leave half-written files, and needs the graph read before it is looked up.
+    place = [_import_openvino().__version__, platform.machine(), visible_cores(), options]
+    place += [core.get_property("CPU", about) for about in _PROCESSOR]
+    key = hashlib.sha256(repr(place).encode() + graph).hexdigest()
+    blob = load_blob(key)
+    if blob is not None:
+        # Sound, but it may still be refused: then it is compiled anew, as below.
+        with suppress(Exception):
+            return core.import_model(blob, "CPU", options).create_infer_request()
+    compiled = core.compile_model(core.read_model(graph), "CPU", options)
+    with suppress(Exception):  # not every build can export
+        exported = compiled.export_model()
+        store_blob(key, exported if isinstance(exported, bytes) else exported.getvalue())
+    return compiled.create_infer_request()

@@ -55,7 +55,7 @@ class Engine(Protocol):
 
         Raises:
             UsageError: `batch` is not such an array.
-            EngineError: the engine failed, for example for want of memory.
+            MemoryError, RuntimeError: the engine's own words, for example for want of memory.
         """
 
     def measure(self, batch: Pictures) -> Statistics:
@@ -70,7 +70,7 @@ class Engine(Protocol):
 
         Raises:
             UsageError: `batch` is not such an array.
-            EngineError: the engine failed.
+            MemoryError, RuntimeError: as for `predict`.
         """
 
     def freeze(self, statistics: Statistics) -> "Engine":
@@ -120,5 +120,5 @@ def choose_precision(
         if precision == wanted:
             return precision
     raise EngineError(
-        f"{place} cannot compute in {wanted}; choose precision auto or {' or '.join(native)}"
+        f"{place} has no native {wanted}; choose precision auto or {' or '.join(native)}"
     )

@@ -1,0 +1,107 @@
+"""Style networks on CPUs by ONNX Runtime: an extra, for where OpenVINO does not run."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from fast_style.checkpoint import StyleModel
+from fast_style.engines.machine import core_limit, visible_cores
+from fast_style.engines.protocol import (
+    Device,
+    EngineName,
+    Pictures,
+    Precision,
+    Statistics,
+    check_batch,
+    choose_precision,
+)
+from fast_style.graph import (
+    INPUT,
+    MEASURED,
+    OUTPUT,
+    STATISTICS,
+    build_graph,
+    pad_short_sides,
+)
+
+
+class OnnxRuntimeEngine:
+    """One style in ONNX Runtime, in fp32 on the CPU."""
+
+    def __init__(
+        self, model: StyleModel, precision: str = "auto", *, statistics: Statistics | None = None
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: the style.
+            precision: `auto` or `fp32`.
+            statistics: normalize with these, see `Engine.freeze`.
+
+        Raises:
+            EngineError: another precision.
+            UsageError: the statistics do not fit the network.
+        """
+        self._precision = choose_precision(precision, ["fp32"], "fp32", "onnxruntime on the CPU")
+        self._model, self._statistics = model, statistics
+        self._session = _session(
+            build_graph(model.card.network, model.weights, statistics=statistics)
+        )
+        self._measuring: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> EngineName:
+        """Always `onnxruntime`."""
+        return "onnxruntime"
+
+    @property
+    def device(self) -> Device:
+        """Always `cpu`."""
+        return "cpu"
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        return self._precision
+
+    def predict(self, batch: Pictures) -> Pictures:
+        """Stylize pictures; see `Engine.predict`."""
+        check_batch(batch)
+        height, width = batch.shape[1:3]
+        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        with self._lock:  # a session allows two calls at once, but they would share the cores
+            picture: Pictures = self._session.run([OUTPUT], inputs)[0]
+        return np.ascontiguousarray(picture[:, :height, :width])
+
+    def measure(self, batch: Pictures) -> Statistics:
+        """Take the statistics of pictures; see `Engine.measure`."""
+        check_batch(batch)
+        inputs: dict[str, Any] = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        if self._statistics is not None:
+            inputs[STATISTICS] = self._statistics[None]
+        with self._lock:
+            if self._measuring is None:
+                graph = build_graph(
+                    self._model.card.network,
+                    self._model.weights,
+                    statistics_input=self._statistics is not None,
+                    measure=True,
+                )
+                self._measuring = _session(graph)
+            result: Statistics = self._measuring.run([MEASURED], inputs)[0]
+        return result
+
+    def freeze(self, statistics: Statistics) -> "OnnxRuntimeEngine":
+        """Give an engine with fixed statistics; see `Engine.freeze`."""
+        return OnnxRuntimeEngine(self._model, self._precision, statistics=statistics)
+
+
+def _session(graph: bytes) -> Any:
+    options = onnxruntime.SessionOptions()
+    # Said outright, or it pins its threads to cores and complains where it may not.
+    options.intra_op_num_threads = core_limit() or visible_cores()
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
