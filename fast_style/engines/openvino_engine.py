@@ -22,7 +22,6 @@ from fast_style.engines.protocol import (
     check_batch,
     choose_precision,
 )
-from fast_style.errors import EngineError
 from fast_style.graph import (
     INPUT,
     MEASURED,
@@ -74,8 +73,8 @@ def _core() -> Any:
 class OpenVINOEngine:
     """One style, compiled by OpenVINO for every size of picture at once.
 
-    The graph has free height and width: compiling it for each size would gain a few per cent and
-    cost a tenth of a second and a file in the cache for each.
+    The graph has free height and width: one compiled for each size is hardly quicker, and would
+    cost a compilation and a file in the cache for each.
     """
 
     def __init__(
@@ -90,24 +89,19 @@ class OpenVINOEngine:
             statistics: normalize with these, see `Engine.freeze`.
 
         Raises:
-            EngineError: a precision that the processor does not have, or OpenVINO failed.
+            EngineError: a precision that the processor does not have.
             UsageError: the statistics do not fit the network.
+            RuntimeError: OpenVINO failed.
         """
         self._model, self._statistics = model, statistics
         graph = build_graph(model.card.network, model.weights, statistics=statistics)
-        try:
-            native = _native_precisions()
-            automatic: Precision = "bf16" if "bf16" in native else "fp32"
-            self._precision = choose_precision(
-                precision, native, automatic, "openvino on this processor"
-            )
-            # A graph frozen to one picture will not be wanted again: not worth a file.
-            self._request = _compile(graph, self._precision, keep=statistics is None)
-        except RuntimeError as error:
-            first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no reason"
-            raise EngineError(
-                f"openvino could not prepare the network ({first_line}); try another engine"
-            ) from error
+        native = _native_precisions()
+        automatic: Precision = "bf16" if "bf16" in native else "fp32"
+        self._precision = choose_precision(
+            precision, native, automatic, "openvino on this processor"
+        )
+        # A graph frozen to one picture will not be wanted again: not worth a file.
+        self._request = _compile(graph, self._precision, keep=statistics is None)
         self._measuring: Any = None
         self._lock = threading.Lock()
 

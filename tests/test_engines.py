@@ -1,0 +1,542 @@
+"""The engines: that they agree, which one is chosen, what is said of those that are not there."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fast_style.engines as engines
+from fast_style.architecture import NetworkConfig
+from fast_style.checkpoint import StyleModel
+from fast_style.engines import (
+    available_engines,
+    blob_cache,
+    create_engine,
+    machine,
+    unused_gpu,
+)
+from fast_style.engines.protocol import choose_precision
+from fast_style.errors import EngineError, MissingExtraError, UsageError
+from fast_style.graph import statistics_shape
+from tests.commands import environment
+from tests.conftest import SMALLEST, make_card, make_weights
+
+NAMES = ("openvino", "onnxruntime", "torch")
+CONFIG = NetworkConfig(width=8, residual_blocks=2)
+
+
+def make_model(config=CONFIG, seed=0):
+    return StyleModel(make_card(config=config), make_weights(config, seed))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test sees the user's cache, nor what another test left in it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "fast-style" / "compiled"
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    """The choice of an engine must not hang on the machine that runs the tests."""
+    monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(engines, "has_apple_gpu", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return {name: create_engine(make_model(), engine=name, device="cpu") for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut):
+    with Image.open(astronaut) as image:
+        return np.asarray(image.convert("RGB").resize((203, 150)))[None]
+
+
+def hide(monkeypatch, *packages):
+    """Make packages look as if they were not installed."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: (name not in packages and real(name, *more)) or None,
+    )
+
+
+class TestPredict:
+    @pytest.mark.parametrize("name", NAMES)
+    def test_says_what_it_is(self, loaded, name):
+        engine = loaded[name]
+        assert (engine.name, engine.device) == (name, "cpu")
+        assert engine.precision in ("fp32", "bf16")
+
+    @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+    def test_engines_agree_on_a_photo(self, loaded, photo, name):
+        if loaded[name].precision != loaded["openvino"].precision:
+            return
+        first, second = (loaded[n].predict(photo).astype(int) for n in ("openvino", name))
+        assert first.std() > 5
+        assert np.abs(first - second).max() <= 1
+        assert (first != second).mean() < 0.01
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("sides", [(1, 1), (1, 9), (4, 3), (5, 5), (30, 41)])
+    def test_any_size_comes_back(self, loaded, name, sides):
+        batch = np.random.default_rng(0).integers(0, 256, (3, *sides, 3)).astype(np.uint8)
+        stylized = loaded[name].predict(batch)
+        assert stylized.shape == batch.shape
+        assert stylized.dtype == np.uint8
+        assert stylized.flags.c_contiguous
+        assert stylized.flags.writeable
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_pictures_of_a_batch_do_not_meet(self, loaded, photo, name):
+        other = np.ascontiguousarray(photo[:, ::-1])
+        together = loaded[name].predict(np.concatenate([photo, other])).astype(int)
+        for i, alone in enumerate((photo, other)):
+            assert np.abs(together[i] - loaded[name].predict(alone)[0]).max() <= 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_any_array_will_do_and_stays_as_it_is(self, loaded, photo, name):
+        view = photo[:, ::-1, ::2]
+        view.flags.writeable = False
+        before = view.copy()
+        found = loaded[name].predict(view)
+        np.testing.assert_array_equal(view, before)
+        np.testing.assert_array_equal(found, loaded[name].predict(before))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_result_is_the_callers_own(self, loaded, photo, name):
+        first = loaded[name].predict(photo)
+        kept = first.copy()
+        loaded[name].predict(np.ascontiguousarray(255 - photo))
+        np.testing.assert_array_equal(first, kept)
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize(
+        "batch",
+        [
+            np.zeros((1, 8, 8, 3), np.float32),
+            np.zeros((8, 8, 3), np.uint8),
+            np.zeros((1, 8, 8, 4), np.uint8),
+            np.zeros((1, 0, 8, 3), np.uint8),
+            np.zeros((0, 8, 8, 3), np.uint8),
+            [[1, 2, 3]],
+        ],
+        ids=["float", "no batch", "alpha", "no pixels", "no pictures", "a list"],
+    )
+    def test_what_is_no_batch(self, loaded, name, batch):
+        with pytest.raises(UsageError, match=r"uint8 of shape \(B, H, W, 3\)"):
+            loaded[name].predict(batch)
+        with pytest.raises(UsageError, match=r"uint8 of shape \(B, H, W, 3\)"):
+            loaded[name].measure(batch)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_several_threads_at_once(self, loaded, name):
+        random = np.random.default_rng(0)
+        batches = [random.integers(0, 256, (1, 20 + i, 30, 3)).astype(np.uint8) for i in range(4)]
+        expected = [loaded[name].predict(batch) for batch in batches]
+        found = {}
+
+        def work(i):
+            for _ in range(3):
+                found[i] = loaded[name].predict(batches[i])
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for i in range(4):
+            np.testing.assert_array_equal(found[i], expected[i])
+
+
+class TestStatistics:
+    @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+    def test_engines_measure_the_same(self, loaded, photo, name):
+        batch = np.concatenate([photo, photo[:, ::-1]])
+        first, second = (loaded[n].measure(batch) for n in ("openvino", name))
+        assert first.shape == (2, *statistics_shape(CONFIG))
+        assert first.dtype == np.float32
+        np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_a_pictures_own_statistics_change_nothing(self, loaded, photo, name):
+        engine = loaded[name]
+        frozen = engine.freeze(engine.measure(photo)[0])
+        assert (frozen.name, frozen.device) == (engine.name, engine.device)
+        assert frozen.precision == engine.precision
+        difference = frozen.predict(photo).astype(int) - engine.predict(photo)
+        assert np.abs(difference).max() <= 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_frozen_pixels_see_only_their_neighbourhood(self, loaded, photo, name):
+        frozen = loaded[name].freeze(loaded[name].measure(photo)[0])
+        whole = frozen.predict(photo).astype(int)
+        tile = frozen.predict(np.ascontiguousarray(photo[:, :, :160])).astype(int)
+        assert np.abs(whole[:, :, :80] - tile[:, :, :80]).max() <= 1
+        live = loaded[name].predict(np.ascontiguousarray(photo[:, :, :160])).astype(int)
+        assert np.abs(whole[:, :, :80] - live[:, :, :80]).max() > 1
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_frozen_engines_measure_on_the_frozen_statistics(self, loaded, photo, name):
+        engine, flipped = loaded[name], np.ascontiguousarray(photo[:, ::-1, :100])
+        frozen = engine.freeze(engine.measure(photo)[0])
+        first = CONFIG.width  # channels of the first norm, before which nothing is frozen
+        live, measured = engine.measure(flipped)[0], frozen.measure(flipped)[0]
+        np.testing.assert_allclose(measured[:, :first], live[:, :first], rtol=1e-3, atol=1e-3)
+        assert not np.allclose(measured[:, first:], live[:, first:], rtol=1e-2)
+        again = frozen.measure(photo)[0]
+        np.testing.assert_allclose(again, engine.measure(photo)[0], rtol=1e-2, atol=1e-2)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_engine_itself_stays_live(self, loaded, photo, name):
+        before = loaded[name].predict(photo)
+        loaded[name].freeze(np.ones(statistics_shape(CONFIG), np.float32)).predict(photo)
+        np.testing.assert_array_equal(loaded[name].predict(photo), before)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_statistics_of_another_network(self, loaded, name):
+        with pytest.raises(UsageError, match="this network needs"):
+            loaded[name].freeze(np.ones((2, 3), np.float32))
+
+
+class TestChoice:
+    def test_openvino_comes_first_without_a_gpu(self, monkeypatch):
+        engine = create_engine(make_model(SMALLEST))
+        assert (engine.name, engine.device) == ("openvino", "cpu")
+
+    @pytest.mark.parametrize(
+        ("missing", "expected"),
+        [
+            (("openvino",), "onnxruntime"),
+            (("openvino", "onnxruntime"), "torch"),
+            (("torch", "onnxruntime"), "openvino"),
+        ],
+    )
+    def test_auto_passes_over_what_is_not_installed(self, monkeypatch, missing, expected):
+        hide(monkeypatch, *missing)
+        assert set(available_engines()) == set(NAMES) - set(missing)
+        assert create_engine(make_model(SMALLEST)).name == expected
+
+    def test_auto_passes_over_what_cannot_be_imported(self, monkeypatch):
+        for package in ("openvino", "onnxruntime"):
+            monkeypatch.delitem(sys.modules, f"fast_style.engines.{package}_engine", False)
+            monkeypatch.delattr(engines, f"{package}_engine", raising=False)
+            monkeypatch.setattr(f"fast_style.engines.{package}_engine", None, raising=False)
+            monkeypatch.setitem(sys.modules, f"fast_style.engines.{package}_engine", None)
+        assert create_engine(make_model(SMALLEST)).name == "torch"
+        with pytest.raises(EngineError, match="engine openvino does not work here"):
+            create_engine(make_model(SMALLEST), engine="openvino")
+
+    def test_auto_passes_over_what_cannot_compile(self, monkeypatch):
+        from fast_style.engines import openvino_engine
+
+        def fail(*_, **__):
+            raise RuntimeError("Exception from src/core.cpp:84:\nno such instruction\n")
+
+        monkeypatch.setattr(openvino_engine, "_compile", fail)
+        assert create_engine(make_model(SMALLEST)).name == "onnxruntime"
+        with pytest.raises(EngineError, match="no such instruction") as caught:
+            create_engine(make_model(SMALLEST), engine="openvino")
+        assert "\n" not in str(caught.value)
+
+    def test_none_at_all(self, monkeypatch):
+        hide(monkeypatch, *NAMES)
+        assert available_engines() == ()
+        with pytest.raises(EngineError, match="pip install openvino"):
+            create_engine(make_model(SMALLEST))
+
+    @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
+    def test_an_engine_that_is_an_extra(self, monkeypatch, name):
+        hide(monkeypatch, name)
+        with pytest.raises(MissingExtraError) as caught:
+            create_engine(make_model(SMALLEST), engine=name)
+        assert str(caught.value) == (
+            f'engine {name} needs {name}, which is not installed: pip install "fast-style[{name}]"'
+        )
+
+    def test_a_gpu_without_torch(self, monkeypatch):
+        hide(monkeypatch, "torch")
+        with pytest.raises(
+            MissingExtraError, match=r"device cuda needs torch.*fast-style\[torch\]"
+        ):
+            create_engine(make_model(SMALLEST), device="cuda")
+
+    @pytest.mark.parametrize("device", ["cuda", "mps"])
+    def test_a_gpu_that_is_not_there(self, monkeypatch, device):
+        import torch
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        for engine in ("auto", "torch"):
+            with pytest.raises(EngineError, match="choose device auto or cpu"):
+                create_engine(make_model(SMALLEST), engine=engine, device=device)
+
+    def test_a_gpu_that_torch_cannot_use_is_passed_over(self, monkeypatch):
+        import torch
+
+        monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
+        monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: False)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert create_engine(make_model(SMALLEST)).name == "openvino"
+
+    def test_a_gpu_is_tried_first(self, monkeypatch):
+        tried = []
+
+        def note(name, model, device, precision):
+            tried.append((name, device))
+            raise EngineError("no")
+
+        monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
+        monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: False)
+        monkeypatch.setattr(engines, "_create", note)
+        with pytest.raises(EngineError):
+            create_engine(make_model(SMALLEST))
+        cpu = [("openvino", "cpu"), ("onnxruntime", "cpu"), ("torch", "cpu")]
+        assert tried == [("torch", "cuda"), *cpu]
+        tried.clear()
+        with pytest.raises(EngineError):
+            create_engine(make_model(SMALLEST), device="cpu")
+        assert tried == cpu
+
+    @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+    def test_engines_of_the_cpu_take_no_gpu(self, engine):
+        with pytest.raises(UsageError, match="choose engine torch"):
+            create_engine(make_model(SMALLEST), engine=engine, device="cuda")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"engine": "steam"}, "no such engine: 'steam'"),
+            ({"device": "tpu"}, "no such device: 'tpu'"),
+            ({"precision": "int4"}, "no such precision: 'int4'"),
+        ],
+    )
+    def test_names_that_do_not_exist(self, options, message):
+        with pytest.raises(UsageError, match=message):
+            create_engine(make_model(SMALLEST), **options)
+
+
+class TestPrecision:
+    @pytest.mark.parametrize("native", [True, False])
+    def test_auto_is_bf16_where_it_is_native(self, native):
+        found = ["fp32", "bf16"] if native else ["fp32"]
+        automatic = found[-1]
+        assert choose_precision("auto", found, automatic, "x") == automatic
+        assert choose_precision("fp32", found, automatic, "x") == "fp32"
+
+    def test_one_that_is_not_native(self):
+        with pytest.raises(EngineError) as caught:
+            choose_precision("fp16", ["fp32", "bf16"], "bf16", "this GPU")
+        assert str(caught.value) == (
+            "this GPU has no native fp16; choose precision auto or fp32 or bf16"
+        )
+
+    def test_openvino_is_asked_what_is_native(self, monkeypatch):
+        from fast_style.engines import openvino_engine
+
+        class Core:
+            def get_property(self, *_):
+                return ["FP32", "BF16", "INT8"]
+
+        monkeypatch.setattr(openvino_engine, "_core", Core)
+        assert openvino_engine._native_precisions() == ["fp32", "bf16"]
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_fp32_is_everywhere_and_is_exact(self, name, photo):
+        engine = create_engine(make_model(), engine=name, device="cpu", precision="fp32")
+        assert engine.precision == "fp32"
+        other = create_engine(make_model(), engine="onnxruntime").predict(photo)
+        assert np.abs(engine.predict(photo).astype(int) - other).max() <= 1
+
+    def test_onnxruntime_has_fp32_only(self):
+        with pytest.raises(EngineError, match="no native bf16"):
+            create_engine(make_model(SMALLEST), engine="onnxruntime", precision="bf16")
+
+    def test_none_that_is_native_names_the_remedy(self, monkeypatch):
+        from fast_style.engines import openvino_engine, torch_engine
+
+        monkeypatch.setattr(openvino_engine, "_native_precisions", lambda: ["fp32"])
+        monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32"])
+        with pytest.raises(EngineError, match="openvino on this processor has no native bf16"):
+            create_engine(make_model(SMALLEST), precision="bf16")
+
+    def test_torch_in_bf16_is_near_fp32(self, monkeypatch, photo):
+        from fast_style.engines import torch_engine
+
+        monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32", "bf16"])
+        half = create_engine(make_model(), engine="torch", device="cpu")
+        full = create_engine(make_model(), engine="torch", device="cpu", precision="fp32")
+        assert half.precision == "bf16"
+        small = np.ascontiguousarray(photo[:, :60, :60])
+        error = half.predict(small).astype(float) - full.predict(small)
+        assert 0 < (error**2).mean() ** 0.5 < 3
+
+
+class TestMachine:
+    @pytest.mark.parametrize("hidden", ["", "-1"])
+    def test_gpus_can_be_hidden(self, monkeypatch, hidden):
+        monkeypatch.setattr(machine, "_CUDA_SIGNS", ("/",))
+        monkeypatch.setattr(machine.sys, "platform", "linux")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert machine.has_nvidia_gpu()
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not machine.has_nvidia_gpu()
+
+    def test_an_unused_gpu_is_told(self, monkeypatch):
+        assert unused_gpu() is None
+        monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
+        monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: True)
+        assert "built for CPUs only" in unused_gpu()
+        monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: False)
+        assert unused_gpu() is None
+        hide(monkeypatch, "torch")
+        assert 'pip install "fast-style[torch]"' in unused_gpu()
+
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)],
+    )
+    def test_a_containers_quota(self, monkeypatch, tmp_path, content, expected):
+        file = tmp_path / "cpu.max"
+        file.write_text(content)
+        monkeypatch.setattr(machine, "Path", lambda _: file)
+        monkeypatch.setattr(machine, "visible_cores", lambda: 8)
+        assert machine.core_limit() == expected
+
+    def test_no_control_groups(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "nothing")
+        assert machine.core_limit() is None
+
+
+class TestCache:
+    def test_what_is_stored_is_loaded(self, own_cache):
+        assert blob_cache.load_blob("key") is None
+        blob_cache.store_blob("key", b"compiled")
+        assert blob_cache.load_blob("key") == b"compiled"
+        assert [path.name for path in own_cache.iterdir()] == ["key.blob"]
+
+    @pytest.mark.parametrize("keep", [0, 5, 39])
+    def test_what_is_cut_short_or_changed_is_not(self, own_cache, keep):
+        blob_cache.store_blob("key", b"compiled")
+        file = own_cache / "key.blob"
+        content = file.read_bytes()
+        file.write_bytes(content[:keep])
+        assert blob_cache.load_blob("key") is None
+        file.write_bytes(content[:-1] + b"?")
+        assert blob_cache.load_blob("key") is None
+
+    def test_the_oldest_go_first(self, own_cache, monkeypatch):
+        monkeypatch.setattr(blob_cache, "LIMIT", 3)
+        for age, key in enumerate("abc"):
+            blob_cache.store_blob(key, b"")
+            os.utime(own_cache / f"{key}.blob", (age, age))
+        assert blob_cache.load_blob("a") == b""  # used: now the youngest
+        blob_cache.store_blob("d", b"")
+        assert {path.stem for path in own_cache.iterdir()} == {"a", "c", "d"}
+
+    def test_relative_paths_are_ignored(self, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", "here")
+        assert blob_cache.cache_folder().is_absolute()
+
+    def test_a_model_is_compiled_once(self, own_cache, monkeypatch, photo):
+        first = create_engine(make_model(), engine="openvino").predict(photo)
+        (file,) = own_cache.iterdir()
+        before = file.stat()
+        second = create_engine(make_model(), engine="openvino").predict(photo)
+        np.testing.assert_array_equal(first, second)
+        (after,) = own_cache.iterdir()
+        assert (after.stat().st_ino, after.stat().st_size) == (before.st_ino, before.st_size)
+
+    def test_other_weights_are_another_model(self, own_cache, photo):
+        pictures = [
+            create_engine(make_model(seed=seed), engine="openvino").predict(photo)
+            for seed in (0, 1, 0)
+        ]
+        assert len(list(own_cache.iterdir())) == 2
+        assert (pictures[0] != pictures[1]).mean() > 0.5
+        np.testing.assert_array_equal(pictures[0], pictures[2])
+
+    @pytest.mark.parametrize("damage", ["short", "noise", "empty", "other"])
+    def test_a_damaged_file_is_replaced(self, own_cache, photo, damage):
+        expected = create_engine(make_model(), engine="openvino").predict(photo)
+        (file,) = own_cache.iterdir()
+        content = file.read_bytes()
+        if damage == "other":  # sound to us, but nothing OpenVINO knows
+            blob_cache.store_blob(file.stem, b"not a model" * 100)
+        else:
+            noise = np.random.default_rng(0).bytes(len(content))
+            file.write_bytes({"short": content[:1000], "noise": noise, "empty": b""}[damage])
+        found = create_engine(make_model(), engine="openvino").predict(photo)
+        np.testing.assert_array_equal(found, expected)
+        assert abs(file.stat().st_size - len(content)) < 1000
+        assert blob_cache.load_blob(file.stem) is not None
+
+    def test_a_folder_that_cannot_be_made(self, monkeypatch, tmp_path, photo):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert create_engine(make_model(), engine="openvino").predict(photo).shape == photo.shape
+
+    def test_two_processes_at_once(self, own_cache, model_file):
+        script = (
+            "import sys, numpy as np\n"
+            "from fast_style.checkpoint import load_model\n"
+            "from fast_style.engines import create_engine\n"
+            f"model = load_model({str(model_file)!r})\n"
+            "sys.stdin.readline()\n"
+            "engine = create_engine(model, engine='openvino')\n"
+            "picture = engine.predict(np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3))\n"
+            "print(picture.tobytes().hex())\n"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", script],
+                env=environment() | {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        time.sleep(0.5)
+        answers = [process.communicate("go\n", timeout=60)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0]
+        assert answers[0] == answers[1] != ""
+        (file,) = own_cache.iterdir()  # and no temporary file
+        assert blob_cache.load_blob(file.stem) is not None
+
+
+def test_the_cpu_engine_loads_no_other_and_reports_to_nobody(model_file, tmp_path):
+    script = (
+        "import sys, numpy as np\n"
+        "from fast_style.checkpoint import load_model\n"
+        "from fast_style.engines import create_engine, unused_gpu\n"
+        f"engine = create_engine(load_model({str(model_file)!r}), device='cpu')\n"
+        "engine.freeze(engine.measure(np.zeros((1, 8, 8, 3), np.uint8))[0])\n"
+        "assert engine.name == 'openvino'\n"
+        "unused_gpu()\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})\n"
+        "from openvino import convert_model\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env=environment() | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "openvino" in loaded
+    others = {"torch", "onnxruntime", "onnx", "openvino_telemetry", "urllib3", "requests", "PIL"}
+    assert loaded.isdisjoint(others)
