@@ -114,7 +114,7 @@ class PlainLoop:
             of_pictures, of_photos = self.vgg(pictures), self.vgg(photos)
             loss = functional.mse_loss(of_pictures[1], of_photos[1])
             for features, gram in zip(of_pictures, self.style, strict=True):
-                loss = loss + 10 * functional.mse_loss(plain_gram(features), gram)
+                loss = loss + 5 * functional.mse_loss(plain_gram(features), gram)
         loss.backward()
         self.optimizer.step()
         return float(loss)

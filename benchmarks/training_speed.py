@@ -82,7 +82,7 @@ def main() -> None:
         scale = 384 / max(picture.size)
         small = picture.convert("RGB").resize([round(side * scale) for side in picture.size])
     style_image = torch.from_numpy(np.array(small).transpose(2, 0, 1)).float()[None]
-    crops = PhotoCrops(find_photos(arguments.photos), arguments.crop_size, seed=0)
+    crops = PhotoCrops(find_photos(arguments.photos), arguments.crop_size, grain=0, seed=0)
     photos = torch.stack([crops[i][0] for i in range(arguments.batch_size)]).float()
     config = SIZES[arguments.size]
     loops = {

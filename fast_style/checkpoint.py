@@ -21,6 +21,7 @@ from safetensors.numpy import save
 from fast_style.architecture import NetworkConfig, parameter_shapes
 from fast_style.atomic import replace_file
 from fast_style.errors import ModelFileError, NewerFormatError, UsageError
+from fast_style.grain import GRAIN_LIMIT
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -45,6 +46,7 @@ class ModelCard:
         artist: who painted it.
         year: when, as text ("1889", "c. 1831").
         licence: under what terms the painting, and so the model, may be used.
+        grain: the grain that the network wants on its input, see `grain.add_grain`.
         training: all that is needed to repeat the training: data, steps, sizes, losses, versions.
         quality: what was measured, by name.
         thumbnail: a small WebP picture of the painting, at most 8 KB.
@@ -57,13 +59,16 @@ class ModelCard:
     artist: str = ""
     year: str = ""
     licence: str = ""
+    grain: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
-        """Refuse a thumbnail that is too large."""
+        """Refuse a thumbnail that is too large, and a grain out of range."""
+        if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
+            raise UsageError(f"grain is {self.grain!r}; expected 0 to {GRAIN_LIMIT} levels")
         if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
             raise UsageError(
                 f"the thumbnail has {len(self.thumbnail)} bytes; at most {THUMBNAIL_LIMIT} fit"
@@ -78,6 +83,7 @@ class ModelCard:
             "artist": self.artist,
             "year": self.year,
             "licence": self.licence,
+            "grain": self.grain,
             "network": self.network.to_dict(),
             "training": dict(self.training),
             "quality": dict(self.quality),
@@ -262,10 +268,17 @@ def _card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> Model
         encoded = card.get("thumbnail")
         thumbnail = None if encoded is None else base64.b64decode(encoded, validate=True)
         return ModelCard(
-            network=config, thumbnail=thumbnail, format_version=version, **texts, **mappings
+            network=config,
+            thumbnail=thumbnail,
+            grain=card.get("grain", 0),
+            format_version=version,
+            **texts,
+            **mappings,
         )
     except (TypeError, ValueError, UsageError) as error:
-        raise ModelFileError(f"{path}: the thumbnail in its card is not sound ({error})") from error
+        raise ModelFileError(
+            f"{path}: thumbnail or grain in its card is not sound ({error})"
+        ) from error
 
 
 def _name_difference(found: set[str], expected: set[str]) -> str:

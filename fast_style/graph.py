@@ -82,7 +82,7 @@ def build_graph(
         if name not in weights or weights[name].shape != shape:
             found = weights[name].shape if name in weights else "missing"
             raise ModelError(f"the graph needs {name} of shape {shape}; it is {found}")
-    return _Builder(config, weights, statistics, statistics_input, measure).build(float_output)
+    return GraphBuilder(config, weights, statistics, statistics_input, measure).build(float_output)
 
 
 def check_statistics(config: NetworkConfig, statistics: NDArray[np.float32]) -> None:
@@ -155,7 +155,7 @@ def output_kernel(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     return kernel.reshape(4 * n_out, n_in, side + 1, side + 1)
 
 
-class _Builder:
+class GraphBuilder:
     """Puts the layers together."""
 
     def __init__(
@@ -170,10 +170,15 @@ class _Builder:
         self.statistics, self.statistics_input, self.measure = statistics, statistics_input, measure
         self.writer = Writer()
         self.seen: list[str] = []  # for each norm, its mean and variance, (B, 2, C)
-        self.offset = 0  # of the next norm's channels within the statistics
+        self.starts: dict[str, int] = {}  # of each norm's channels within the statistics
+        total = 0
+        for name, channels in norm_layers(config).items():
+            self.starts[name.removesuffix(".norm")] = total
+            total += channels
 
     def build(self, float_output: bool) -> bytes:
-        op, const = self.writer.op, self.writer.constant
+        """Put the whole network together; see `build_graph`."""
+        op = self.writer.op
         picture = op("Cast", INPUT, to=FLOAT)
         features = op("Transpose", picture, perm=(0, 3, 1, 2))
         for i in range(3):
@@ -185,10 +190,7 @@ class _Builder:
         for i in range(2):
             features = op("Relu", self.upsample(f"decoder.{i}", features))
         picture = self.picture(features)
-        if not float_output:
-            picture = op("Round", op("Clip", picture, const(np.float32(0)), const(np.float32(255))))
-            picture = op("Cast", picture, to=UINT8)
-        picture = self.interleave(picture)
+        picture = self.interleave(picture if float_output else self.rounded(picture))
         self.crop(picture)
 
         n_statistics = statistics_shape(self.config)
@@ -203,15 +205,18 @@ class _Builder:
         return self.writer.finish(inputs, outputs)
 
     def pad(self, features: str, amount: int, mode: str) -> str:
+        """Pad height and width by `amount` on every side."""
         pads = np.array([0, 0, amount, amount] * 2)
         return self.writer.op("Pad", features, self.writer.constant(pads), mode=mode)
 
     def convolve(self, name: str, features: str, stride: int = 1) -> str:
+        """Reflection padding, the convolution `name` and its norm."""
         weight = self.weights[f"{name}.conv.weight"]
         padded = self.pad(features, weight.shape[-1] // 2, "reflect")
         return self.normalized(name, "Conv", padded, weight, strides=(stride, stride))
 
     def upsample(self, name: str, features: str) -> str:
+        """Twofold upsampling with the convolution `name`, and its norm."""
         weight = self.weights[f"{name}.conv.weight"]
         if self.config.upsampling == "transposed":
             pads, extra = (1, 1, 1, 1), (1, 1)
@@ -233,14 +238,13 @@ class _Builder:
         op, const = self.writer.op, self.writer.constant
         scale, shift = self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
         channels = scale.shape[0]
-        start, self.offset = self.offset, self.offset + channels
+        start = self.starts[name]
         options["kernel_shape"] = weight.shape[2:]
         if self.statistics is not None:
-            mean, variance = self.statistics[:, start : self.offset].astype(np.float64)
-            factor = scale / np.sqrt(variance + NORM_EPSILON)
+            factor, offset = self.constant_norm(name)
             column = (-1, 1, 1, 1) if kind == "Conv" else (1, -1, 1, 1)
             kernel = const((weight * factor.reshape(column)).astype(np.float32), f"{name}.weight")
-            bias = const((shift - mean * factor).astype(np.float32), f"{name}.bias")
+            bias = const(offset.astype(np.float32), f"{name}.bias")
             return op(kind, features, kernel, bias, **options)
         convolved = op(kind, features, const(weight, f"{name}.conv.weight"), **options)
         if self.measure:
@@ -254,6 +258,15 @@ class _Builder:
             const(shift, f"{name}.norm.bias"),
             epsilon=NORM_EPSILON,
         )
+
+    def constant_norm(self, name: str) -> tuple[Array, Array]:
+        """A norm on the given statistics as factor and offset for each channel, in float64."""
+        assert self.statistics is not None
+        scale, shift = self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
+        start = self.starts[name]
+        mean, variance = self.statistics[:, start : start + len(scale)].astype(np.float64)
+        factor = scale / np.sqrt(variance + NORM_EPSILON)
+        return factor, shift - mean * factor
 
     def measured(self, features: str, channels: int) -> str:
         """Mean and variance of each picture's channels, (B, 2, channels)."""
@@ -294,6 +307,12 @@ class _Builder:
             kernel_shape=weight.shape[2:],
             strides=(2, 2),
         )
+
+    def rounded(self, picture: str) -> str:
+        """Clamp to 0-255 and round to uint8."""
+        op, const = self.writer.op, self.writer.constant
+        clamped = op("Clip", picture, const(np.float32(0)), const(np.float32(255)))
+        return op("Cast", op("Round", clamped), to=UINT8)
 
     def interleave(self, cells: str) -> str:
         """Lay the cells out as a picture: (B, 12, h, w) to (B, 2h, 2w, 3), in one movement."""

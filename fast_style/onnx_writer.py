@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 # the file version that belongs to it.
 _OPSET, _IR_VERSION = 17, 8
 
-FLOAT, UINT8, _INT64 = 1, 2, 7  # TensorProto.DataType
-_TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): _INT64}
+FLOAT, UINT8, INT64, FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
+_TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): INT64}
 
 Value = tuple[str, int, tuple[int | str, ...]]
-"""An input or output: its name, `FLOAT` or `UINT8`, and its sides; one that is text is free."""
+"""An input or output: name, type (`FLOAT`, ...), and sides; a side that is text is free."""
 
 
 class Writer:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fast_style.catalogue import load_style
 from fast_style.checkpoint import ModelCard, StyleModel
 from fast_style.color import blend
 from fast_style.color import preserve_color as keep_color
-from fast_style.engines import Engine, create_engine
+from fast_style.engines import Engine, GraphEngine, create_engine
+from fast_style.engines.machine import available_memory
 from fast_style.errors import EngineError, ImageTooLargeError, UsageError
+from fast_style.grain import add_grain
 from fast_style.images import (
     DEFAULT_MAX_MEGAPIXELS,
     ImageSource,
@@ -19,9 +21,20 @@ from fast_style.images import (
     resize_long_side,
     to_pil,
 )
+from fast_style.sweep import SHORTEST_SIDE, STRIP_PIXELS, sweep
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
+
+# What a whole picture takes in memory while it is stylized, beyond its pixels: bytes a pixel, for
+# each filter of the first convolution (three or so copies of its features in float32).
+_BYTES_PER_FILTER = 13
+_WHOLE_LIMIT = 1 << 30
+
+SHORTEST_TILE = 64
+"""The smallest `tile`; strips of fewer pixels are all halo."""
 
 # What the allocators of torch, OpenVINO, ONNX Runtime and C++ say; none raises MemoryError.
 _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to allocate")
@@ -56,6 +69,7 @@ class Stylizer:
         device: str = "auto",
         precision: str = "auto",
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+        tile: Literal["auto", "off"] | int = "auto",
     ) -> None:
         """Load the style and prepare the engine.
 
@@ -65,6 +79,10 @@ class Stylizer:
             device: `auto`, `cpu`, `cuda` or `mps`.
             precision: `auto` (bf16 where the processor has it), `fp32`, `bf16` or `fp16`.
             max_megapixels: pictures whose header claims more are refused before they are decoded.
+            tile: how pictures that are large for this machine's memory are stylized on a CPU.
+                `auto` takes them in strips, with the statistics of the whole picture and so with
+                the same result, slower and in bounded memory; `off` takes every picture whole; a
+                number takes all in strips of about that number of pixels, squared.
 
         Raises:
             StyleNotFoundError: there is no such style.
@@ -75,7 +93,13 @@ class Stylizer:
         """
         if not max_megapixels > 0:
             raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels} was given")
+        if tile not in ("auto", "off") and (type(tile) is not int or tile < SHORTEST_TILE):
+            raise UsageError(
+                f"tile must be auto, off or a number of {SHORTEST_TILE} or more, and {tile!r} was "
+                "given"
+            )
         model = style if isinstance(style, StyleModel) else load_style(style)
+        self._model, self._tile = model, tile
         self.card = model.card
         self.max_megapixels = max_megapixels
         self.engine = create_engine(model, engine=engine, device=device, precision=precision)
@@ -143,7 +167,7 @@ class Stylizer:
             # With strength 0 the network's picture would be thrown away.
             if strength == 0:
                 return content
-            pixels = self.engine.predict(content.pixels[None])[0]
+            pixels = self._predict(add_grain(content.pixels, self.card.grain))
             if preserve_color:
                 pixels = keep_color(pixels, content.pixels)
             return content.with_pixels(blend(pixels, content.pixels, strength))
@@ -156,6 +180,20 @@ class Stylizer:
                 f"{'' if size is None else f' at size {work}'}: "
                 f"give a smaller size (--size {max(1, work // 2)} on the command line)"
             ) from error
+
+    def _predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Run the network on a picture, whole or in strips."""
+        height, width = pixels.shape[:2]
+        strips = isinstance(self.engine, GraphEngine) and min(height, width) >= SHORTEST_SIDE
+        if strips and self._tile == "auto":
+            needed = _BYTES_PER_FILTER * self.card.network.width * height * width
+            strips = needed > min(_WHOLE_LIMIT, available_memory() // 2)
+        if strips and self._tile != "off":
+            assert isinstance(self.engine, GraphEngine)
+            area = STRIP_PIXELS if self._tile == "auto" else int(self._tile) ** 2
+            return sweep(self._model, self.engine, pixels, area)
+        stylized: NDArray[np.uint8] = self.engine.predict(pixels[None])[0]
+        return stylized
 
 
 def _check(size: int | None, strength: float) -> None:

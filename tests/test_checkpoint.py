@@ -190,8 +190,10 @@ class TestRefused:
             ({"network": {"upsampling": ["nearest"]}}, "cannot be built"),
             ({"title": 3}, "title in its card is not text"),
             ({"training": []}, "training in its card is not a JSON object"),
-            ({"thumbnail": "?"}, "thumbnail in its card is not sound"),
-            ({"thumbnail": 7}, "thumbnail in its card is not sound"),
+            ({"thumbnail": "?"}, "thumbnail or grain in its card is not sound"),
+            ({"grain": -1}, "thumbnail or grain in its card is not sound"),
+            ({"grain": "8"}, "thumbnail or grain in its card is not sound"),
+            ({"thumbnail": 7}, "thumbnail or grain in its card is not sound"),
         ],
     )
     def test_a_card_that_is_not_sound(

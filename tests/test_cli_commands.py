@@ -136,6 +136,7 @@ def test_a_bar_on_a_terminal_and_failures_above_it(workplace, astronaut):
     assert process.wait(60) == 3
     text = shown.decode()
     assert "3/3" in text
+    assert "photos/s" in text
     assert "fast-style: in/bad.jpg is empty" in text
     assert "a.jpg ->" not in text
     assert "\x1b[3" not in text  # no colours

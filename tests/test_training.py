@@ -91,15 +91,24 @@ class TestConfig:
 class TestPhotos:
     def test_a_sample_depends_on_its_number_alone(self, tmp_path: Path) -> None:
         photos = find_photos(make_photos(tmp_path / "photos"))
-        one, two = PhotoCrops(photos, 24, seed=3), PhotoCrops(photos, 24, seed=3)
+        one, two = PhotoCrops(photos, 24, 0, seed=3), PhotoCrops(photos, 24, 0, seed=3)
         in_order = [one[i][0] for i in range(13)]
         for i in reversed(range(13)):
             assert torch.equal(two[i][0], in_order[i])
-        assert not torch.equal(PhotoCrops(photos, 24, seed=4)[0][0], in_order[0])
+        assert not torch.equal(PhotoCrops(photos, 24, 0, seed=4)[0][0], in_order[0])
+
+    def test_the_network_sees_grain_and_the_loss_does_not(self, tmp_path: Path) -> None:
+        photos = find_photos(make_photos(tmp_path / "photos"))
+        for i in range(4):
+            clean, grainy, _ = PhotoCrops(photos, 24, 8, seed=3)[i]
+            assert torch.equal(clean, PhotoCrops(photos, 24, 0, seed=3)[i][0])
+            noise = grainy.int() - clean.int()
+            assert 6 <= noise.abs().max() <= 8
+            assert torch.equal(PhotoCrops(photos, 24, 8, seed=3)[i][1], grainy)
 
     def test_every_photo_comes_once_in_each_round(self, tmp_path: Path) -> None:
         photos = find_photos(make_photos(tmp_path / "photos"))
-        crops = PhotoCrops(photos, 24, seed=0)
+        crops = PhotoCrops(photos, 24, 0, seed=0)
         rounds = [[crops._photo_of(r * 6 + i) for i in range(6)] for r in range(3)]
         assert all(sorted(r) == photos for r in rounds)
         assert rounds[0] != rounds[1]
@@ -135,10 +144,10 @@ class TestPhotos:
         bad = {"text.jpg": b"hello", "empty.png": b"", "cut.jpg": whole[: len(whole) // 2]}
         for name, content in bad.items():
             (folder / name).write_bytes(content)
-        crops = PhotoCrops(find_photos(folder), 24, seed=0)
+        crops = PhotoCrops(find_photos(folder), 24, 0, seed=0)
         named: set[str] = set()
         for i in range(9):
-            crop, unreadable = crops[i]
+            crop, _, unreadable = crops[i]
             assert crop.shape == (3, 24, 24)
             named |= {Path(path).name for path in unreadable}
         assert named == set(bad)
@@ -147,7 +156,7 @@ class TestPhotos:
         for i in range(3):
             (tmp_path / f"{i}.jpg").write_text("no photo")
         with pytest.raises(TrainingDataError, match="20 photos in a row could not be read"):
-            PhotoCrops(find_photos(tmp_path), 24, seed=0)[0]
+            PhotoCrops(find_photos(tmp_path), 24, 0, seed=0)[0]
 
     def test_the_sampler_shares_the_samples_out(self) -> None:
         ranks = [list(StepSampler(3, 2, 0, rank, 2)) for rank in range(2)]
@@ -215,6 +224,7 @@ class TestRun:
         )
         assert card.network == config.network
         assert card.training["steps_taken"] == 4
+        assert card.grain == config.grain == 8
         assert card.training["photos"] == 6
         assert card.training["photos_seen"] == 8
         assert card.training["style_layers"] == "relu1_2,relu2_2"
@@ -261,7 +271,7 @@ class TestRun:
 
     def test_a_resumed_run_must_be_the_same_run(self, tmp_path: Path) -> None:
         quiet_train(make_config(tmp_path, steps=2))
-        with pytest.raises(ResumeError, match=r"started with --style-weight 10\.0, not 11\.0"):
+        with pytest.raises(ResumeError, match=r"started with --style-weight 5\.0, not 11\.0"):
             quiet_train(make_config(tmp_path, steps=4, style_weight=11.0, resume=True))
         assert quiet_train(make_config(tmp_path, steps=4, resume=True)).steps == 4
 
@@ -273,6 +283,9 @@ class TestRun:
             tmp_path, name="second", steps=1, learning_rate=1e-9, init=str(first.model_path)
         )
         quiet_train(again)
+        card = load_model(again.model_path).card
+        assert card.training["started_from"]["name"] == "waves"
+        assert card.training["started_from"]["steps_taken"] == 3
         for name, weight in load_model(again.model_path).weights.items():
             np.testing.assert_allclose(weight, start[name], atol=1e-6, rtol=1e-3)
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ENGINES = ("auto", "openvino", "torch", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+MOST_WORKERS = 64  # more threads than that read and write no faster
 FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
 
 
@@ -119,6 +121,14 @@ class _Range(click.FloatRange):
     show_default=True,
     help="auto takes bf16 where the processor has it.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, MOST_WORKERS),
+    metavar="N",
+    help="Threads that read the next pictures and write the finished ones while the network works; "
+    "0 does one after the other.  [default: half the cores, at most 8; on a GPU, the cores, at "
+    "most 16]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell of failures only.")
 @debug_option
@@ -139,6 +149,7 @@ def stylize(
     engine: str,
     device: str,
     precision: str,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -185,11 +196,13 @@ def stylize(
         batch = Batch(
             _stylizer(model_file, report, engine, device, precision, max_megapixels),
             Treatment(size, strength, preserve_color, written_format, quality),
+            workers=workers,
         )
         used = batch.stylizer.engine
         document |= {"engine": used.name, "device": used.device, "precision": used.precision}
-        with report.showing(len(plan.jobs)):
-            for outcome in batch.run(plan.jobs):
+        # Closed also when it is cut short, or its threads would go on.
+        with report.showing(len(plan.jobs)), closing(batch.run(plan.jobs)) as outcomes:
+            for outcome in outcomes:
                 report.outcome(outcome)
                 done += outcome.error is None
                 if as_json:

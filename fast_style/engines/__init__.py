@@ -16,7 +16,9 @@ from fast_style.engines.protocol import (
     PRECISIONS,
     Engine,
     EngineName,
+    GraphEngine,
     Pictures,
+    Run,
     Statistics,
 )
 from fast_style.errors import (
@@ -31,7 +33,9 @@ __all__ = [
     "ENGINES",
     "PRECISIONS",
     "Engine",
+    "GraphEngine",
     "Pictures",
+    "Run",
     "Statistics",
     "available_engines",
     "create_engine",

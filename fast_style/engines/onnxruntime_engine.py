@@ -1,10 +1,12 @@
 """Style networks on CPUs by ONNX Runtime: an extra, for where OpenVINO does not run."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from fast_style.checkpoint import StyleModel
 from fast_style.engines.machine import core_limit, visible_cores
@@ -13,6 +15,7 @@ from fast_style.engines.protocol import (
     EngineName,
     Pictures,
     Precision,
+    Run,
     Statistics,
     check_batch,
     choose_precision,
@@ -97,6 +100,17 @@ class OnnxRuntimeEngine:
     def freeze(self, statistics: Statistics) -> "OnnxRuntimeEngine":
         """Give an engine with fixed statistics; see `Engine.freeze`."""
         return OnnxRuntimeEngine(self._model, self._precision, statistics=statistics)
+
+    def load_graph(self, graph: bytes) -> Run:
+        """Load any graph; see `GraphEngine.load_graph`."""
+        session = _session(graph)
+
+        def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
+            whole = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+            with self._lock:
+                return dict(zip(outputs, session.run(list(outputs), whole), strict=True))
+
+        return run
 
 
 def _session(graph: bytes) -> Any:

@@ -4,11 +4,13 @@ import hashlib
 import platform
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fast_style.checkpoint import StyleModel
 from fast_style.engines.blob_cache import load_blob, store_blob
@@ -18,6 +20,7 @@ from fast_style.engines.protocol import (
     EngineName,
     Pictures,
     Precision,
+    Run,
     Statistics,
     check_batch,
     choose_precision,
@@ -151,6 +154,18 @@ class OpenVINOEngine:
     def freeze(self, statistics: Statistics) -> "OpenVINOEngine":
         """Give an engine with fixed statistics; see `Engine.freeze`."""
         return OpenVINOEngine(self._model, self._precision, statistics=statistics)
+
+    def load_graph(self, graph: bytes) -> Run:
+        """Load any graph; see `GraphEngine.load_graph`."""
+        request = _compile(graph, self._precision, keep=False)
+
+        def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
+            shared = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+            with self._lock:
+                result = request.infer(shared, share_inputs=True)
+            return {name: result[name] for name in outputs}
+
+        return run
 
 
 def _native_precisions() -> list[Precision]:

@@ -1,7 +1,7 @@
 """What every engine does, and the checks they share."""
 
-from collections.abc import Sequence
-from typing import Literal, Protocol, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,25 @@ class Engine(Protocol):
 
         Raises:
             UsageError: the shape does not fit the network, or a variance is negative.
+        """
+
+
+Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Mapping[str, NDArray[Any]]]
+"""A loaded graph: from arrays by input name, and the names of the outputs wanted, to arrays."""
+
+
+@runtime_checkable
+class GraphEngine(Engine, Protocol):
+    """An engine that runs any ONNX graph, and so the stages of `fast_style.stage_graphs` too."""
+
+    def load_graph(self, graph: bytes) -> Run:
+        """Load a graph to be run many times in this process.
+
+        Args:
+            graph: a serialized ONNX ModelProto.
+
+        Raises:
+            RuntimeError: the engine does not take it.
         """
 
 

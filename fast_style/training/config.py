@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from fast_style.architecture import SIZES, NetworkConfig
 from fast_style.errors import UsageError
+from fast_style.grain import GRAIN_LIMIT
 
 Schedule = Literal["linear", "cosine", "constant"]
 TrainingPrecision = Literal["auto", "fp32", "bf16"]
@@ -25,6 +26,7 @@ SEMANTIC_FIELDS = (
     "batch_size",
     "crop_size",
     "style_size",
+    "grain",
     "content_weight",
     "style_weight",
     "tv_weight",
@@ -56,22 +58,28 @@ class TrainingConfig:
 
     size: SizeName = _option("Network size.", "standard")
     upsampling: UpsamplingChoice = _option("How the decoder doubles the resolution.", "nearest")
-    steps: int = _option("Training steps.", 4000, minimum=1)
+    steps: int = _option("Training steps.", 5000, minimum=1)
     max_minutes: float | None = _option(
         "Stop after so many minutes of training, even before --steps; the learning rate falls "
         "with whichever comes first.",
         None,
         above=0,
     )
-    batch_size: int = _option("Photos a step, on each device.", 4, minimum=1)
+    batch_size: int = _option("Photos a step, on each device.", 2, minimum=1)
     crop_size: int = _option("Side of the training crops, in pixels.", 192, minimum=32)
     style_size: int = _option(
         "Long side to which the painting is resized, in pixels: larger gives finer strokes.",
         384,
         minimum=32,
     )
+    grain: int = _option(
+        "Noise on what the network sees, in levels: it keeps flat areas from staying flat.",
+        8,
+        minimum=0,
+        maximum=GRAIN_LIMIT,
+    )
     content_weight: float = _option("Weight of the content loss.", 1.0, minimum=0)
-    style_weight: float = _option("Weight of the style loss.", 10.0, minimum=0)
+    style_weight: float = _option("Weight of the style loss.", 5.0, minimum=0)
     tv_weight: float = _option("Weight of the total variation.", 0.0, minimum=0)
     content_layers: str = _option(
         "VGG layers for the content loss, as LAYER[=WEIGHT],...", "relu2_2"
@@ -131,6 +139,9 @@ class TrainingConfig:
             lowest, above = spec.metadata.get("minimum"), spec.metadata.get("above")
             if lowest is not None and not (lowest <= value < float("inf")):
                 raise UsageError(f"{flag} is {value}; expected {lowest} or more")
+            highest = spec.metadata.get("maximum")
+            if highest is not None and value > highest:
+                raise UsageError(f"{flag} is {value}; expected {highest} or less")
             if above is not None and not (above < value < float("inf")):
                 raise UsageError(f"{flag} is {value}; expected more than {above}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):

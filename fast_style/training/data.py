@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fast_style.errors import ImageError, TrainingDataError
+from fast_style.grain import add_grain
 from fast_style.images import read_image
 from fast_style.training.config import TrainingConfig
 
@@ -32,9 +33,14 @@ _TRIES = 20
 
 
 class Batch(TypedDict):
-    """What the loader gives: photos, (B, 3, S, S) uint8 RGB, and the files it could not read."""
+    """What the loader gives.
+
+    Photos, (B, 3, S, S) uint8 RGB; the same with grain, which the network sees; and the files that
+    could not be read.
+    """
 
     photos: Tensor
+    grainy: Tensor
     unreadable: list[str]
 
 
@@ -93,12 +99,16 @@ def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.u
     return pixels[:, ::-1] if mirrored else pixels
 
 
-class PhotoCrops(Dataset[tuple[Tensor, list[str]]]):
+Sample = tuple[Tensor, Tensor, list[str]]
+"""A crop, the same with grain, and the files that could not be read."""
+
+
+class PhotoCrops(Dataset[Sample]):
     """Crops by sample number: every photo once in a seeded order, then all again in another."""
 
-    def __init__(self, photos: list[Path], crop_size: int, seed: int) -> None:
-        """Take the files, the side of the crops and the seed."""
-        self.photos, self.crop_size, self.seed = photos, crop_size, seed
+    def __init__(self, photos: list[Path], crop_size: int, grain: int, seed: int) -> None:
+        """Take the files, the side of the crops, the grain in levels and the seed."""
+        self.photos, self.crop_size, self.grain, self.seed = photos, crop_size, grain, seed
         self._epoch, self._order = -1, np.arange(0)
 
     def _photo_of(self, sample: int) -> Path:
@@ -108,14 +118,16 @@ class PhotoCrops(Dataset[tuple[Tensor, list[str]]]):
             self._epoch = epoch
         return self.photos[int(self._order[place])]
 
-    def __getitem__(self, sample: int) -> tuple[Tensor, list[str]]:
-        """Give crop number `sample`, (3, S, S) uint8, and the files that could not be read."""
+    def __getitem__(self, sample: int) -> Sample:
+        """Give crop number `sample`, (3, S, S) uint8, clean and with grain."""
         rng = np.random.default_rng((self.seed, 1, sample))
         path, unreadable = self._photo_of(sample), list[str]()
         for _ in range(_TRIES):
             try:
                 pixels = random_crop(path, self.crop_size, rng)
-                return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), unreadable
+                down, across = rng.integers(1 << 16, size=2).tolist()
+                grainy = add_grain(pixels, self.grain, (down, across))
+                return _as_tensor(pixels), _as_tensor(grainy), unreadable
             except ImageError:
                 unreadable.append(str(path))
                 path = self.photos[rng.integers(len(self.photos))]
@@ -146,12 +158,17 @@ class StepSampler(Sampler[list[int]]):
         return self.steps
 
 
-def collate(samples: list[tuple[Tensor, list[str]]]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """Stack crops into a batch."""
     return {
-        "photos": torch.stack([crop for crop, _ in samples]),
-        "unreadable": [path for _, paths in samples for path in paths],
+        "photos": torch.stack([crop for crop, _, _ in samples]),
+        "grainy": torch.stack([grainy for _, grainy, _ in samples]),
+        "unreadable": [path for _, _, paths in samples for path in paths],
     }
+
+
+def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
 
 def default_workers() -> int:
@@ -187,7 +204,7 @@ class PhotoDataModule(pl.LightningDataModule):
                 f"{config.batch_size}: add photos or lower --batch-size"
             )
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, list[str]]]:
+    def train_dataloader(self) -> DataLoader[Sample]:
         """Load from the trainer's present step on."""
         trainer = self.trainer
         assert trainer is not None
@@ -202,7 +219,7 @@ class PhotoDataModule(pl.LightningDataModule):
         if workers is None:
             workers = default_workers()
         return DataLoader(
-            PhotoCrops(self.photos, self.config.crop_size, self.config.seed),
+            PhotoCrops(self.photos, self.config.crop_size, self.config.grain, self.config.seed),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=workers,

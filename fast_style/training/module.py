@@ -48,6 +48,8 @@ class StyleTransferModule(pl.LightningModule):
         self._loss = [loss.to(memory_format=torch.channels_last)]
         self.elapsed_share = 0.0
         """Share of --max-minutes that has gone, kept by the time budget."""
+        self.started_from: dict[str, Any] | None = None
+        """Name and training of the model that the weights were taken from, for the card."""
         self.rate_factor = 1.0
         """Lowered when the run had to go back after losses that were not finite."""
 
@@ -84,8 +86,11 @@ class StyleTransferModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Stylize a batch and compare it."""
-        photos = batch["photos"].to(memory_format=torch.channels_last).float() / 255
-        losses: Losses = self.loss(self.network(photos), photos)
+        photos, grainy = (
+            batch[name].to(memory_format=torch.channels_last).float() / 255
+            for name in ("photos", "grainy")
+        )
+        losses: Losses = self.loss(self.network(grainy), photos)
         self.log_dict(
             {
                 "loss/total": losses.total.detach(),
@@ -102,8 +107,10 @@ class StyleTransferModule(pl.LightningModule):
         checkpoint["fast_style"] = {
             "config": self.config.to_dict(),
             "rate_factor": self.rate_factor,
+            "started_from": self.started_from,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the lowered rate."""
+        """Take back the lowered rate and where the run came from."""
         self.rate_factor = float(checkpoint["fast_style"]["rate_factor"])
+        self.started_from = checkpoint["fast_style"]["started_from"]

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
 from fast_style.atomic import replace_file
+from fast_style.grain import add_grain
 from fast_style.training.callbacks import Say, TimeBudget
 from fast_style.training.data import Batch
 from fast_style.training.module import StyleTransferModule
@@ -148,11 +149,13 @@ class Previews(pl.Callback):
 
     def _draw(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, StyleTransferModule)
-        content = torch.from_numpy(self.photo.transpose(2, 0, 1).copy())[None].to(pl_module.device)
+        content = torch.from_numpy(self.photo.transpose(2, 0, 1).copy())[None]
         with torch.no_grad():
-            stylized: Tensor = pl_module.network(content.float() / 255)
+            grainy = add_grain(self.photo, pl_module.config.grain)
+            seen = torch.from_numpy(grainy.transpose(2, 0, 1).copy())[None].to(pl_module.device)
+            stylized: Tensor = pl_module.network(seen.float() / 255)
         shown = (stylized.float().clamp(0, 1) * 255).round().byte().cpu()
-        both = torch.cat([content.cpu(), shown], dim=3)[0]
+        both = torch.cat([content, shown], dim=3)[0]
         pixels = both.permute(1, 2, 0).numpy()
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = io.BytesIO()

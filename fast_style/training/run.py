@@ -112,12 +112,14 @@ def train(
     preview = _read_preview(config, data.photos)
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
+    started_from = None
     if config.init != "scratch" and not config.resume:
-        _start_from(network, config.init)
+        started_from = _start_from(network, config.init)
     _prepare_folders(config)
 
     style_image = torch.from_numpy(style_pixels.transpose(2, 0, 1).copy())[None].float() / 255
     module = StyleTransferModule(config, network, style_image)
+    module.started_from = started_from
     budget = TimeBudget(config.max_minutes)
     interrupts = Interrupts(say)
     bf16 = config.precision == "bf16" or (
@@ -151,6 +153,8 @@ def train(
     if interrupts.received is None:
         model_path = config.model_path
         training = _training_card(config, data, painting, trainer, budget.elapsed, losses, bf16)
+        if module.started_from is not None:
+            training["started_from"] = module.started_from
         card = ModelCard(
             name=config.name,
             network=config.network,
@@ -158,6 +162,7 @@ def train(
             artist=config.artist,
             year=config.year,
             licence=config.licence,
+            grain=config.grain,
             training=training,
             thumbnail=_thumbnail(painting.pixels),
         )
@@ -261,8 +266,8 @@ def _scale_long_side(pixels: NDArray[np.uint8], long_side: int) -> NDArray[np.ui
     return resize_to(pixels, max(1, round(height * factor)), max(1, round(width * factor)))
 
 
-def _start_from(network: StyleNetwork, init: str) -> None:
-    """Take another model's weights, which must be of the same shape of network."""
+def _start_from(network: StyleNetwork, init: str) -> dict[str, Any]:
+    """Take another model's weights, of the same shape of network; give its name and training."""
     from fast_style.catalogue import load_style
 
     model = load_style(init)
@@ -272,6 +277,7 @@ def _start_from(network: StyleNetwork, init: str) -> None:
             "--size and --upsampling to match"
         )
     network.load_state_dict({k: torch.from_numpy(v) for k, v in model.weights.items()})
+    return {"name": model.card.name, **model.card.training}
 
 
 def _prepare_folders(config: TrainingConfig) -> None:

@@ -1,0 +1,62 @@
+"""Film grain for the network's eyes: what keeps flat areas alive.
+
+A convolutional network answers a flat area, such as an overexposed sky, with a flat area: there is
+nothing for its filters to take hold of, and a dead patch stays in the picture. A little noise on
+what the network sees, in training and after, gives it something to make strokes of. The photo
+itself, and what content is compared with, stay clean. The noise is one fixed pattern, so that a
+picture always comes out the same.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.errors import UsageError
+
+GRAIN_LIMIT = 64
+"""The strongest grain, in levels."""
+
+_SIDE = 256
+_BAND_ROWS = 256
+
+
+def add_grain(
+    pixels: NDArray[np.uint8], amplitude: int, offset: tuple[int, int] = (0, 0)
+) -> NDArray[np.uint8]:
+    """Add noise, evenly distributed over [-amplitude, amplitude], to a picture.
+
+    Args:
+        pixels: RGB, shape (H, W, 3), values 0-255; not changed.
+        amplitude: in levels, 0 to `GRAIN_LIMIT`; with 0 the very picture is given back.
+        offset: the place, down and across, in the endlessly repeated pattern.
+
+    Returns:
+        A picture of the same shape and type.
+
+    Raises:
+        UsageError: the amplitude is out of range.
+    """
+    if type(amplitude) is not int or not 0 <= amplitude <= GRAIN_LIMIT:
+        raise UsageError(
+            f"grain is {amplitude!r}; expected a whole number of levels from 0 to {GRAIN_LIMIT}"
+        )
+    if amplitude == 0:
+        return pixels
+    height, width = pixels.shape[:2]
+    pattern = np.roll(_pattern(amplitude), (-offset[0], -offset[1]), axis=(0, 1))
+    pattern = np.tile(pattern, (1, -(-width // _SIDE), 1))[:, :width]
+    grainy = np.empty_like(pixels)
+    for top in range(0, height, _BAND_ROWS):  # a band as high as the pattern, to save memory
+        band = pixels[top : top + _BAND_ROWS]
+        noisy = band + pattern[: len(band)]
+        grainy[top : top + _BAND_ROWS] = noisy.clip(0, 255, out=noisy)
+    return grainy
+
+
+@cache
+def _pattern(amplitude: int) -> NDArray[np.int16]:
+    # A generator whose stream numpy promises never to change.
+    rng = np.random.Generator(np.random.PCG64(0))
+    uniform = rng.random((_SIDE, _SIDE, 3))
+    return np.floor(uniform * (2 * amplitude + 1)).astype(np.int16) - np.int16(amplitude)

@@ -1,0 +1,396 @@
+"""`fast-style stylize` on several pictures: reading, network and writing overlap, within bounds."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_style import stylizer as stylizer_module
+from fast_style.cli import batch as batch_module
+from fast_style.cli.batch import Batch, Treatment, default_workers
+from fast_style.cli.plan import Job
+from tests.commands import environment, failure, invoke
+from tests.conftest import STYLE
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+
+
+class Inverting:
+    name, device, precision = "inverting", "cpu", "fp32"
+
+    def predict(self, images):
+        return 255 - images
+
+
+class Watched:
+    """Stands for a `Stylizer`; notes which thread calls it, and may take its time."""
+
+    max_megapixels, engine = 250.0, Inverting()
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds, self.threads = seconds, set()
+
+    def stylize_photo(self, photo, **options):
+        self.threads.add(threading.get_ident())
+        time.sleep(self.seconds)
+        return photo
+
+
+class Flight:
+    """Counts the pictures, and their megapixels, between their reading and their writing."""
+
+    def __init__(self, monkeypatch, read_seconds=None, write_seconds=0.0) -> None:
+        self._lock = threading.Lock()
+        self.now, self.most, self.most_pixels = {}, 0, 0
+        self.alone, self.threads, self.at_least = set(), set(), {}
+        read, write = batch_module.read_image, batch_module.write_image
+
+        def counted_read(source, **options):
+            with Image.open(source) as image:
+                pixels = image.width * image.height
+            with self._lock:
+                self.threads.add(threading.get_ident())
+                self.now[Path(source).stem] = pixels
+                self.most = max(self.most, len(self.now))
+                self.most_pixels = max(self.most_pixels, sum(self.now.values()))
+                if len(self.now) > 1:
+                    self.alone -= set(self.now)
+                else:
+                    self.alone |= set(self.now)
+            time.sleep((read_seconds or {}).get(Path(source).stem, 0.0))
+            return read(source, **options)
+
+        def counted_write(photo, target, **options):
+            self.threads.add(threading.get_ident())
+            time.sleep(write_seconds)
+            notes = write(photo, target, **options)
+            with self._lock:
+                del self.now[Path(target).stem]
+            return notes
+
+        monkeypatch.setattr(batch_module, "read_image", counted_read)
+        monkeypatch.setattr(batch_module, "write_image", counted_write)
+
+
+@pytest.fixture(autouse=True)
+def place(workplace, monkeypatch) -> Path:
+    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, **options: Inverting())
+    monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
+    return workplace
+
+
+@pytest.fixture
+def photos(place, astronaut) -> Path:
+    """A folder of crops of a photo, of many sizes, formats and modes."""
+    folder = place / "in"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    with Image.open(astronaut) as image:
+        for i, suffix in enumerate((".jpg", ".png", ".webp", ".jpg", ".gif", ".tif", ".jpg") * 2):
+            left, top = random.integers(0, 100, 2)
+            width, height = random.integers(20, 150, 2)
+            crop = image.crop((left, top, left + width, top + height))
+            if suffix == ".png":
+                crop.putalpha(crop.convert("L"))
+            crop.save(folder / f"{i:02}{suffix}")
+    return folder
+
+
+def jobs(count: int, sizes: dict[int, tuple[int, int]] | None = None) -> list[Job]:
+    Path("in").mkdir()
+    for i in range(count):
+        Image.new("RGB", (sizes or {}).get(i, (20, 10)), (i, 0, 0)).save(f"in/{i:02}.png")
+    return [Job(f"in/{i:02}.png", f"out/{i:02}.png") for i in range(count)]
+
+
+def names(outcomes) -> list[str]:
+    return [Path(outcome.job.source).stem for outcome in outcomes]
+
+
+def own_threads() -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith("fast-style")]
+
+
+def without_times(result):
+    rows = [{**row, "seconds": 0, "output": ""} for row in result.json["images"]]
+    return rows, re.sub(r"\d+\.\d\d s", "", result.err)
+
+
+@pytest.mark.parametrize("options", [(), ("--size", "30"), ("--preserve-color", "--quality", "70")])
+def test_the_same_as_in_one_thread(photos, options):
+    args = ("stylize", "in", "-s", STYLE, *options, "--json")
+    plain = invoke(*args, "-o", "plain", "--workers", "0")
+    assert plain.code == 0
+    files = {path.name: path.read_bytes() for path in Path("plain").iterdir()}
+    assert len(files) == 14
+    for workers in ("1", "3"):
+        overlapping = invoke(*args, "-o", "other", "--workers", workers)
+        assert overlapping.code == 0
+        rows, told = without_times(overlapping)
+        assert (rows, told.replace("other", "plain")) == without_times(plain)
+        assert {path.name: path.read_bytes() for path in Path("other").iterdir()} == files
+        shutil.rmtree("other")
+
+
+@pytest.mark.parametrize("workers", ["0", "1", "3"])
+def test_failures_in_the_middle(photos, workers, monkeypatch):
+    predict = Inverting.predict
+
+    def fail(self, images):
+        if images.shape[1:3] == (9, 7):
+            raise MemoryError
+        return predict(self, images)
+
+    monkeypatch.setattr(Inverting, "predict", fail)
+    (photos / "03.jpg").write_bytes((photos / "00.jpg").read_bytes()[:200])  # to read
+    Image.new("RGB", (7, 9)).save(photos / "06.jpg")  # to stylize
+    Path("out/09.webp").mkdir(parents=True)  # to write
+    args = ("stylize", "in", "-s", STYLE, "-o", "out", "--json", "--workers", workers)
+    result = invoke(*args)
+    assert result.code == 3
+    rows = result.json["images"]
+    assert [Path(row["input"]).name for row in rows] == sorted(os.listdir("in"))
+    failed = {Path(row["input"]).stem: row["error"] for row in rows if "error" in row}
+    assert set(failed) == {"03", "06", "09"}
+    assert failed["03"].startswith("in/03.jpg is cut off")
+    assert failed["06"].startswith("in/06.jpg: there is not memory enough")
+    assert "could not be written" in failed["09"]
+    told = [line for line in result.lines if line.startswith("fast-style: in/")]
+    assert [line.removeprefix("fast-style: ")[:5] for line in told] == ["in/03", "in/06", "in/09"]
+    assert result.lines[-1] == "11 stylized, 3 failed"
+    assert len([path for path in Path("out").iterdir() if path.is_file()]) == 11
+
+
+def test_they_are_told_of_in_order(place, monkeypatch):
+    Flight(monkeypatch, read_seconds={"00": 0.2, "03": 0.1})
+    outcomes = list(Batch(Watched(), Treatment(), workers=4).run(jobs(8)))
+    assert names(outcomes) == [f"{i:02}" for i in range(8)]
+    assert outcomes[0].seconds > 0.2 > outcomes[1].seconds  # without the time it waited
+    assert not own_threads()
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 3), (4, 6)])
+def test_so_many_are_in_flight_and_no_more(place, monkeypatch, workers, most):
+    # Writing is what takes longest, so that pictures pile up before it if they can.
+    flight, stylizer = Flight(monkeypatch, write_seconds=0.02), Watched()
+    for outcome in Batch(stylizer, Treatment(), workers=workers).run(jobs(20)):
+        assert outcome.error is None
+    assert flight.most == most
+    assert not flight.now
+    assert stylizer.threads == {threading.get_ident()}
+    assert threading.get_ident() not in flight.threads
+    assert len(flight.threads) <= workers
+
+
+def test_a_slow_network_does_not_let_them_pile_up(place, monkeypatch):
+    flight = Flight(monkeypatch)
+    assert len(list(Batch(Watched(0.01), Treatment(), workers=2).run(jobs(12)))) == 12
+    assert 2 <= flight.most <= 4
+
+
+def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
+    monkeypatch.setattr(batch_module, "MEGAPIXELS_EACH", 0.001)  # 6000 pixels for all
+    flight = Flight(monkeypatch, write_seconds=0.005)
+    work = jobs(16, sizes={5: (200, 100), 6: (60, 60), 7: (60, 60), 11: (500, 500)})
+    assert names(Batch(Watched(), Treatment(), workers=4).run(work)) == names(
+        Batch(Watched(), Treatment(), workers=0).run(work)
+    )
+    assert flight.most > 2
+    assert flight.alone >= {"05", "11"}
+
+    shutil.rmtree("in")
+    flight = Flight(monkeypatch, write_seconds=0.005)
+    assert len(list(Batch(Watched(), Treatment(), workers=4).run(jobs(16)))) == 16
+    assert 4 * 200 <= flight.most_pixels <= 6000
+
+
+def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
+    monkeypatch.setattr(batch_module, "MEGAPIXELS_EACH", 0.02)
+    flight = Flight(monkeypatch, write_seconds=0.02)
+    Path("in").mkdir()
+    for i in range(8):
+        Image.new("RGB", (400, 200)).save(f"in/{i}.jpg")  # 80 000 pixels, and 5000 of them read
+    work = [Job(f"in/{i}.jpg", f"out/{i}.jpg") for i in range(8)]
+    outcomes = list(Batch(Watched(), Treatment(size=100), workers=2).run(work))
+    assert {(one.width, one.height) for one in outcomes} == {(100, 50)}
+    assert flight.most > 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "read"),
+    [
+        ((400, 300), 100, (100, 75)),
+        ((300, 400), 100, (75, 100)),
+        ((401, 399), 100, (101, 100)),
+        ((399, 200), 100, (200, 100)),
+        ((400, 3), 100, (200, 2)),  # a quarter would leave nothing of three pixels
+        ((900, 500), 100, (113, 63)),
+        ((8000, 9), 100, (1000, 2)),
+        ((150, 90), 100, (150, 90)),
+        ((50, 30), 100, (50, 30)),
+        ((90, 70), 1, (12, 9)),
+    ],
+)
+def test_a_jpeg_is_decoded_no_larger_than_need_be(place, monkeypatch, shape, size, read):
+    seen, read_image = [], batch_module.read_image
+
+    def noted(*args, **options):
+        photo = read_image(*args, **options)
+        seen.append((photo.width, photo.height))
+        return photo
+
+    monkeypatch.setattr(batch_module, "read_image", noted)
+    Image.new("RGB", shape, (200, 100, 50)).save("a.jpg")
+    Image.new("RGB", shape, (200, 100, 50)).save("b.png")
+    (jpeg, png) = Batch(Watched(), Treatment(size=size), workers=0).run(
+        [Job("a.jpg", "out/a.png"), Job("b.png", "out/b.png")]
+    )
+    assert seen == [read, shape]
+    assert max(read) >= min(size, max(shape))
+    assert max(jpeg.width, jpeg.height) == max(png.width, png.height) == min(size, max(shape))
+
+
+def test_a_reduced_photo_is_still_that_photo(place, astronaut):
+    for size in ("60", "128", "200"):
+        args = ("stylize", astronaut, "-s", STYLE, "--strength", "0", "--size", size, "-o")
+        assert invoke(*args, f"{size}.png").code == 0
+        with Image.open(f"{size}.png") as out, Image.open(astronaut) as photo:
+            whole = photo.convert("RGB").resize(out.size, Image.Resampling.LANCZOS)
+            difference = np.asarray(out, float) - np.asarray(whole, float)
+        assert np.mean(difference**2) < 255**2 / 10**3.2, size  # 32 dB
+
+
+def test_one_picture_and_no_workers_start_no_thread(photos, monkeypatch):
+    def refuse(self):
+        raise AssertionError("a thread was started")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert invoke("stylize", "in/00.jpg", "-s", STYLE, "-o", "a.jpg", "--workers", "5").code == 0
+    assert invoke("stylize", "in", "-s", STYLE, "-o", "out", "--workers", "0").code == 0
+
+
+@pytest.mark.parametrize("number", ["-1", "65", "many"])
+def test_numbers_of_workers_that_are_wrong(photos, number):
+    assert "--workers" in failure("stylize", "in", "-s", STYLE, "--workers", number, code=2)
+
+
+def test_the_default_leaves_a_core_to_the_network(monkeypatch):
+    for cores, on_cpu, on_gpu in ((1, 1, 1), (2, 1, 2), (8, 4, 8), (96, 8, 16)):
+        monkeypatch.setattr(batch_module, "core_limit", lambda cores=cores: cores)
+        assert (default_workers("cpu"), default_workers("cuda")) == (on_cpu, on_gpu)
+
+
+def test_what_is_closed_early_leaves_no_thread_and_no_half_file(place, monkeypatch):
+    flight = Flight(monkeypatch, write_seconds=0.02)
+    outcomes = Batch(Watched(), Treatment(), workers=3).run(jobs(40))
+    next(outcomes)
+    outcomes.close()
+    assert not own_threads()
+    assert len(list(Path("out").iterdir())) < 40
+    assert all(path.suffix == ".png" for path in Path("out").iterdir())
+    assert flight.most <= 5
+
+
+def test_what_is_no_failure_of_one_picture_ends_it(place, monkeypatch):
+    def gone(*args, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(batch_module, "write_image", gone)
+    with pytest.raises(BrokenPipeError):
+        list(Batch(Watched(), Treatment(), workers=2).run(jobs(10)))
+    assert not own_threads()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_among_files(photos, astronaut):
+    os.mkfifo("pipe.jpg")
+    data = astronaut.read_bytes()
+    feeder = threading.Thread(target=lambda: Path("pipe.jpg").write_bytes(data))
+    feeder.start()
+    args = ("in/00.jpg", "pipe.jpg", "in/03.jpg", "-s", STYLE, "-o", "out", "--size", "100")
+    result = invoke("stylize", *args, "--workers", "2", "--json")
+    feeder.join()
+    assert result.code == 0, result.err
+    assert [Path(row["input"]).name for row in result.json["images"]] == [
+        "00.jpg",
+        "pipe.jpg",
+        "03.jpg",
+    ]
+
+
+def started(*args: str, **options) -> "subprocess.Popen[str]":
+    """A command with the real engine, on its way."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "fast_style", "stylize", *args, "-s", STYLE],
+        env=environment(),
+        text=True,
+        **options,
+    )
+
+
+@pytest.fixture
+def many(place, astronaut) -> list[str]:
+    folder = place / "many"
+    folder.mkdir()
+    with Image.open(astronaut) as image:
+        image.resize((700, 700)).save(folder / "000.jpg", quality=80)
+    for i in range(1, 80):
+        shutil.copy(folder / "000.jpg", folder / f"{i:03}.jpg")
+    return ["many", "-o", "out", "--format", "png"]
+
+
+def check_whole_pictures(most: int) -> None:
+    written = [path for path in Path("out").rglob("*") if path.is_file()]
+    assert 1 <= len(written) < most
+    for path in written:
+        assert re.fullmatch(r"\d+\.png", path.name), path
+        with Image.open(path) as image:
+            image.load()
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle(many, number, code):
+    with started(*many, "--workers", "3", stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        assert first.startswith("many/000.jpg -> "), first
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(60) == code
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1] in ("fast-style: interrupted", "fast-style: terminated")
+    check_whole_pictures(80)
+
+
+@posix
+def test_nobody_listens_any_more(many):
+    with started(*many, "--workers", "2", stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline()
+        process.stderr.close()
+        assert process.wait(60) == 1
+    check_whole_pictures(80)
+
+
+@posix
+def test_a_signal_while_a_pipe_is_waited_for(photos):
+    os.mkfifo("pipe.jpg")
+    args = ("in/00.jpg", "pipe.jpg", "in/03.jpg", "-o", "out", "--workers", "3")
+    with started(*args, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("in/00.jpg -> ")
+        time.sleep(0.2)
+        process.terminate()
+        assert process.stderr.read() == "fast-style: terminated\n"
+        assert process.wait(10) == 143
+    assert [path.name for path in Path("out").iterdir()] == ["00.jpg"]
