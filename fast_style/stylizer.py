@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 _BYTES_PER_FILTER = 13
 _WHOLE_LIMIT = 1 << 30
 
+Tile = Literal["auto", "off"] | int
+"""How large pictures are taken on a CPU, see `Stylizer`."""
+
 SHORTEST_TILE = 64
 """The smallest `tile`; strips of fewer pixels are all halo."""
 
@@ -69,7 +72,7 @@ class Stylizer:
         device: str = "auto",
         precision: str = "auto",
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
-        tile: Literal["auto", "off"] | int = "auto",
+        tile: Tile = "auto",
     ) -> None:
         """Load the style and prepare the engine.
 

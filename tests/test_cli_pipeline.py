@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -358,17 +357,16 @@ def check_whole_pictures(most: int) -> None:
 
 
 @posix
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_middle(many, number, code):
+def test_a_signal_in_the_middle(many):
     with started(*many, "--workers", "3", stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
         assert first.startswith("many/000.jpg -> "), first
-        process.send_signal(number)
+        process.terminate()
         rest = process.stderr.read()
-        assert process.wait(60) == code
+        assert process.wait(60) == 143
     assert "Traceback" not in rest
-    assert rest.splitlines()[-1] in ("fast-style: interrupted", "fast-style: terminated")
+    assert rest.splitlines()[-1] == "fast-style: terminated"
     check_whole_pictures(80)
 
 
@@ -392,5 +390,5 @@ def test_a_signal_while_a_pipe_is_waited_for(photos):
         time.sleep(0.2)
         process.terminate()
         assert process.stderr.read() == "fast-style: terminated\n"
-        assert process.wait(10) == 143
+        assert process.wait(60) == 143
     assert [path.name for path in Path("out").iterdir()] == ["00.jpg"]

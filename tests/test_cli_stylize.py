@@ -376,3 +376,22 @@ def test_every_format_that_is_written_can_be_asked_for():
     written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}
     assert written == {named_format(name) for name in FORMATS if f".{name}" in WRITABLE_SUFFIXES}
     assert written >= {"JPEG", "PNG", "WEBP", "TIFF", "BMP"}
+
+
+class TestTile:
+    def test_strips_give_the_picture_of_the_whole(self, model_file, astronaut, tmp_path):
+        for tile in ("off", "100"):
+            out = tmp_path / f"{tile}.png"
+            result = invoke("stylize", astronaut, "--style", model_file, "--tile", tile, "-o", out)
+            assert result.code == 0, result.err
+        with Image.open(tmp_path / "off.png") as whole, Image.open(tmp_path / "100.png") as strips:
+            difference = np.asarray(whole).astype(int) - np.asarray(strips)
+        assert np.abs(difference).max() <= 1
+
+    @pytest.mark.parametrize("tile", ["on", "-5", "1.5", "3"])
+    def test_others_are_wrong_usage(self, model_file, astronaut, tmp_path, tile):
+        out = tmp_path / "out.png"
+        result = invoke("stylize", astronaut, "--style", model_file, "--tile", tile, "-o", out)
+        assert result.code == 2
+        assert "auto, off or a" in result.err
+        assert not out.exists()

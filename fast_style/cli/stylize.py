@@ -19,7 +19,7 @@ from fast_style.cli.exits import (
 if TYPE_CHECKING:
     from fast_style.cli.batch import Outcome
     from fast_style.cli.report import Report
-    from fast_style.stylizer import Stylizer
+    from fast_style.stylizer import Stylizer, Tile
 
 ENGINES = ("auto", "openvino", "torch", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,6 +38,19 @@ class _Range(click.FloatRange):
         if number != number:
             self.fail("nan is not a number", param, ctx)
         return number
+
+
+class _Tile(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5
+    """`auto`, `off`, or a side in pixels."""
+
+    name = "auto|off|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in ("auto", "off"):
+            return value
+        if str(value).isdecimal():
+            return int(value)  # `Stylizer` knows how small it may be
+        self.fail(f"{value!r} is not auto, off or a whole number", param, ctx)
 
 
 @click.command(
@@ -122,6 +135,14 @@ class _Range(click.FloatRange):
     help="auto takes bf16 where the processor has it.",
 )
 @click.option(
+    "--tile",
+    type=_Tile(),
+    default="auto",
+    show_default=True,
+    help="On a CPU, take large pictures in strips, which bounds the memory and gives the same "
+    "picture: auto where the memory asks for it, off never, N always, about N*N pixels each.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(0, MOST_WORKERS),
     metavar="N",
@@ -149,6 +170,7 @@ def stylize(
     engine: str,
     device: str,
     precision: str,
+    tile: "Tile",
     workers: int | None,
     as_json: bool,
     quiet: bool,
@@ -194,7 +216,7 @@ def stylize(
     done = 0
     if plan.jobs:
         batch = Batch(
-            _stylizer(model_file, report, engine, device, precision, max_megapixels),
+            _stylizer(model_file, report, engine, device, precision, max_megapixels, tile),
             Treatment(size, strength, preserve_color, written_format, quality),
             workers=workers,
         )
@@ -235,6 +257,7 @@ def _stylizer(
     device: str,
     precision: str,
     max_megapixels: float,
+    tile: "Tile",
 ) -> "Stylizer":
     from fast_style.engines import unused_gpu
     from fast_style.stylizer import Stylizer
@@ -245,6 +268,7 @@ def _stylizer(
         device=device,
         precision=precision,
         max_megapixels=max_megapixels,
+        tile=tile,
     )
     if engine == device == "auto" and (gpu := unused_gpu()):
         report.note(gpu)
