@@ -7,20 +7,24 @@ from typing import Any
 
 import click
 
-from fast_style.cli.exits import debug_option
+from fast_style.cli.exits import EXIT_CODES, debug_option
 from fast_style.cli.options import options_from
 from fast_style.errors import MissingExtraError
 from fast_style.training.config import TrainingConfig
 
 
-@click.command("train")
+@click.command(
+    "train",
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @options_from(TrainingConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @debug_option
 @click.pass_context
 def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any) -> None:
-    r"""Train a style model from one painting and a folder of photos.
+    """Train a style model from one painting and a folder of photos.
 
     Shows each loss and the time left, writes preview pictures to RUNS/NAME/previews and TensorBoard
     logs to RUNS/NAME/tensorboard, and leaves the model in MODELS/NAME.safetensors. Ctrl-C and
@@ -29,7 +33,7 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
     \b
     fast-style train --style-image painting.jpg --photos photos/ --name my-style
     fast-style stylize photo.jpg --style my-style -o stylized.jpg
-    """
+    """  # noqa: D301 (the \b is click's)
     config = TrainingConfig(**options)
     for module, package in (("torch", "torch"), ("pytorch_lightning", "pytorch-lightning")):
         if importlib.util.find_spec(module) is None:
