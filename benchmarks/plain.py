@@ -114,7 +114,8 @@ class PlainLoop:
             of_pictures, of_photos = self.vgg(pictures), self.vgg(photos)
             loss = functional.mse_loss(of_pictures[1], of_photos[1])
             for features, gram in zip(of_pictures, self.style, strict=True):
-                loss = loss + 5 * functional.mse_loss(plain_gram(features), gram)
+                grams = plain_gram(features)
+                loss = loss + 5 * functional.mse_loss(grams, gram.expand_as(grams))
         loss.backward()
         self.optimizer.step()
-        return float(loss)
+        return float(loss.detach())
