@@ -3,7 +3,7 @@
     python -m benchmarks.training_speed --style-image PAINTING --photos DIR
 
 The trainer is measured as users run it: Lightning, callbacks, photos decoded from disk. The plain
-loops get their photos for nothing, from memory. Rounds alternate between the three, and the ratios
+loops get their photos for nothing, from memory. Rounds alternate between them, and the ratios
 are medians of the rounds' ratios, so a machine that changes its speed does not change them much.
 """
 
@@ -60,8 +60,7 @@ def trainer_rate(arguments: argparse.Namespace, folder: Path) -> float:
 
 
 def plain_rate(loop: PlainLoop, photos: torch.Tensor, steps: int) -> float:
-    if steps > 1:
-        loop.step(photos)
+    loop.step(photos)
     start = time.perf_counter()
     for _ in range(steps):
         loop.step(photos)
@@ -77,7 +76,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--steps", type=int, default=6, help="steps of each loop in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--plain",
+        choices=("bf16", "float32"),
+        nargs="+",
+        help="plain loops to run [default: both; float32 where bf16 would be emulated, which takes "
+        "minutes a step]",
+    )
     arguments = parser.parse_args()
+    dtypes = arguments.plain or (["bf16", "float32"] if native_bf16("cpu") else ["float32"])
 
     with Image.open(arguments.style_image) as picture:
         scale = 384 / max(picture.size)
@@ -86,18 +93,13 @@ def main() -> None:
     crops = PhotoCrops(find_photos(arguments.photos), arguments.crop_size, grain=0, seed=0)
     photos = torch.stack([crops[i][0] for i in range(arguments.batch_size)]).float()
     config = SIZES[arguments.size]
-    loops = {
-        "plain, bf16 autocast": PlainLoop(config, style_image, bf16=True),
-        "plain, float32": PlainLoop(config, style_image, bf16=False),
-    }
+    loops = {f"plain, {dtype}": PlainLoop(config, style_image, dtype == "bf16") for dtype in dtypes}
     rates: dict[str, list[float]] = {name: [] for name in ("fast-style train", *loops)}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.rounds):
             rates["fast-style train"].append(trainer_rate(arguments, Path(folder)))
             for name, loop in loops.items():
-                # Emulated bfloat16 takes a minute a step, and one tells enough.
-                steps = 1 if loop.bf16 and not native_bf16("cpu") else arguments.steps
-                rates[name].append(plain_rate(loop, photos, steps))
+                rates[name].append(plain_rate(loop, photos, arguments.steps))
 
     print(describe_machine("torch", "pytorch-lightning"))
     print(
