@@ -57,6 +57,7 @@ def stop_midway(folder: Path, name: str, number: signal.Signals) -> subprocess.P
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     checkpoint = folder / "runs" / name / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
@@ -64,7 +65,8 @@ def stop_midway(folder: Path, name: str, number: signal.Signals) -> subprocess.P
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(number)
+    # To the loaders too, as Ctrl-C on a terminal does, and `timeout`, and service managers.
+    os.killpg(process.pid, number)
     return process
 
 

@@ -181,8 +181,10 @@ def default_workers() -> int:
 
 
 def _ignore_interrupts(_: int) -> None:
-    # Ctrl-C reaches the whole process group; the trainer decides when its loaders end.
+    # Ctrl-C, `timeout` and service managers signal the whole process group; the trainer decides
+    # when its loaders end, and a loader whose trainer is gone ends by itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
