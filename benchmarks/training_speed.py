@@ -80,8 +80,8 @@ def main() -> None:
         "--plain",
         choices=("bf16", "float32"),
         nargs="+",
-        help="plain loops to run [default: both; float32 where bf16 would be emulated, which takes "
-        "minutes a step]",
+        help="plain loops to run [default: both; float32 where bf16 would be emulated, which is "
+        "very slow]",
     )
     arguments = parser.parse_args()
     dtypes = arguments.plain or (["bf16", "float32"] if native_bf16("cpu") else ["float32"])

@@ -282,9 +282,9 @@ def _start_from(network: StyleNetwork, init: str) -> dict[str, Any]:
 
 def _prepare_folders(config: TrainingConfig) -> None:
     """Make what will be needed, now and not after an hour of training."""
+    if config.overwrite:
+        shutil.rmtree(config.run_folder, ignore_errors=True)
     try:
-        if config.overwrite:
-            shutil.rmtree(config.run_folder, ignore_errors=True)
         for folder in (config.run_folder, config.models):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
