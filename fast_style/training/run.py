@@ -32,7 +32,7 @@ from fast_style.errors import (
     TrainingError,
     UsageError,
 )
-from fast_style.images import Photo, read_image, resize_to
+from fast_style.images import Photo, read_image, resize_long_side
 from fast_style.networks import StyleNetwork
 from fast_style.perceptual import NORMALISATION
 from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
@@ -108,7 +108,7 @@ def train(
     _check_name(config)
     data = PhotoDataModule(config)
     painting = _read_painting(config.style_image)
-    style_pixels = _scale_long_side(painting.pixels, config.style_size)
+    style_pixels = resize_long_side(painting.pixels, config.style_size, enlarge=True)
     preview = _read_preview(config, data.photos)
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
@@ -253,17 +253,7 @@ def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint
             raise TrainingDataError(
                 f"none of the first {len(photos[:20])} photos below {config.photos} can be read"
             )
-    return (
-        pixels
-        if max(pixels.shape[:2]) <= _PREVIEW_SIDE
-        else _scale_long_side(pixels, _PREVIEW_SIDE)
-    )
-
-
-def _scale_long_side(pixels: NDArray[np.uint8], long_side: int) -> NDArray[np.uint8]:
-    height, width = pixels.shape[:2]
-    factor = long_side / max(height, width)
-    return resize_to(pixels, max(1, round(height * factor)), max(1, round(width * factor)))
+    return resize_long_side(pixels, _PREVIEW_SIDE)
 
 
 def _start_from(network: StyleNetwork, init: str) -> dict[str, Any]:
@@ -340,7 +330,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     """A small WebP of the painting that fits into the card."""
-    small = Image.fromarray(_scale_long_side(pixels, 256))
+    small = Image.fromarray(resize_long_side(pixels, 256))
     for quality in (80, 60, 40, 20, 5):
         content = io.BytesIO()
         small.save(content, "WEBP", quality=quality, method=6)
