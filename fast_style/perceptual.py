@@ -19,11 +19,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fast_style.errors import MissingExtraError, UsageError, WeightsError
@@ -150,11 +151,34 @@ def gram_matrix(features: Tensor) -> Tensor:
         which bfloat16 with its 8 bits of mantissa would get wrong by percents.
     """
     with torch.autocast(features.device.type, enabled=False):
-        _, channels, height, width = features.shape
-        rows = features.flatten(2)
-        if rows.dtype != torch.float64:
-            rows = rows.float()
-        return rows @ rows.transpose(1, 2) / (channels * height * width)
+        gram: Tensor = _Gram.apply(features)  # type: ignore[no-untyped-call]
+        return gram
+
+
+class _Gram(torch.autograd.Function):
+    """The Gram matrix with a gradient that uses its symmetry.
+
+    d/dF of sum(G * F F^T / N) is (G + G^T) F / N: one product where autograd, not knowing that both
+    factors are the same, takes two. The product is in the features' own type, as every gradient
+    under autocast; the sums inside it are float32 on all devices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        # (B, H*W, C): contiguous for channels-last features.
+        columns = features.flatten(2).transpose(1, 2)
+        ctx.save_for_backward(columns)
+        ctx.sides = features.shape[2:]
+        wide = columns if columns.dtype == torch.float64 else columns.float()
+        return wide.transpose(1, 2) @ wide / features[0].numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (columns,) = ctx.saved_tensors
+        symmetric = (gradient + gradient.transpose(1, 2)) / columns[0].numel()
+        product = columns @ symmetric.to(columns.dtype)
+        return product.transpose(1, 2).unflatten(2, ctx.sides)
 
 
 def total_variation(images: Tensor) -> Tensor:
