@@ -37,6 +37,9 @@ class InstanceNorm(nn.Module):
 
     given: tuple[Tensor, Tensor] | None
     """Mean and variance to use in place of the input's own, each (B, C) or (1, C)."""
+    affine: tuple[Tensor, Tensor] | None
+    """Scale and shift for each picture, each (B, C), in place of `weight` and `bias`: the
+    conditional instance norm of Dumoulin, Shlens and Kudlur 2017 (1610.07629), equation 5."""
 
     def __init__(self, channels: int) -> None:
         """Start as a plain normalization: scale 1, shift 0."""
@@ -44,28 +47,42 @@ class InstanceNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.given = None
+        self.affine = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize features of shape (B, C, H, W)."""
+        scale, shift = self.affine or (self.weight, self.bias)
         if self.given is not None:
             mean, variance = self.given
-            scale = self.weight * torch.rsqrt(variance + NORM_EPSILON)
-            shift = self.bias - mean * scale
-            return features * scale[:, :, None, None] + shift[:, :, None, None]
+            factor = scale * torch.rsqrt(variance + NORM_EPSILON)
+            return _per_channel(features, factor, shift - mean * factor)
         several = features.shape[2:].numel() > 1  # batch norm refuses a single value
         if several and features.device.type == "cpu" and torch.is_grad_enabled():
             # On CPUs the gradient of torch's group norm takes ten times as long as all of its batch
             # norm, which is the same for a single picture.
+            scales, shifts = (part.expand(len(features), -1) for part in (scale, shift))
             single = [
                 functional.batch_norm(
-                    one, None, None, self.weight, self.bias, training=True, eps=NORM_EPSILON
+                    features[i : i + 1],
+                    None,
+                    None,
+                    scales[i],
+                    shifts[i],
+                    training=True,
+                    eps=NORM_EPSILON,
                 )
-                for one in features.split(1)
+                for i in range(len(features))
             ]
             return torch.cat(single)
-        return functional.group_norm(
-            features, features.shape[1], self.weight, self.bias, NORM_EPSILON
-        )
+        if self.affine is None:
+            return functional.group_norm(features, features.shape[1], scale, shift, NORM_EPSILON)
+        normalized = functional.group_norm(features, features.shape[1], eps=NORM_EPSILON)
+        return _per_channel(normalized, scale, shift)
+
+
+def _per_channel(features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Scale and shift features, (B, C, H, W), by (B, C)."""
+    return features * scale[:, :, None, None] + shift[:, :, None, None]
 
 
 class _Convolution(nn.Module):

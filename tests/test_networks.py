@@ -170,6 +170,22 @@ def test_norm_with_given_statistics_is_a_scale_and_a_shift() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("with_gradient", [True, False])
+def test_norm_with_a_scale_and_a_shift_for_each_picture(with_gradient: bool) -> None:
+    network = random_network(NetworkConfig(2, 0))
+    norm = network.norms()["encoder.0.norm"]
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3, 2, 5, 6))
+    scale, shift = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    norm.affine = (torch.from_numpy(scale), torch.from_numpy(shift))
+    centred = features - features.mean(axis=(2, 3), keepdims=True)
+    normalized = centred / np.sqrt(features.var(axis=(2, 3), keepdims=True) + 1e-5)
+    expected = normalized * scale[:, :, None, None] + shift[:, :, None, None]
+    with torch.set_grad_enabled(with_gradient):
+        found = norm(torch.from_numpy(features)).detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def test_measured_statistics_given_back_change_nothing_on_the_whole_image() -> None:
     config = NetworkConfig(4, 1)
     network = random_network(config)

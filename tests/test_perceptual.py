@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from fast_style import perceptual
+from fast_style import vgg
 from fast_style.errors import UsageError, WeightsError
 from fast_style.perceptual import (
     LossConfig,
@@ -96,6 +96,26 @@ def test_gram_matrix_is_float32_under_autocast() -> None:
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-4)
 
 
+def test_the_gram_matrixs_gradient_equals_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(gram_matrix, features.requires_grad_())
+
+
+def test_the_gram_matrixs_gradient_in_bf16_is_near() -> None:
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(2, 16, 20, 30, generator=generator).bfloat16()
+    wanted = torch.randn(2, 16, 16, generator=generator)
+    found = features.clone().requires_grad_()
+    (gram_matrix(found) * wanted).sum().backward()
+    rows = features.double().flatten(2)
+    symmetric = wanted.double() + wanted.double().transpose(1, 2)
+    expected = (symmetric @ rows / rows[0].numel()).unflatten(2, (20, 30))
+    assert found.grad is not None
+    error = (found.grad.double() - expected).norm() / expected.norm()
+    assert error < 2**-7
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 6, 9), (2, 3, 1, 5), (2, 1, 5, 1), (1, 1, 1, 1)])
 def test_total_variation_equals_numpy(shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(2).random(shape)
@@ -128,6 +148,44 @@ def test_perceptual_loss_equals_numpy() -> None:
     assert float(found.tv) == pytest.approx(0.25 * variation, rel=1e-5)
     total = 2 * content + 3 * style_loss + 0.25 * variation
     assert float(found.total) == pytest.approx(total, rel=1e-4)
+
+
+def several_paintings() -> tuple[list[Array], Array, PerceptualLoss]:
+    rng = np.random.default_rng(5)
+    styles = [rng.random((3, 16, 20)), 0.2 * rng.random((3, 24, 12))]
+    photos = rng.random((3, 3, 12, 10))
+    loss = PerceptualLoss(loss_config(), [torch.from_numpy(style)[None] for style in styles])
+    return styles, photos, loss
+
+
+def style_distance(picture: Array, style: Array) -> float:
+    of_picture, of_style = (numpy_features(image, "relu2_2") for image in (picture, style))
+    layers = (("relu1_2", 1.0), ("relu2_2", 0.5))
+    grams = ((w, numpy_gram(of_picture[k]) - numpy_gram(of_style[k])) for k, w in layers)
+    return sum(weight * float((difference**2).mean()) for weight, difference in grams)
+
+
+def test_each_picture_has_its_painting() -> None:
+    styles, photos, loss = several_paintings()
+    pictures = torch.from_numpy(photos).float()
+    found = loss(pictures, pictures, torch.tensor([1, 0, 1]))
+    pairs = zip(photos, (1, 0, 1), strict=True)
+    expected = sum(style_distance(picture, styles[number]) for picture, number in pairs) / 3
+    assert float(found.style) == pytest.approx(3 * expected, rel=1e-4)
+    assert float(found.content) == 0
+
+
+def test_balancing_makes_photos_equally_far_from_every_painting() -> None:
+    styles, photos, loss = several_paintings()
+    pictures = torch.from_numpy(photos).float()
+    loss.balance_styles(pictures)
+    energy = np.mean([(numpy_features(p, "relu2_1")["relu2_1"] ** 2).mean() for p in photos])
+    for number, style in enumerate(styles):
+        distance = np.mean([style_distance(photo, style) for photo in photos])
+        factor = float(loss.style_factors[number])
+        assert factor == pytest.approx(energy / distance, rel=1e-4)
+        same = torch.full((3,), number)
+        assert float(loss(pictures, pictures, same).style) == pytest.approx(3 * energy, rel=1e-4)
 
 
 def test_loss_under_bf16_autocast_stays_near_float32() -> None:
@@ -221,19 +279,19 @@ class TestTorchvisionWeights:
         torch.save(state, plain)
         digest = hashlib.sha256(plain.read_bytes()).hexdigest()
         path = plain.rename(tmp_path / f"vgg19-{digest[:8]}.pth")
-        monkeypatch.setattr(perceptual, "_published_url", lambda _: path.as_uri())
+        monkeypatch.setattr(vgg, "_published_url", lambda _: path.as_uri())
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
         return path
 
     def test_first_use_downloads_then_the_file_is_reused(self, published: Path) -> None:
-        vgg = Vgg("vgg19", ["relu2_1"])
+        network = Vgg("vgg19", ["relu2_1"])
         stored = torch.load(published, weights_only=True)
-        weight = vgg.convolutions["relu2_1"].weight
+        weight = network.convolutions["relu2_1"].weight
         assert torch.equal(weight, stored["features.5.weight"])
         image = torch.rand(1, 3, 4, 4)
         mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
         deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        torch.testing.assert_close(vgg.preprocess(image), (image - mean) / deviation)
+        torch.testing.assert_close(network.preprocess(image), (image - mean) / deviation)
         published.unlink()
         assert torch.equal(Vgg("vgg19", ["relu2_1"]).convolutions["relu2_1"].weight, weight)
 
@@ -262,7 +320,7 @@ class TestTorchvisionWeights:
 
 def test_torchvision_publishes_what_the_loader_expects() -> None:
     for name in ("vgg16", "vgg19"):
-        filename = perceptual._published_url(name).rsplit("/", 1)[-1]  # type: ignore[arg-type]
+        filename = vgg._published_url(name).rsplit("/", 1)[-1]  # type: ignore[arg-type]
         stem, digest = filename.removesuffix(".pth").split("-")
         assert stem == name
         assert len(digest) == 8

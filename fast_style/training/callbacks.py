@@ -176,7 +176,7 @@ class NonFiniteGuard(pl.Callback):
         return optimizer
 
     def _remember(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
-        weights = copy.deepcopy(pl_module.network.state_dict())
+        weights = copy.deepcopy(pl_module.state_dict())
         state = copy.deepcopy(self._optimizer(pl_module).state_dict())
         self._good = (trainer.global_step, weights, state)
 
@@ -223,7 +223,7 @@ class NonFiniteGuard(pl.Callback):
                 "the loss keeps becoming infinite or undefined: lower --learning-rate or "
                 "--style-weight, or train with --precision fp32"
             )
-        pl_module.network.load_state_dict(weights)
+        pl_module.load_state_dict(weights)
         self._optimizer(pl_module).load_state_dict(copy.deepcopy(state))
         pl_module.rate_factor *= 0.5
         self.in_a_row = 0

@@ -1,6 +1,7 @@
 """The Lightning module: a transformer network, its perceptual loss and Adam."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +12,7 @@ from fast_style.networks import StyleNetwork
 from fast_style.perceptual import LossConfig, Losses, PerceptualLoss
 from fast_style.training.config import TrainingConfig, parse_layers
 from fast_style.training.data import Batch
+from fast_style.training.style_bank import StyleBank
 
 
 def loss_config(config: TrainingConfig) -> LossConfig:
@@ -35,17 +37,27 @@ def schedule_factor(schedule: str, progress: float) -> float:
 
 
 class StyleTransferModule(pl.LightningModule):
-    """Trains a `StyleNetwork` on photos towards one painting."""
+    """Trains a `StyleNetwork` on photos towards one painting, or several at once."""
 
-    def __init__(self, config: TrainingConfig, network: StyleNetwork, style_image: Tensor) -> None:
-        """Take the run's options, the network to train and the painting, (1, 3, H, W) in [0, 1]."""
+    def __init__(
+        self, config: TrainingConfig, network: StyleNetwork, paintings: Mapping[str, Tensor]
+    ) -> None:
+        """Take the run's options, the network to train and the paintings.
+
+        Args:
+            config: the options.
+            network: trained in place.
+            paintings: each RGB (1, 3, H, W) in [0, 1], by name.
+        """
         super().__init__()
         self.config = config
         self.network = network.to(memory_format=torch.channels_last)
         # In a list, so that the frozen VGG is no submodule: it stays out of checkpoints and of the
         # gradient exchange between devices.
-        loss = PerceptualLoss(loss_config(config), style_image)
+        loss = PerceptualLoss(loss_config(config), list(paintings.values()))
         self._loss = [loss.to(memory_format=torch.channels_last)]
+        self.bank = StyleBank(network, list(paintings)) if len(paintings) > 1 else None
+        """What the paintings do not share, where there are several."""
         self.elapsed_share = 0.0
         """Share of --max-minutes that has gone, kept by the time budget."""
         self.started_from: dict[str, Any] | None = None
@@ -72,7 +84,7 @@ class StyleTransferModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over the weights that are trained, as in the paper."""
-        trained = [p for p in self.network.parameters() if p.requires_grad]
+        trained = [p for p in self.parameters() if p.requires_grad]
         fused = self.device.type == "cuda"
         return torch.optim.Adam(trained, lr=self.config.learning_rate, fused=fused)
 
@@ -90,7 +102,10 @@ class StyleTransferModule(pl.LightningModule):
             batch[name].to(memory_format=torch.channels_last).float() / 255
             for name in ("photos", "grainy")
         )
-        losses: Losses = self.loss(self.network(grainy), photos)
+        paintings = self._paintings_of(len(photos))
+        if self.bank is not None:
+            self.bank.choose(paintings)
+        losses: Losses = self.loss(self.network(grainy), photos, paintings)
         self.log_dict(
             {
                 "loss/total": losses.total.detach(),
@@ -101,6 +116,14 @@ class StyleTransferModule(pl.LightningModule):
             on_step=True,
         )
         return losses.total
+
+    def _paintings_of(self, batch_size: int) -> Tensor | None:
+        """The paintings that this step's pictures are to look like, in turns; None for one."""
+        if self.bank is None:
+            return None
+        first = (self.global_step * self.trainer.world_size + self.trainer.global_rank) * batch_size
+        numbers = torch.arange(first, first + batch_size, device=self.device)
+        return numbers % len(self.bank.names)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the options and the lowered rate with the weights."""

@@ -153,6 +153,9 @@ class Previews(pl.Callback):
         with torch.no_grad():
             grainy = add_grain(self.photo, pl_module.config.grain)
             seen = torch.from_numpy(grainy.transpose(2, 0, 1).copy())[None].to(pl_module.device)
+            if pl_module.bank is not None:  # another painting each time
+                turn = trainer.global_step // self.every % len(pl_module.bank.names)
+                pl_module.bank.choose(torch.tensor([turn], device=pl_module.device))
             stylized: Tensor = pl_module.network(seen.float() / 255)
         shown = (stylized.float().clamp(0, 1) * 255).round().byte().cpu()
         both = torch.cat([content, shown], dim=3)[0]

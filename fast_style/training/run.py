@@ -1,15 +1,12 @@
 """A training run from its options to the finished model file."""
 
-import io
 import logging
 import pickle
-import platform
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,14 +14,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-import fast_style
-from fast_style.checkpoint import THUMBNAIL_LIMIT, ModelCard, save_model
 from fast_style.errors import (
-    FastStyleError,
     ImageError,
     NameTakenError,
     ResumeError,
@@ -32,19 +25,24 @@ from fast_style.errors import (
     TrainingError,
     UsageError,
 )
-from fast_style.images import Photo, read_image, resize_long_side
+from fast_style.images import read_image, resize_long_side
 from fast_style.networks import StyleNetwork
-from fast_style.perceptual import NORMALISATION
 from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
 from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
 from fast_style.training.data import PhotoDataModule
 from fast_style.training.module import StyleTransferModule
+from fast_style.training.paintings import (
+    balancing_crops,
+    read_paintings,
+    style_tensor,
+)
 from fast_style.training.progress import (
     Previews,
     TrainingProgress,
     UnreadablePhotos,
     stderr_console,
 )
+from fast_style.training.results import save_models, training_card
 
 _PREVIEW_SIDE = 512
 
@@ -107,8 +105,7 @@ def train(
 
     _check_name(config)
     data = PhotoDataModule(config)
-    painting = _read_painting(config.style_image)
-    style_pixels = resize_long_side(painting.pixels, config.style_size, enlarge=True)
+    paintings = read_paintings(config.style_image)
     preview = _read_preview(config, data.photos)
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
@@ -117,9 +114,13 @@ def train(
         started_from = _start_from(network, config.init)
     _prepare_folders(config)
 
-    style_image = torch.from_numpy(style_pixels.transpose(2, 0, 1).copy())[None].float() / 255
-    module = StyleTransferModule(config, network, style_image)
+    module = StyleTransferModule(
+        config,
+        network,
+        {name: style_tensor(pixels, config.style_size) for name, pixels in paintings.items()},
+    )
     module.started_from = started_from
+    module.loss.balance_styles(balancing_crops(data.photos, config))
     budget = TimeBudget(config.max_minutes)
     interrupts = Interrupts(say)
     bf16 = config.precision == "bf16" or (
@@ -152,22 +153,11 @@ def train(
     model_path = None
     if interrupts.received is None:
         model_path = config.model_path
-        training = _training_card(config, data, painting, trainer, budget.elapsed, losses, bf16)
+        training = training_card(config, data, trainer, budget.elapsed, losses, bf16)
         if module.started_from is not None:
             training["started_from"] = module.started_from
-        card = ModelCard(
-            name=config.name,
-            network=config.network,
-            title=config.title,
-            artist=config.artist,
-            year=config.year,
-            licence=config.licence,
-            grain=config.grain,
-            training=training,
-            thumbnail=_thumbnail(painting.pixels),
-        )
         if trainer.is_global_zero:
-            save_model(model_path, card, network_weights(network))
+            save_models(module, paintings, training)
     return TrainingResult(
         model_path,
         config.checkpoint_path,
@@ -176,14 +166,6 @@ def train(
         losses,
         interrupts.received,
     )
-
-
-def network_weights(network: StyleNetwork) -> dict[str, NDArray[np.float32]]:
-    """A network's weights as float32 arrays by parameter name, for `save_model`."""
-    return {
-        name: value.detach().float().cpu().contiguous().numpy()
-        for name, value in network.state_dict().items()
-    }
 
 
 def _check_name(config: TrainingConfig) -> None:
@@ -229,13 +211,6 @@ def _check_same_run(config: TrainingConfig) -> None:
                 f"{options.get(name)}, not {asked[name]}: resume it with the same, or train under "
                 "another --name"
             )
-
-
-def _read_painting(path: Path) -> Photo:
-    try:
-        return read_image(path)
-    except ImageError as error:
-        raise TrainingDataError(f"the painting cannot be used: {error}") from error
 
 
 def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
@@ -326,67 +301,3 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """A small WebP of the painting that fits into the card."""
-    small = Image.fromarray(resize_long_side(pixels, 256))
-    for quality in (80, 60, 40, 20, 5):
-        content = io.BytesIO()
-        small.save(content, "WEBP", quality=quality, method=6)
-        if len(content.getvalue()) <= THUMBNAIL_LIMIT:
-            return content.getvalue()
-    raise FastStyleError("the painting's thumbnail does not fit its card")
-
-
-def _training_card(
-    config: TrainingConfig,
-    data: PhotoDataModule,
-    painting: Photo,
-    trainer: pl.Trainer,
-    seconds: float,
-    losses: Mapping[str, float],
-    bf16: bool,
-) -> dict[str, Any]:
-    """All that is needed to repeat the training, without the paths of this machine."""
-    options = config.to_dict()
-    for machine_only in ("photos", "runs", "models", "resume", "overwrite", "preview"):
-        del options[machine_only]
-    for on_card in ("name", "title", "artist", "year", "licence"):
-        del options[on_card]
-    options["style_image"] = config.style_image.name
-    if config.init != "scratch":
-        options["init"] = Path(config.init).name
-    return {
-        **options,
-        "steps_taken": trainer.global_step,
-        "photos": len(data.photos),
-        "photos_seen": trainer.global_step * config.batch_size * trainer.world_size,
-        "painting_size": list(painting.pixels.shape[1::-1]),
-        "normalisation": NORMALISATION,
-        "precision_used": "bf16" if bf16 else "fp32",
-        "final_losses": dict(losses),
-        "seconds": round(seconds, 1),
-        "device": _device_name(trainer.strategy.root_device),
-        "devices_used": trainer.world_size,
-        "versions": {"fast-style": fast_style.__version__, "python": platform.python_version()}
-        | {name: _version(name) for name in ("torch", "pytorch-lightning")},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():  # Linux, where platform knows only the instruction set
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        processor = names[0].partition(":")[2].strip() if names else processor
-    return f"{device.type}: {processor}, {torch.get_num_threads()} threads"

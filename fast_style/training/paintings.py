@@ -1,0 +1,68 @@
+"""The paintings that a run learns, and the photos that their weights are balanced with."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from fast_style.checkpoint import THUMBNAIL_LIMIT
+from fast_style.errors import FastStyleError, ImageError, TrainingDataError
+from fast_style.images import read_image, resize_long_side
+from fast_style.training.config import TrainingConfig
+from fast_style.training.data import PHOTO_SUFFIXES, PhotoCrops
+
+_BALANCING_CROPS = 32
+
+
+def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
+    """Read one painting, or all of a folder.
+
+    Returns:
+        RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
+
+    Raises:
+        TrainingDataError: a painting that cannot be read, or a folder without any.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
+        if not files:
+            raise TrainingDataError(
+                f"there is no painting in {path}; expected files ending in "
+                f"{', '.join(sorted(PHOTO_SUFFIXES))}"
+            )
+    try:
+        return {file.stem: read_image(file).pixels for file in files}
+    except ImageError as error:
+        raise TrainingDataError(f"the painting cannot be used: {error}") from error
+
+
+def style_tensor(pixels: NDArray[np.uint8], style_size: int) -> Tensor:
+    """Bring a painting to its training size: RGB, (1, 3, H, W) in [0, 1]."""
+    resized = resize_long_side(pixels, style_size, enlarge=True)
+    return torch.from_numpy(resized.transpose(2, 0, 1).copy())[None].float() / 255
+
+
+def balancing_crops(photos: list[Path], config: TrainingConfig) -> Tensor:
+    """Take the crops for `PerceptualLoss.balance_styles`, the same ones for the same options.
+
+    Returns:
+        RGB, shape (N, 3, S, S), range [0, 1].
+    """
+    crops = PhotoCrops(photos, config.crop_size, config.grain, config.seed)
+    return torch.stack([crops[i][0] for i in range(_BALANCING_CROPS)]).float() / 255
+
+
+def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """Make a small WebP of a painting that fits into a card."""
+    small = Image.fromarray(resize_long_side(pixels, 256))
+    for quality in (80, 60, 40, 20, 5):
+        content = io.BytesIO()
+        small.save(content, "WEBP", quality=quality, method=6)
+        if len(content.getvalue()) <= THUMBNAIL_LIMIT:
+            return content.getvalue()
+    raise FastStyleError("the painting's thumbnail does not fit its card")
