@@ -27,6 +27,8 @@ INPUT, OUTPUT, STATISTICS, MEASURED = "image", "stylized", "statistics", "measur
 
 Array = NDArray[Any]
 
+_CANCELLED_BIAS = 2.0**-10
+
 
 def statistics_shape(config: NetworkConfig) -> tuple[int, int]:
     """Give the shape (2, C) of one picture's statistics.
@@ -171,6 +173,7 @@ class GraphBuilder:
         self.writer = Writer()
         self.seen: list[str] = []  # for each norm, its mean and variance, (B, 2, C)
         self.starts: dict[str, int] = {}  # of each norm's channels within the statistics
+        self.picture_sides: tuple[str | int, ...] = ("batch", "height", "width", 3)
         total = 0
         for name, channels in norm_layers(config).items():
             self.starts[name.removesuffix(".norm")] = total
@@ -184,17 +187,13 @@ class GraphBuilder:
         for i in range(3):
             features = self.convolve(f"encoder.{i}", features, stride=1 if i == 0 else 2)
             features = op("Relu", features)
-        for i in range(self.config.residual_blocks):
-            inner = op("Relu", self.convolve(f"trunk.{i}.first", features))
-            features = op("Add", features, self.convolve(f"trunk.{i}.second", inner))
+        features = self.residual_blocks(features)
         for i in range(2):
             features = op("Relu", self.upsample(f"decoder.{i}", features))
-        picture = self.picture(features)
-        picture = self.interleave(picture if float_output else self.rounded(picture))
-        self.crop(picture)
+        self.crop(self.draw(features, float_output))
 
         n_statistics = statistics_shape(self.config)
-        sides = ("batch", "height", "width", 3)
+        sides = self.picture_sides
         inputs: list[Value] = [(INPUT, UINT8, sides)]
         if self.statistics_input:
             inputs.append((STATISTICS, FLOAT, ("statistics_batch", *n_statistics)))
@@ -203,6 +202,14 @@ class GraphBuilder:
             op("Concat", *self.seen, axis=2, output=MEASURED)
             outputs.append((MEASURED, FLOAT, ("batch", *n_statistics)))
         return self.writer.finish(inputs, outputs)
+
+    def residual_blocks(self, features: str) -> str:
+        """The trunk."""
+        op = self.writer.op
+        for i in range(self.config.residual_blocks):
+            inner = op("Relu", self.convolve(f"trunk.{i}.first", features))
+            features = op("Add", features, self.convolve(f"trunk.{i}.second", inner))
+        return features
 
     def pad(self, features: str, amount: int, mode: str) -> str:
         """Pad height and width by `amount` on every side."""
@@ -236,8 +243,7 @@ class GraphBuilder:
     def normalized(self, name: str, kind: str, features: str, weight: Array, **options: Any) -> str:
         """A convolution and its instance norm. The convolution's bias would cancel: left out."""
         op, const = self.writer.op, self.writer.constant
-        scale, shift = self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
-        channels = scale.shape[0]
+        channels = self.weights[f"{name}.norm.weight"].shape[0]
         start = self.starts[name]
         options["kernel_shape"] = weight.shape[2:]
         if self.statistics is not None:
@@ -246,16 +252,27 @@ class GraphBuilder:
             kernel = const((weight * factor.reshape(column)).astype(np.float32), f"{name}.weight")
             bias = const(offset.astype(np.float32), f"{name}.bias")
             return op(kind, features, kernel, bias, **options)
-        convolved = op(kind, features, const(weight, f"{name}.conv.weight"), **options)
+        operands = [features, const(weight, f"{name}.conv.weight")]
+        if name == "encoder.0" and not (self.measure or self.statistics_input):
+            # OpenVINO computes the norm after the graph's first convolution in float32, unfused,
+            # unless that convolution has a bias: 5 % of the whole network's time. The norm cancels
+            # it, and one of zero would be optimized away.
+            operands.append(const(np.full(channels, _CANCELLED_BIAS, np.float32)))
+        convolved = op(kind, *operands, **options)
         if self.measure:
             self.seen.append(self.measured(convolved, channels))
         if self.statistics_input:
             return self.normalize_given(name, convolved, start, channels)
-        return op(
+        return self.norm(name, convolved)
+
+    def norm(self, name: str, features: str) -> str:
+        """The instance norm after the convolution `name`, on the features' own statistics."""
+        scale, shift = (f"{name}.norm.{part}" for part in ("weight", "bias"))
+        return self.writer.op(
             "InstanceNormalization",
-            convolved,
-            const(scale, f"{name}.norm.weight"),
-            const(shift, f"{name}.norm.bias"),
+            features,
+            self.writer.constant(self.weights[scale], scale),
+            self.writer.constant(self.weights[shift], shift),
             epsilon=NORM_EPSILON,
         )
 
@@ -295,11 +312,19 @@ class GraphBuilder:
         part = op("Slice", STATISTICS, starts, ends, const(np.array([1, 2])))
         return op("Reshape", part, const(np.array([0, channels, 1, 1])))
 
+    def draw(self, features: str, float_output: bool = False) -> str:
+        """From the decoder's features to the picture, (B, H, W, 3), rounded where wanted."""
+        picture = self.picture(features)
+        return self.interleave(picture if float_output else self.rounded(picture))
+
     def picture(self, features: str) -> str:
-        """The last convolution: (B, 12, H / 2, W / 2), see `output_kernel`."""
+        """The decoder's features to (B, 12, H / 2, W / 2), see `output_kernel`."""
+        return self.last_convolution(self.pad(features, KERNEL_OUTER // 2, "reflect"))
+
+    def last_convolution(self, padded: str) -> str:
+        """The last convolution on padded features, with what may follow it."""
         weight = output_kernel(self.weights["output.weight"])
-        padded = self.pad(features, KERNEL_OUTER // 2, "reflect")
-        return self.writer.op(
+        picture = self.writer.op(
             "Conv",
             padded,
             self.writer.constant(weight, "output.weight"),
@@ -307,6 +332,10 @@ class GraphBuilder:
             kernel_shape=weight.shape[2:],
             strides=(2, 2),
         )
+        if not self.config.tanh:
+            return picture
+        amplitude = self.writer.constant(np.float32(self.config.tanh), "output.tanh")
+        return self.writer.op("Mul", self.writer.op("Tanh", picture), amplitude)
 
     def rounded(self, picture: str) -> str:
         """Clamp to 0-255 and round to uint8."""

@@ -5,7 +5,7 @@ cost every cold start its import and every install its size.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 # The newest operator set whose norm and reductions every release of both engines reads alike, and
 # the file version that belongs to it.
-_OPSET, _IR_VERSION = 17, 8
+OPSET, _IR_VERSION = 17, 8
 
 FLOAT, UINT8, INT64, FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
-_TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int64): INT64}
+_TYPES = {
+    np.dtype(np.float32): FLOAT,
+    np.dtype(np.float16): FLOAT16,
+    np.dtype(np.int64): INT64,
+    np.dtype(np.uint8): UINT8,
+}
 
 Value = tuple[str, int, tuple[int | str, ...]]
 """An input or output: name, type (`FLOAT`, ...), and sides; a side that is text is free."""
@@ -43,7 +48,7 @@ class Writer:
         return name
 
     def constant(self, value: Any, name: str = "") -> str:
-        """Add an initializer, float32 or integer (stored as int64), and give its name."""
+        """Add an initializer and give its name: floats, uint8, or integers (stored as int64)."""
         array: NDArray[Any] = np.asarray(value)
         if array.dtype.kind == "i":
             array = array.astype(np.int64)
@@ -56,7 +61,12 @@ class Writer:
         self.constants[name] = b"".join(fields), array.reshape(-1).data.cast("B")
         return name
 
-    def finish(self, inputs: Iterable[Value], outputs: Iterable[Value]) -> bytes:
+    def finish(
+        self,
+        inputs: Iterable[Value],
+        outputs: Iterable[Value],
+        metadata: Mapping[str, str] | None = None,
+    ) -> bytes:
         """Give the ModelProto. The weights, nearly all of it, are copied just once."""
         graph: list[bytes | memoryview] = [_bytes(1, node) for node in self.nodes]
         graph.append(_bytes(2, "fast_style"))
@@ -64,8 +74,10 @@ class Writer:
             graph += [_prefix(5, len(head) + len(values)), head, values]
         graph += [_bytes(11, _value(*value)) for value in inputs]
         graph += [_bytes(12, _value(*value)) for value in outputs]
-        opset = _bytes(1, "") + _number(2, _OPSET)
+        opset = _bytes(1, "") + _number(2, OPSET)
         model = [_number(1, _IR_VERSION), _bytes(2, "fast-style"), _bytes(8, opset)]
+        for key, value in (metadata or {}).items():
+            model.append(_bytes(14, _bytes(1, key) + _bytes(2, value)))
         return b"".join([*model, _prefix(7, sum(map(len, graph))), *graph])
 
 

@@ -2,9 +2,10 @@
 
 A norm needs the statistics of the whole picture before anything after it can be computed. A stage
 takes a strip of rows of what the stages before it left, with the norms that are known already
-folded in as constants, and gives the statistics that the next norm sees in the strip; `sweep` puts
-the strips together. Between stages only the trunk's features are kept, at a quarter of the
-resolution; what lies before and after them at full resolution is computed again where needed.
+folded in as constants, and gives the statistics that the next norm sees in each row; `sweep` takes
+the rows that belong to no halo, and puts the strips together. Between stages only the trunk's
+features are kept, at a quarter of the resolution; what lies before and after them at full
+resolution is computed again where needed.
 """
 
 from collections.abc import Mapping
@@ -16,16 +17,15 @@ from numpy.typing import NDArray
 
 from fast_style.architecture import NetworkConfig
 from fast_style.graph import OUTPUT, GraphBuilder, check_statistics
-from fast_style.onnx_writer import FLOAT, FLOAT16, INT64, UINT8, Value
+from fast_style.onnx_writer import FLOAT, FLOAT16, UINT8, Value
 
-IMAGE, RAW, BASE, ROWS = "image", "raw", "base", "rows"
+IMAGE, RAW, BASE = "image", "raw", "base"
 """Names of a stage's inputs. `IMAGE`: uint8 (1, H, W, 3). `RAW`: what the last norm sees, `BASE`:
-the trunk's features before the residual that `RAW` belongs to, both float16 (1, H, W, C). `ROWS`:
-the first and the last (exclusive) row that the outputs keep, int64 (2,)."""
+the trunk's features before the residual that `RAW` belongs to, both float16 (1, C, H, W)."""
 
 NEXT_RAW, NEXT_BASE, MEASURED = "next_raw", "next_base", "measured"
-"""Names of its outputs: `RAW` and `BASE` for the next stage, and the mean and biased variance of
-what the stage's norm sees in the rows kept, float32 (1, 2, C)."""
+"""Names of its outputs: `RAW` and `BASE` for the next stage, and for each row of what the stage's
+norm sees the mean and the Euclidean norm, float32 (1, C, H, 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +111,25 @@ class _StageBuilder(GraphBuilder):
                 if stage.norm.startswith("trunk")
                 else self.decode(base, stage.norm)
             )
-        trunk_sides = ("batch", "height", "width", channels)
-        inputs: list[Value] = [(ROWS, INT64, (2,))]
+        trunk_sides = ("batch", channels, "height", "width")
+        inputs: list[Value] = []
         for name in stage.inputs:
             is_image = name == IMAGE
             sides = ("batch", "height", "width", 3) if is_image else trunk_sides
             inputs.append((name, UINT8 if is_image else FLOAT16, sides))
         outputs: list[Value] = []
-        if stage.norm:
-            result = self.keep_rows(result, 2)
+        if MEASURED in stage.outputs:
             n_measured = len(self.weights[f"{stage.norm}.norm.weight"])
-            self.writer.op("Identity", self.measured(result, n_measured), output=MEASURED)
-            outputs.append((MEASURED, FLOAT, ("batch", 2, n_measured)))
+            self.measure_rows(result, n_measured, is_deconvolved=stage.norm.startswith("decoder"))
+            outputs.append((MEASURED, FLOAT, ("batch", n_measured, "rows", 2)))
         if NEXT_RAW in stage.outputs:
-            self.store(result, NEXT_RAW)
+            self.writer.op("Cast", result, to=FLOAT16, output=NEXT_RAW)
             outputs.append((NEXT_RAW, FLOAT16, trunk_sides))
         if NEXT_BASE in stage.outputs:
-            # The base has the trunk's rows, whatever the stage's own resolution is.
-            self.store(self.keep_rows(base, 2, divisor=stage.rows_out), NEXT_BASE)
+            self.writer.op("Cast", base, to=FLOAT16, output=NEXT_BASE)
             outputs.append((NEXT_BASE, FLOAT16, trunk_sides))
         if not stage.norm:
-            self.keep_rows(self.interleave(self.rounded(self.picture(result))), 1, OUTPUT)
+            self.writer.op("Identity", self.draw(result), output=OUTPUT)
             outputs.append((OUTPUT, UINT8, ("batch", "height", "width", 3)))
         return self.writer.finish(inputs, outputs)
 
@@ -187,15 +185,26 @@ class _StageBuilder(GraphBuilder):
         return names[names.index(norm) - 1]
 
     def loaded(self, stored: str) -> str:
-        """Stored features as float32 (B, C, H, W)."""
-        return self.writer.op(
-            "Transpose", self.writer.op("Cast", stored, to=FLOAT), perm=(0, 3, 1, 2)
-        )
+        """Stored features as float32."""
+        return self.writer.op("Cast", stored, to=FLOAT)
 
-    def store(self, features: str, output: str) -> None:
-        """Give features as float16 (B, H, W, C); half the memory, and rounded by 0.05 % at most."""
-        moved = self.writer.op("Transpose", features, perm=(0, 2, 3, 1))
-        self.writer.op("Cast", moved, to=FLOAT16, output=output)
+    def measure_rows(self, features: str, channels: int, is_deconvolved: bool) -> None:
+        """Give the mean and the Euclidean norm of each row.
+
+        From them follow mean and variance over any rows, and no row of a halo need be cut off
+        before, which would copy the features.
+        """
+        op = self.writer.op
+        if is_deconvolved:
+            # OpenVINO keeps what comes after the last convolution in float32, and counts the
+            # transposed ones in: half as fast. So here is a convolution that changes nothing.
+            one = np.ones((channels, 1, 1, 1), np.float32)
+            features = op(
+                "Conv", features, self.writer.constant(one), group=channels, kernel_shape=(1, 1)
+            )
+        mean = op("ReduceMean", features, axes=(3,), keepdims=1)
+        norm = op("ReduceL2", features, axes=(3,), keepdims=1)
+        op("Concat", mean, norm, axis=3, output=MEASURED)
 
     def known_norm(self, name: str, stored: str) -> str:
         """Stored features, normalized with known statistics."""
@@ -205,11 +214,3 @@ class _StageBuilder(GraphBuilder):
             "Mul", self.loaded(stored), self.writer.constant(factor.reshape(column))
         )
         return self.writer.op("Add", scaled, self.writer.constant(offset.reshape(column)))
-
-    def keep_rows(self, features: str, axis: int, output: str = "", divisor: int = 1) -> str:
-        """Cut off the rows that belong to the halo."""
-        op, const = self.writer.op, self.writer.constant
-        rows = ROWS if divisor == 1 else op("Div", ROWS, const(np.array([divisor])))
-        first = op("Slice", rows, const(np.array([0])), const(np.array([1])))
-        last = op("Slice", rows, const(np.array([1])), const(np.array([2])))
-        return op("Slice", features, first, last, const(np.array([axis])), output=output)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.architecture import STRIDE
+from fast_style.architecture import STRIDE, NetworkConfig, norm_layers
 from fast_style.checkpoint import StyleModel
 from fast_style.engines import GraphEngine, Run
 from fast_style.graph import OUTPUT, statistics_shape
@@ -27,7 +27,6 @@ from fast_style.stage_graphs import (
     NEXT_BASE,
     NEXT_RAW,
     RAW,
-    ROWS,
     Stage,
     build_stage,
     plan_stages,
@@ -41,7 +40,7 @@ STRIP_PIXELS = 1 << 20
 SHORTEST_SIDE = 4 * STRIDE
 """Shortest side that strips and their halo need; narrower pictures are small anyway."""
 
-_TO_THE_END = 1 << 30
+_ROW_AXIS = {IMAGE: 1, OUTPUT: 1, RAW: 2, BASE: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +94,33 @@ def sweep(
     """
     config, weights = model.card.network, model.weights
     height, width = pixels.shape[:2]
-    trunk = (-(-height // STRIDE), -(-width // STRIDE), 4 * config.width)
+    trunk = (-(-height // STRIDE), -(-width // STRIDE))
     # Not so many that the engines' own overhead counts, nor fewer rows than a halo.
     rows_each = max(8, round(strip_pixels / (STRIDE * trunk[1]) / STRIDE))
     pictures = np.ascontiguousarray(pixels)[None]
     stored: dict[str, NDArray[Any]] = {IMAGE: pictures}
     statistics = np.zeros(statistics_shape(config), np.float32)
-    n_known = 0
+    starts = _norm_starts(config)
     for stage in plan_stages(config):
         strips = plan_strips(trunk[0], rows_each, stage.halo)
+        total = _measured_side(stage, height, trunk[0])
         run = engine.load_graph(build_stage(config, weights, stage, statistics))
         for name, place in ((NEXT_RAW, RAW), (NEXT_BASE, BASE)):
             if name in stage.outputs and place not in stored:
-                stored[place] = np.empty((1, *trunk), np.float16)
+                stored[place] = np.empty((1, 4 * config.width, *trunk), np.float16)
         if not stage.norm:
-            del stored[RAW]
+            stored.pop(RAW, None)
             stored[OUTPUT] = np.empty_like(pictures)
         measured = [
-            (_rows_kept(stage, strip, height, trunk[0]), result[MEASURED][0])
+            result[MEASURED][0, :, _rows(strip, stage.rows_out, total, from_window=True)]
             for strip, result in _run_strips(run, stage, strips, stored)
             if MEASURED in result
         ]
         if measured:
-            found = _pooled(measured)
-            statistics[:, n_known : n_known + found.shape[1]] = found
-            n_known += found.shape[1]
+            across = _measured_side(stage, width, trunk[1])
+            found = _pooled(np.concatenate(measured, axis=1), across)
+            start = starts[stage.norm]
+            statistics[:, start : start + found.shape[1]] = found
     result: NDArray[np.uint8] = stored[OUTPUT][0]
     return result
 
@@ -133,14 +134,13 @@ def _run_strips(
     """
     waiting: deque[tuple[Strip, Arrays]] = deque()
     for strip in strips:
-        # Up to three rows at the picture's bottom belong to a stride that is not whole.
-        rows = slice(
-            strip.start * stage.rows_in, None if strip.is_end else strip.stop * stage.rows_in
-        )
-        inputs: dict[str, NDArray[Any]] = {name: stored[name][:, rows] for name in stage.inputs}
-        first = (strip.first - strip.start) * stage.rows_out
-        last = (strip.last - strip.start) * stage.rows_out
-        inputs[ROWS] = np.array([first, _TO_THE_END if strip.is_end else last], np.int64)
+        inputs: dict[str, NDArray[Any]] = {}
+        for name in stage.inputs:
+            axis = _ROW_AXIS[name]
+            # Up to three rows at the picture's bottom belong to a stride that is not whole.
+            stop = None if strip.is_end else strip.stop * stage.rows_in
+            rows = slice(strip.start * stage.rows_in, stop)
+            inputs[name] = stored[name][(slice(None),) * axis + (rows,)]
         while waiting and waiting[0][0].last <= strip.start:
             _store(waiting.popleft(), stored)
         result = run(inputs, stage.outputs)
@@ -154,27 +154,43 @@ def _store(waiting: tuple[Strip, Arrays], stored: dict[str, NDArray[Any]]) -> No
     strip, result = waiting
     for name, place, scale in ((NEXT_RAW, RAW, 1), (NEXT_BASE, BASE, 1), (OUTPUT, OUTPUT, STRIDE)):
         if name in result:
-            rows = slice(strip.first * scale, _TO_THE_END if strip.is_end else strip.last * scale)
+            kept, before = stored[place], (slice(None),) * _ROW_AXIS[place]
+            total = kept.shape[_ROW_AXIS[place]]
+            target = kept[(*before, _rows(strip, scale, total))]
+            source = result[name][(*before, _rows(strip, scale, total, from_window=True))]
             # The network gives whole strides; the picture may end before.
-            target = stored[place][:, rows]
-            target[...] = result[name][:, : target.shape[1], : target.shape[2]]
+            target[...] = source[:, :, : target.shape[2]]
 
 
-def _rows_kept(stage: Stage, strip: Strip, height: int, trunk_rows: int) -> int:
-    """How many rows a stage measured: those of the picture going down, whole strides going up."""
+def _rows(strip: Strip, scale: int, total: int, *, from_window: bool = False) -> slice:
+    """The rows that a strip gives, at `scale` of the trunk's, of the picture or of its window."""
+    start = strip.start * scale if from_window else 0
+    last = total if strip.is_end else strip.last * scale
+    return slice(strip.first * scale - start, last - start)
+
+
+def _norm_starts(config: NetworkConfig) -> dict[str, int]:
+    """Where the channels of each stage's norm begin among the statistics."""
+    starts, total = {}, 0
+    for name, channels in norm_layers(config).items():
+        starts[name.removesuffix(".norm")] = total
+        total += channels
+    return starts
+
+
+def _measured_side(stage: Stage, side: int, trunk_side: int) -> int:
+    """Rows or columns that a norm sees: the picture's going down, whole strides going up."""
     if stage.inputs == (IMAGE,):
-        total = -(-height * stage.rows_out // STRIDE)
-    else:
-        total = trunk_rows * stage.rows_out
-    last = total if strip.is_end else strip.last * stage.rows_out
-    return last - strip.first * stage.rows_out
+        return -(-side * stage.rows_out // STRIDE)
+    return trunk_side * stage.rows_out
 
 
-def _pooled(measured: list[tuple[int, NDArray[Any]]]) -> NDArray[np.float64]:
-    """Mean and variance over all strips from each strip's own, (2, C)."""
-    counts = np.array([count for count, _ in measured], np.float64)[:, None]
-    parts = np.stack([part for _, part in measured]).astype(np.float64)
-    shares = counts / counts.sum()
-    mean = (shares * parts[:, 0]).sum(axis=0)
-    variance = (shares * (parts[:, 1] + (parts[:, 0] - mean) ** 2)).sum(axis=0)
-    return np.stack([mean, variance])
+def _pooled(rows: NDArray[np.float32], width: int) -> NDArray[np.float64]:
+    """Mean and variance over all rows, (2, C), from each row's mean and norm, (C, H, 2).
+
+    In float64, so that the difference of the squares loses nothing that was there.
+    """
+    wide = rows.astype(np.float64)
+    mean = wide[..., 0].mean(axis=1)
+    square = (wide[..., 1] ** 2).mean(axis=1) / width
+    return np.stack([mean, np.maximum(square - mean**2, 0.0)])

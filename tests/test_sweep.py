@@ -102,7 +102,7 @@ def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPa
     assert calls == []
     Stylizer(model, tile=64).stylize(picture)
     assert calls == [64 * 64]
-    monkeypatch.setattr("fast_style.stylizer.available_memory", lambda: 200_000)
+    monkeypatch.setattr("fast_style.stylizer.available_memory", lambda: 20_000)
     Stylizer(model, tile="off").stylize(picture)
     assert len(calls) == 1
     Stylizer(model).stylize(picture)
@@ -126,7 +126,8 @@ def test_a_large_picture_stays_within_bounded_memory(tmp_path: Path) -> None:
     small.resize((1600, 2000)).save(tmp_path / "photo.png", compress_level=1)
     script = (
         "import sys; from fast_style import Stylizer; "
-        "Stylizer('model.safetensors', tile=sys.argv[1] if sys.argv[1] == 'off' else 512)"
+        "tile = 'off' if sys.argv[1] == 'off' else 512; "
+        "Stylizer('model.safetensors', precision='fp32', tile=tile)"
         ".stylize('photo.png').save(sys.argv[1] + '.png', compress_level=1); "
         # Not getrusage: a child's figure there begins with its parent's.
         "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"

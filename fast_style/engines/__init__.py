@@ -44,7 +44,12 @@ __all__ = [
 
 
 def create_engine(
-    model: StyleModel, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
+    model: StyleModel,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    cache: bool = True,
 ) -> Engine:
     """Load a style into an engine.
 
@@ -55,6 +60,7 @@ def create_engine(
             is passed over.
         device: `auto` or one of `DEVICES`.
         precision: `auto` (bf16 where the device has it natively, else fp32) or one of `PRECISIONS`.
+        cache: whether the compiled network may be kept on disk.
 
     Raises:
         UsageError: a name that does not exist, or an engine that never runs on that device.
@@ -69,12 +75,12 @@ def create_engine(
         if value not in ("auto", *known):
             raise UsageError(f"no such {what}: {value!r}; choose auto or {' or '.join(known)}")
     if engine != "auto":
-        return _create(engine, model, device, precision)
+        return _create(engine, model, device, precision, cache)
 
     failures: list[FastStyleError] = []
     for name, place in _candidates(device):
         try:
-            return _create(name, model, place, precision)
+            return _create(name, model, place, precision, cache)
         except (EngineError, MissingExtraError) as error:
             failures.append(error)
     # One that is there and cannot do what was asked says more than one that is not there.
@@ -115,7 +121,7 @@ def _candidates(device: str) -> list[tuple[EngineName, str]]:
     return candidates
 
 
-def _create(name: str, model: StyleModel, device: str, precision: str) -> Engine:
+def _create(name: str, model: StyleModel, device: str, precision: str, cache: bool) -> Engine:
     """Load a style into a given engine; whatever its package raises becomes an `EngineError`."""
     if name != "torch" and device not in ("auto", "cpu"):
         raise UsageError(
@@ -137,7 +143,7 @@ def _create(name: str, model: StyleModel, device: str, precision: str) -> Engine
         if name == "openvino":
             from fast_style.engines.openvino_engine import OpenVINOEngine
 
-            return OpenVINOEngine(model, precision)
+            return OpenVINOEngine(model, precision, cache=cache)
         from fast_style.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(model, precision)

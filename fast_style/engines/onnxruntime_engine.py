@@ -70,6 +70,11 @@ class OnnxRuntimeEngine:
         """What it computes in."""
         return self._precision
 
+    @property
+    def bytes_per_filter(self) -> float:
+        """See `GraphEngine`: three or so copies of the features in float32."""
+        return 13.0
+
     def predict(self, batch: Pictures) -> Pictures:
         """Stylize pictures; see `Engine.predict`."""
         check_batch(batch)

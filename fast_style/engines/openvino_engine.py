@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.banded_graph import build_banded_graph
 from fast_style.checkpoint import StyleModel
 from fast_style.engines.blob_cache import load_blob, store_blob
 from fast_style.engines.machine import core_limit, visible_cores
@@ -33,6 +34,9 @@ from fast_style.graph import (
     build_graph,
     pad_short_sides,
 )
+
+_LARGE_PIXELS = 4_000_000
+"""From how many pixels on a graph for one size is worth its compilation, 0.1 s."""
 
 _PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -77,11 +81,17 @@ class OpenVINOEngine:
     """One style, compiled by OpenVINO for every size of picture at once.
 
     The graph has free height and width: one compiled for each size is hardly quicker, and would
-    cost a compilation and a file in the cache for each.
+    cost a compilation and a file in the cache for each. Only large pictures get a graph of their
+    own (`banded_graph`), which takes half the memory; the last one is kept.
     """
 
     def __init__(
-        self, model: StyleModel, precision: str = "auto", *, statistics: Statistics | None = None
+        self,
+        model: StyleModel,
+        precision: str = "auto",
+        *,
+        statistics: Statistics | None = None,
+        cache: bool = True,
     ) -> None:
         """Compile a model, or load what an earlier process compiled.
 
@@ -90,13 +100,14 @@ class OpenVINOEngine:
             precision: `auto` (bf16 where the processor has it natively, else fp32) or one of
                 `PRECISIONS`.
             statistics: normalize with these, see `Engine.freeze`.
+            cache: whether the compiled network may be kept on disk.
 
         Raises:
             EngineError: a precision that the processor does not have.
             UsageError: the statistics do not fit the network.
             RuntimeError: OpenVINO failed.
         """
-        self._model, self._statistics = model, statistics
+        self._model, self._statistics, self._cache = model, statistics, cache
         graph = build_graph(model.card.network, model.weights, statistics=statistics)
         native = _native_precisions()
         automatic: Precision = "bf16" if "bf16" in native else "fp32"
@@ -104,8 +115,9 @@ class OpenVINOEngine:
             precision, native, automatic, "openvino on this processor"
         )
         # A graph frozen to one picture will not be wanted again: not worth a file.
-        self._request = _compile(graph, self._precision, keep=statistics is None)
+        self._request = _compile(graph, self._precision, keep=cache and statistics is None)
         self._measuring: Any = None
+        self._large: tuple[tuple[int, int], Any] | None = None  # its height and width, its request
         self._lock = threading.Lock()
 
     @property
@@ -123,15 +135,31 @@ class OpenVINOEngine:
         """What it computes in."""
         return self._precision
 
+    @property
+    def bytes_per_filter(self) -> float:
+        """See `GraphEngine`; the banded graph's."""
+        return 8.0 if self._precision == "fp32" else 4.0
+
     def predict(self, batch: Pictures) -> Pictures:
         """Stylize pictures; see `Engine.predict`."""
         check_batch(batch)
         height, width = batch.shape[1:3]
         padded = np.ascontiguousarray(pad_short_sides(batch))
         with self._lock:
-            result = self._request.infer({INPUT: padded}, share_inputs=True)
+            request = self._request
+            if self._statistics is None and len(batch) == 1 and height * width >= _LARGE_PIXELS:
+                request = self._request_for(height, width)
+            result = request.infer({INPUT: padded}, share_inputs=True)
         picture: Pictures = result[OUTPUT]
         return np.ascontiguousarray(picture[:, :height, :width])
+
+    def _request_for(self, height: int, width: int) -> Any:
+        """An inference request for large pictures of one size."""
+        if self._large is None or self._large[0] != (height, width):
+            self._large = None  # its memory goes before the next takes any
+            graph = build_banded_graph(self._model.card.network, self._model.weights, height, width)
+            self._large = ((height, width), _compile(graph, self._precision, keep=False))
+        return self._large[1]
 
     def measure(self, batch: Pictures) -> Statistics:
         """Take the statistics of pictures; see `Engine.measure`."""
@@ -147,13 +175,15 @@ class OpenVINOEngine:
                     statistics_input=self._statistics is not None,
                     measure=True,
                 )
-                self._measuring = _compile(graph, self._precision, keep=True)
+                self._measuring = _compile(graph, self._precision, keep=self._cache)
             result: Statistics = self._measuring.infer(inputs, share_inputs=True)[MEASURED]
         return result
 
     def freeze(self, statistics: Statistics) -> "OpenVINOEngine":
         """Give an engine with fixed statistics; see `Engine.freeze`."""
-        return OpenVINOEngine(self._model, self._precision, statistics=statistics)
+        return OpenVINOEngine(
+            self._model, self._precision, statistics=statistics, cache=self._cache
+        )
 
     def load_graph(self, graph: bytes) -> Run:
         """Load any graph; see `GraphEngine.load_graph`."""

@@ -95,6 +95,13 @@ Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Mapping[str, NDArray
 class GraphEngine(Engine, Protocol):
     """An engine that runs any ONNX graph, and so the stages of `fast_style.stage_graphs` too."""
 
+    @property
+    def bytes_per_filter(self) -> float:
+        """Memory that a large picture takes as a whole, beyond its pixels.
+
+        In bytes a pixel, for each filter of the network's first convolution.
+        """
+
     def load_graph(self, graph: bytes) -> Run:
         """Load a graph to be run many times in this process.
 

@@ -1,0 +1,46 @@
+"""What the engines find out about the machine."""
+
+import importlib.util
+
+import pytest
+
+import fast_style.engines as engines
+from fast_style.engines import machine, unused_gpu
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_gpus_can_be_hidden(monkeypatch, hidden):
+    monkeypatch.setattr(machine, "_CUDA_SIGNS", ("/",))
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.has_nvidia_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert not machine.has_nvidia_gpu()
+
+
+def test_an_unused_gpu_is_told(monkeypatch):
+    assert unused_gpu() is None
+    monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: True)
+    assert "built for CPUs only" in unused_gpu()
+    monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: False)
+    assert unused_gpu() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    assert 'pip install "fast-style[torch]"' in unused_gpu()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)],
+)
+def test_a_containers_quota(monkeypatch, tmp_path, content, expected):
+    file = tmp_path / "cpu.max"
+    file.write_text(content)
+    monkeypatch.setattr(machine, "Path", lambda _: file)
+    monkeypatch.setattr(machine, "visible_cores", lambda: 8)
+    assert machine.core_limit() == expected
+
+
+def test_no_control_groups(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "nothing")
+    assert machine.core_limit() is None
