@@ -1,19 +1,29 @@
 """Makes the pictures in docs/ from examples/ and the shipped styles.
 
 python docs/make_pictures.py
+python docs/make_pictures.py --large-photo seeding_by_Clements_Engelhardt.jpg
+
+The first makes one picture for each style; the second `stroke-size.jpg`, from a photo of 12
+megapixels or more, which is not in the repository (NOTICE says where it is from).
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from fast_style import Stylizer, list_styles
-from fast_style.images import read_image, resize_to
+from fast_style.images import read_image, resize_long_side, resize_to
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ("astronaut", "rocket", "coffee", "chelsea")
 HEIGHT, GAP = 300, 6
+
+LARGE = 4620  # long side of the large photo: 12 megapixels at 16:9
+SIZES = (1, 2, 4)
+CELL = 340
+CROP = (0.25, 0.3)  # the middle of the crop, down and across, as shares of the photo
 
 
 def column(pictures: list[np.ndarray]) -> np.ndarray:
@@ -28,7 +38,40 @@ def row(pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
 
 
-def main() -> None:
+def labelled(pixels: np.ndarray, text: str) -> np.ndarray:
+    """Put a line of text above a picture."""
+    line = Image.new("RGB", (pixels.shape[1], 26), "white")
+    ImageDraw.Draw(line).text((2, 2), text, fill="black", font=ImageFont.load_default(18))
+    return np.concatenate([np.asarray(line), pixels])
+
+
+def stroke_sizes(path: Path) -> None:
+    """Write a photo with strokes of several sizes: the whole above, pixels as they are below."""
+    photo = resize_long_side(read_image(path).pixels, LARGE)
+    height, width = photo.shape[:2]
+    stylizer = Stylizer("starry-night")
+    pictures = {f"photo, {width}x{height}": photo}
+    for size in SIZES:
+        pictures[f"--stroke-size {size}"] = np.asarray(stylizer.stylize(photo, stroke_size=size))
+    top, left = (
+        round(share * side) - CELL // 2 for share, side in zip(CROP, (height, width), strict=True)
+    )
+    small = round(CELL * height / width)
+    sheet = row(
+        [
+            labelled(
+                column(
+                    [resize_to(pixels, small, CELL), pixels[top : top + CELL, left : left + CELL]]
+                ),
+                text,
+            )
+            for text, pixels in pictures.items()
+        ]
+    )
+    Image.fromarray(sheet).save(ROOT / "docs" / "stroke-size.jpg", quality=82)
+
+
+def styles() -> None:
     """Write one picture for each style: photos above, stylized photos below."""
     photos = []
     for name in PHOTOS:
@@ -49,6 +92,17 @@ def main() -> None:
         ]
         sheet = column([row(photos), row(stylized)])
         Image.fromarray(sheet).save(ROOT / "docs" / f"{style.name}.jpg", quality=88)
+
+
+def main() -> None:
+    """Make the pictures that the options ask for."""
+    parser = argparse.ArgumentParser(description="Make the pictures in docs/.")
+    parser.add_argument("--large-photo", type=Path, help="make stroke-size.jpg from this photo")
+    photo = parser.parse_args().large_photo
+    if photo:
+        stroke_sizes(photo)
+    else:
+        styles()
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fast_style.catalogue import load_style
+from fast_style.blending import MixedBy, how_to_mix, mix_models, mix_pictures, mixed_card
+from fast_style.catalogue import load_parts
 from fast_style.checkpoint import ModelCard, StyleModel
 from fast_style.color import blend
 from fast_style.color import preserve_color as keep_color
@@ -21,6 +25,8 @@ from fast_style.images import (
     resize_long_side,
     to_pil,
 )
+from fast_style.resampling import resized
+from fast_style.strokes import bring_back, check_stroke_size, working_size
 from fast_style.sweep import SHORTEST_SIDE, STRIP_PIXELS, sweep
 
 if TYPE_CHECKING:
@@ -28,10 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-# What a whole picture takes in memory while it is stylized, beyond its pixels: bytes a pixel, for
-# each filter of the first convolution (three or so copies of its features in float32).
-_BYTES_PER_FILTER = 13
-_WHOLE_LIMIT = 1 << 30
+_WHOLE_LIMIT = 2 << 30
+"""Bytes that a picture may take as a whole, however much memory there is."""
 
 Tile = Literal["auto", "off"] | int
 """How large pictures are taken on a CPU, see `Stylizer`."""
@@ -41,6 +45,37 @@ SHORTEST_TILE = 64
 
 # What the allocators of torch, OpenVINO, ONNX Runtime and C++ say; none raises MemoryError.
 _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to allocate")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Painted:
+    """A photo and what the network made of it, to be finished in any way without another pass.
+
+    Attributes:
+        content: the photo, at the size that was worked at.
+        pixels: the same in full style, of the shape of `content.pixels`, uint8, sRGB.
+    """
+
+    content: Photo
+    pixels: NDArray[np.uint8]
+
+    def finish(self, *, strength: float = 1.0, preserve_color: bool = False) -> Photo:
+        """Give the stylized photo; it takes some milliseconds.
+
+        Args:
+            strength: as in `Stylizer.stylize`.
+            preserve_color: as in `Stylizer.stylize`.
+
+        Returns:
+            What `Stylizer.stylize_photo` gives with the same arguments, bit for bit.
+
+        Raises:
+            UsageError: an argument is out of its range.
+        """
+        pixels = self.pixels
+        if preserve_color:
+            pixels = keep_color(pixels, self.content.pixels)
+        return self.content.with_pixels(blend(pixels, self.content.pixels, strength))
 
 
 class Stylizer:
@@ -58,8 +93,11 @@ class Stylizer:
         card: what is known of the style.
         engine: what runs the network; it tells its `name`, `device` and `precision`.
         max_megapixels: the largest picture that is read, in millions of pixels.
+        mixed_by: how a mixture is made: by `weights`, as one network, where its styles grew from
+            one base, else by `pictures`, one network a style; None for a single style.
     """
 
+    mixed_by: MixedBy | None = None
     card: ModelCard
     engine: Engine
     max_megapixels: float
@@ -73,11 +111,13 @@ class Stylizer:
         precision: str = "auto",
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
         tile: Tile = "auto",
+        cache: bool = True,
     ) -> None:
         """Load the style and prepare the engine.
 
         Args:
-            style: a style's name, the path of a model file, or a model in memory.
+            style: a style's name, the path of a model file, a model in memory, or a mixture such as
+                `starry-night:0.6,great-wave:0.4`.
             engine: `auto`, or the name of an engine.
             device: `auto`, `cpu`, `cuda` or `mps`.
             precision: `auto` (bf16 where the processor has it), `fp32`, `bf16` or `fp16`.
@@ -86,6 +126,7 @@ class Stylizer:
                 `auto` takes them in strips, with the statistics of the whole picture and so with
                 the same result, slower and in bounded memory; `off` takes every picture whole; a
                 number takes all in strips of about that number of pixels, squared.
+            cache: whether the compiled network may be kept on disk, for a quicker start next time.
 
         Raises:
             StyleNotFoundError: there is no such style.
@@ -101,11 +142,32 @@ class Stylizer:
                 f"tile must be auto, off or a number of {SHORTEST_TILE} or more, and {tile!r} was "
                 "given"
             )
-        model = style if isinstance(style, StyleModel) else load_style(style)
-        self._model, self._tile = model, tile
-        self.card = model.card
-        self.max_megapixels = max_megapixels
-        self.engine = create_engine(model, engine=engine, device=device, precision=precision)
+        parts = [(style, 1.0)] if isinstance(style, StyleModel) else load_parts(style)
+        cards = [(model.card, share) for model, share in parts]
+        if len(parts) > 1:
+            self.mixed_by = how_to_mix([card for card, _ in cards])
+        self._tile, self.max_megapixels = tile, max_megapixels
+        self._members: list[tuple[Stylizer, float]] = []
+        if self.mixed_by == "pictures":
+            for model, share in parts:
+                member = Stylizer(
+                    model,
+                    engine=engine,
+                    device=device,
+                    precision=precision,
+                    max_megapixels=max_megapixels,
+                    tile=tile,
+                    cache=cache,
+                )
+                self._members.append((member, share))
+            self._model, self.engine = parts[0][0], self._members[0][0].engine
+            self.card = mixed_card(cards, "pictures")
+            return
+        self._model = mix_models(parts)
+        self.card = self._model.card
+        self.engine = create_engine(
+            self._model, engine=engine, device=device, precision=precision, cache=cache
+        )
 
     def stylize(
         self,
@@ -114,6 +176,7 @@ class Stylizer:
         size: int | None = None,
         strength: float = 1.0,
         preserve_color: bool = False,
+        stroke_size: float = 1.0,
     ) -> Image.Image:
         """Put the style on a picture.
 
@@ -126,6 +189,10 @@ class Stylizer:
             strength: stylization strength in [0, 1]: 0 gives the photo, 1 the full style, and what
                 lies between mixes the two pixel by pixel.
             preserve_color: whether the photo's colours are kept and only its brightness stylized.
+            stroke_size: how many times as large as the network's own the strokes are, in [0.25,
+                16]. Above 1 the style is laid down on a smaller picture, which is quicker, and
+                brought back to full size with the photo's own edges and detail; below 1 on a larger
+                one, which is slower.
 
         Returns:
             A new image of mode "RGB", or "RGBA" if the picture has alpha, in sRGB; it has the size
@@ -135,10 +202,16 @@ class Stylizer:
             ImageError: the picture cannot be read, or is larger than `max_megapixels` or memory.
             UsageError: an argument is out of its range.
         """
-        _check(size, strength)
+        _check(size, strength, stroke_size)
         photo = read_image(image, max_megapixels=self.max_megapixels)
         return to_pil(
-            self.stylize_photo(photo, size=size, strength=strength, preserve_color=preserve_color)
+            self.stylize_photo(
+                photo,
+                size=size,
+                strength=strength,
+                preserve_color=preserve_color,
+                stroke_size=stroke_size,
+            )
         )
 
     def stylize_photo(
@@ -148,6 +221,7 @@ class Stylizer:
         size: int | None = None,
         strength: float = 1.0,
         preserve_color: bool = False,
+        stroke_size: float = 1.0,
     ) -> Photo:
         """Put the style on a photo, which keeps its alpha, EXIF and colour profile.
 
@@ -156,40 +230,72 @@ class Stylizer:
             size: as in `stylize`.
             strength: as in `stylize`.
             preserve_color: as in `stylize`.
+            stroke_size: as in `stylize`.
 
         Returns:
             A new photo: pixels of shape (H, W, 3), uint8, in sRGB, and alpha to match.
 
         Raises:
-            ImageTooLargeError: there is not memory enough for it.
+            ImageTooLargeError: there is not memory enough for it, or `stroke_size` makes it larger
+                than `max_megapixels`.
             UsageError: an argument is out of its range.
         """
-        _check(size, strength)
-        try:
+        _check(size, strength, stroke_size)
+        # With strength 0 the network's picture would be thrown away.
+        if strength == 0:
+            with _lack_of_memory_told(photo, size):
+                return photo if size is None else _at_size(photo, size)
+        painted = self.paint(photo, size=size, stroke_size=stroke_size)
+        with _lack_of_memory_told(photo, size):
+            return painted.finish(strength=strength, preserve_color=preserve_color)
+
+    def paint(self, photo: Photo, *, size: int | None = None, stroke_size: float = 1.0) -> Painted:
+        """Run the network on a photo, and leave its strength and colours to be chosen later.
+
+        Args:
+            photo: as in `stylize_photo`.
+            size: as in `stylize`.
+            stroke_size: as in `stylize`.
+
+        Returns:
+            The photo at its size beside the full style; `Painted.finish` puts them together.
+
+        Raises:
+            ImageTooLargeError: as in `stylize_photo`.
+            UsageError: an argument is out of its range.
+        """
+        _check(size, 1.0, stroke_size)
+        with _lack_of_memory_told(photo, size):
             content = photo if size is None else _at_size(photo, size)
-            # With strength 0 the network's picture would be thrown away.
-            if strength == 0:
-                return content
-            pixels = self._predict(add_grain(content.pixels, self.card.grain))
-            if preserve_color:
-                pixels = keep_color(pixels, content.pixels)
-            return content.with_pixels(blend(pixels, content.pixels, strength))
-        except Exception as error:
-            if not _is_out_of_memory(error):
-                raise
-            work = min(max(photo.width, photo.height), size or max(photo.width, photo.height))
+            return Painted(content, self._painted(content.pixels, stroke_size))
+
+    def _painted(self, pixels: NDArray[np.uint8], stroke_size: float) -> NDArray[np.uint8]:
+        """Lay down the style, at the scale that gives strokes of this size."""
+        if self._members:
+            return mix_pictures((m._painted(pixels, stroke_size), s) for m, s in self._members)
+        height, width = pixels.shape[:2]
+        scale = working_size(height, width, stroke_size)
+        if scale == (height, width):
+            return self._predict(add_grain(pixels, self.card.grain))
+        if stroke_size < 1 and scale[0] * scale[1] > self.max_megapixels * 1e6:
             raise ImageTooLargeError(
-                f"there is not memory enough to stylize {photo.width}x{photo.height} pixels"
-                f"{'' if size is None else f' at size {work}'}: "
-                f"give a smaller size (--size {max(1, work // 2)} on the command line)"
-            ) from error
+                f"strokes of size {stroke_size:g} on {width}x{height} pixels take a picture of "
+                f"{scale[1]}x{scale[0]}, over the limit of {self.max_megapixels:g} megapixels: "
+                "give a larger stroke size or a smaller size, or raise the limit"
+            )
+        working = resized(pixels, *scale)
+        painted = self._predict(add_grain(working, self.card.grain))
+        if stroke_size < 1:
+            return resized(painted, height, width)
+        return bring_back(painted, working, pixels)
 
     def _predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run the network on a picture, whole or in strips."""
         height, width = pixels.shape[:2]
         strips = isinstance(self.engine, GraphEngine) and min(height, width) >= SHORTEST_SIDE
         if strips and self._tile == "auto":
-            needed = _BYTES_PER_FILTER * self.card.network.width * height * width
+            assert isinstance(self.engine, GraphEngine)
+            needed = self.engine.bytes_per_filter * self.card.network.width * height * width
             strips = needed > min(_WHOLE_LIMIT, available_memory() // 2)
         if strips and self._tile != "off":
             assert isinstance(self.engine, GraphEngine)
@@ -199,16 +305,33 @@ class Stylizer:
         return stylized
 
 
-def _check(size: int | None, strength: float) -> None:
+def _check(size: int | None, strength: float, stroke_size: float) -> None:
     if size is not None and (type(size) is not int or size < 1):
         raise UsageError(f"size must be a whole number of 1 or more, and {size!r} was given")
     if not 0.0 <= strength <= 1.0:  # written so that NaN fails too
         raise UsageError(f"strength must be a number from 0 to 1, and {strength} was given")
+    check_stroke_size(stroke_size)
 
 
 def _at_size(photo: Photo, size: int) -> Photo:
     pixels = resize_long_side(photo.pixels, size)
     return photo if pixels is photo.pixels else photo.with_pixels(pixels)
+
+
+@contextmanager
+def _lack_of_memory_told(photo: Photo, size: int | None) -> Iterator[None]:
+    """Say what to do about it."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        work = min(max(photo.width, photo.height), size or max(photo.width, photo.height))
+        raise ImageTooLargeError(
+            f"there is not memory enough to stylize {photo.width}x{photo.height} pixels"
+            f"{'' if size is None else f' at size {work}'}: "
+            f"give a smaller size (--size {max(1, work // 2)} on the command line)"
+        ) from error
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -98,8 +98,17 @@ class TestStyles:
         monkeypatch.setattr(
             module, "create_engine", lambda model, **options: seen.update(options) or Inverting()
         )
-        Stylizer(model, engine="torch", device="cuda", precision="bf16")
-        assert seen == {"engine": "torch", "device": "cuda", "precision": "bf16"}
+        options = {"engine": "torch", "device": "cuda", "precision": "bf16", "cache": False}
+        Stylizer(model, **options)
+        assert seen == options
+
+    def test_nothing_goes_to_disk_where_that_is_asked(self, model, tmp_path, monkeypatch):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        picture = np.zeros((8, 8, 3), np.uint8)
+        Stylizer(model, engine="openvino", cache=False).stylize(picture)
+        assert list(tmp_path.iterdir()) == []
+        Stylizer(model, engine="openvino").stylize(picture)
+        assert list(tmp_path.rglob("*.blob"))
 
     @pytest.mark.parametrize("limit", [0, -1, float("nan")])
     def test_a_limit_without_sense(self, engine, model, limit):
@@ -231,3 +240,32 @@ def test_a_photo_read_apart_gives_the_same(inverter, astronaut: Path):
     photo = inverter.stylize_photo(read_image(astronaut))
     np.testing.assert_array_equal(photo.pixels, np.asarray(inverter.stylize(astronaut)))
     assert photo.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("preserve_color", [False, True])
+def test_finishing_later_gives_the_same_without_another_pass(
+    inverter, engine, astronaut: Path, strength, preserve_color
+):
+    photo = read_image(astronaut)
+    painted = inverter.paint(photo, size=100, stroke_size=2)
+    passes = len(engine.shapes)
+    finished = painted.finish(strength=strength, preserve_color=preserve_color)
+    assert len(engine.shapes) == passes
+    options = {"size": 100, "stroke_size": 2, "strength": strength}
+    whole = inverter.stylize_photo(photo, preserve_color=preserve_color, **options)
+    np.testing.assert_array_equal(finished.pixels, whole.pixels)
+    assert finished.exif == whole.exif
+
+
+def test_painting_refuses_what_stylizing_refuses(inverter, engine):
+    photo = Photo(np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(UsageError, match="size"):
+        inverter.paint(photo, size=0)
+    with pytest.raises(UsageError, match="stroke"):
+        inverter.paint(photo, stroke_size=0)
+    with pytest.raises(UsageError, match="strength"):
+        inverter.paint(photo).finish(strength=2)
+    engine.error = MemoryError()
+    with pytest.raises(ImageTooLargeError, match=r"30x20.*--size 15"):
+        inverter.paint(photo)

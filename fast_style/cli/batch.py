@@ -34,6 +34,8 @@ from fast_style.stylizer import Stylizer
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from fast_style.gatys.polish import Polisher
+
 MEGAPIXELS_EACH = 16.0
 """How much may be in flight for each picture that may be. One that is larger than all goes alone.
 
@@ -64,6 +66,8 @@ class Treatment:
     preserve_color: bool = False
     format: str | None = None
     quality: int | None = None
+    stroke_size: float = 1.0
+    polish: "Polisher | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +281,21 @@ class Batch:
         if passage.photo is None:
             return
         with passage.step():
+            treatment = self.treatment
+            if treatment.polish is not None and treatment.strength > 0:
+                painted = self.stylizer.paint(
+                    passage.photo, size=treatment.size, stroke_size=treatment.stroke_size
+                )
+                passage.photo = treatment.polish(painted).finish(
+                    strength=treatment.strength, preserve_color=treatment.preserve_color
+                )
+                return
             passage.photo = self.stylizer.stylize_photo(
                 passage.photo,
-                size=self.treatment.size,
-                strength=self.treatment.strength,
-                preserve_color=self.treatment.preserve_color,
+                size=treatment.size,
+                strength=treatment.strength,
+                preserve_color=treatment.preserve_color,
+                stroke_size=treatment.stroke_size,
             )
 
     def _write(self, passage: _Passage) -> None:

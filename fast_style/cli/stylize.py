@@ -17,8 +17,11 @@ from fast_style.cli.exits import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fast_style.cli.batch import Outcome
     from fast_style.cli.report import Report
+    from fast_style.gatys.polish import Polisher
     from fast_style.stylizer import Stylizer, Tile
 
 ENGINES = ("auto", "openvino", "torch", "onnxruntime")
@@ -63,7 +66,8 @@ class _Tile(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "-s",
     metavar="NAME|FILE",
     required=True,
-    help="The style: a name of `fast-style styles`, or a model file.",
+    help="The style: a name of `fast-style styles`, or a model file; or a mixture of styles with "
+    "their shares, NAME:0.6,NAME:0.4.",
 )
 @click.option(
     "-o",
@@ -89,6 +93,31 @@ class _Tile(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     help="How much style: 0 is the photo, 1 the full style.",
 )
 @click.option("--preserve-color", is_flag=True, help="Keep the photo's colours.")
+@click.option(
+    "--stroke-size",
+    type=_Range(0.25, 16),
+    metavar="0.25..16",
+    default=1.0,
+    show_default=True,
+    help="How large the strokes are, 1 being what the style has learnt: 2 or 4 suit a photo of 12 "
+    "megapixels, where they are a fine texture otherwise; the edges stay those of the photo. Above "
+    "1 is quicker, below 1 is finer and slower.",
+)
+@click.option(
+    "--polish",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Take the picture N iterations further by optimisation, which brings it nearer to the "
+    "painting and takes seconds to minutes each; needs torch.",
+)
+@click.option(
+    "--style-image",
+    "style_images",
+    metavar="PAINTING[:WEIGHT]",
+    multiple=True,
+    help="The painting to --polish towards.  [default: NAME.jpg, .png or .webp beside the model "
+    "file, else the thumbnail in it]",
+)
 @click.option("-r", "--recursive", is_flag=True, help="Search folders with their subfolders.")
 @click.option("--skip-existing", is_flag=True, help="Leave out pictures whose output is there.")
 @click.option(
@@ -162,6 +191,9 @@ def stylize(
     size: int | None,
     strength: float,
     preserve_color: bool,
+    stroke_size: float,
+    polish: int | None,
+    style_images: tuple[str, ...],
     recursive: bool,
     skip_existing: bool,
     format_name: str | None,
@@ -189,17 +221,22 @@ def stylize(
         _check_streams(inputs, output, as_json)
 
     # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.catalogue import find_style
+    from fast_style.blending import mixture_name
+    from fast_style.catalogue import find_parts
     from fast_style.cli.batch import Batch, Treatment
     from fast_style.cli.plan import make_plan, named_format
     from fast_style.cli.report import Report
 
-    model_file = find_style(style)
+    if style_images and polish is None:
+        raise click.UsageError("--style-image is what to --polish N towards: give both")
+    parts = find_parts(style)
+    files = [path for path, _ in parts]
+    chosen = files[0] if len(files) == 1 else style
     written_format = named_format(format_name)
     plan = make_plan(
         inputs,
         output,
-        style=model_file.stem,
+        style=mixture_name([path.stem for path in files]),
         format=written_format,
         recursive=recursive,
         skip_existing=skip_existing,
@@ -211,13 +248,21 @@ def stylize(
         {"input": name, "error": sentence} for name, sentence in plan.problems
     ]
     rows += [{"input": job.source, "output": job.target, "skipped": True} for job in plan.skipped]
-    document: dict[str, Any] = {"style": str(model_file)}
+    document: dict[str, Any] = {"style": str(chosen)}
     document |= {"engine": None, "device": None, "precision": None, "images": rows}
     done = 0
     if plan.jobs:
         batch = Batch(
-            _stylizer(model_file, report, engine, device, precision, max_megapixels, tile),
-            Treatment(size, strength, preserve_color, written_format, quality),
+            _stylizer(chosen, report, engine, device, precision, max_megapixels, tile),
+            Treatment(
+                size,
+                strength,
+                preserve_color,
+                written_format,
+                quality,
+                stroke_size,
+                _polisher(polish, parts, style_images, device, report),
+            ),
             workers=workers,
         )
         used = batch.stylizer.engine
@@ -251,7 +296,7 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _stylizer(
-    model_file: Path,
+    style: Path | str,
     report: "Report",
     engine: str,
     device: str,
@@ -263,16 +308,51 @@ def _stylizer(
     from fast_style.stylizer import Stylizer
 
     stylizer = Stylizer(
-        model_file,
+        style,
         engine=engine,
         device=device,
         precision=precision,
         max_megapixels=max_megapixels,
         tile=tile,
     )
+    if stylizer.mixed_by == "pictures":
+        report.note(
+            "these styles are not of one size and one base, so their pictures are mixed and not "
+            "their networks: each picture takes the time of all"
+        )
     if engine == device == "auto" and (gpu := unused_gpu()):
         report.note(gpu)
     return stylizer
+
+
+def _polisher(
+    iterations: int | None,
+    parts: "Sequence[tuple[Path, float]]",
+    style_images: tuple[str, ...],
+    device: str,
+    report: "Report",
+) -> "Polisher | None":
+    if iterations is None:
+        return None
+    from fast_style.engines.machine import installed
+    from fast_style.errors import MissingExtraError
+
+    if not installed("torch"):
+        raise MissingExtraError("--polish", "torch", "torch")
+    from fast_style.gatys.polish import Polisher, painting_of, read_paintings
+
+    if style_images:
+        return Polisher(iterations, *read_paintings(style_images), device=device)
+    paintings = []
+    for path, _ in parts:
+        painting, is_thumbnail = painting_of(path)
+        paintings.append(painting)
+        if is_thumbnail:
+            report.note(
+                f"{path.stem} is polished towards the thumbnail in its file, which knows no fine "
+                "strokes: give the painting (--style-image)"
+            )
+    return Polisher(iterations, paintings, [share for _, share in parts], device=device)
 
 
 def _row(outcome: "Outcome") -> dict[str, Any]:
