@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fast_style.blending import looks_like_mixture, mix_models, parse_mixture
 from fast_style.checkpoint import SUFFIX, ModelCard, StyleModel, load_model, read_card
 from fast_style.errors import ModelFileError, StyleNotFoundError
 
@@ -110,11 +111,53 @@ def find_style(name_or_path: str | os.PathLike[str]) -> Path:
     raise StyleNotFoundError(_unknown_name(text, list(styles)))
 
 
-def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
-    """Load a style by its name or from its file.
+def find_parts(style: str | os.PathLike[str]) -> list[tuple[Path, float]]:
+    """Find the model files of a style or of a mixture of styles.
 
     Args:
-        name_or_path: as in `find_style`.
+        style: as in `find_style`, or a text such as `starry-night:0.6,great-wave:0.4`. A style or
+            file of that very name comes first.
+
+    Returns:
+        Files and their shares, each above 0, which sum to 1; a single style has a share of 1.
+
+    Raises:
+        StyleNotFoundError: there is no such style; also where its share is 0.
+        UsageError: the text is no sound mixture.
+    """
+    if not isinstance(style, str) or not looks_like_mixture(style):
+        return [(find_style(style), 1.0)]
+    with suppress(StyleNotFoundError):
+        return [(find_style(style), 1.0)]
+    shares: dict[Path, float] = {}
+    for name, share in parse_mixture(style):
+        path = find_style(name)
+        shares[path] = shares.get(path, 0.0) + share
+    return [(path, share) for path, share in shares.items() if share > 0]
+
+
+def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
+    """Load a style or the styles of a mixture.
+
+    Args:
+        style: as in `find_parts`.
+
+    Returns:
+        Models and their shares, which sum to 1.
+
+    Raises:
+        StyleNotFoundError: there is no such style.
+        ModelFileError: a file is no sound model file.
+        UsageError: the text is no sound mixture.
+    """
+    return [(load_model(path), share) for path, share in find_parts(style)]
+
+
+def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
+    """Load a style by its name or from its file, or a mixture that fits into one network.
+
+    Args:
+        name_or_path: as in `find_parts`.
 
     Returns:
         The model: its card and its weights.
@@ -122,8 +165,9 @@ def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
     Raises:
         StyleNotFoundError: there is no such style.
         ModelFileError: the file is no sound model file.
+        UsageError: the text is no sound mixture, or its styles did not grow from one base.
     """
-    return load_model(find_style(name_or_path))
+    return mix_models(load_parts(name_or_path))
 
 
 def _files_by_name() -> dict[str, Path]:

@@ -1,0 +1,216 @@
+"""The objective that a model was trained for, taken of single pictures and on other layers too."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fast_style.errors import FastStyleError
+from fast_style.perceptual import LossConfig, Vgg, gram_matrix, layer_names, total_variation
+from fast_style.training.config import parse_layers
+
+TRAINED = "trained"
+"""The measure that the model was trained for; L-BFGS minimizes it."""
+
+UNSEEN = "unseen layers"
+"""The same losses, each at another layer of the same VGG, one that was not trained on."""
+
+VGG19 = "VGG-19"
+"""The same losses at VGG-19's layers of the same names."""
+
+Pixels = NDArray[np.uint8]
+
+# Features of torchvision's VGGs are smaller than the bundled one's by about this factor.
+_SCALE = 58.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The weighted terms of a loss."""
+
+    content: float
+    style: float
+    tv: float
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.content + self.style + self.tv
+
+
+def loss_of_card(training: Mapping[str, Any]) -> LossConfig:
+    """The loss that a card's `training` describes.
+
+    Raises:
+        FastStyleError: the card does not say.
+    """
+    try:
+        return LossConfig(
+            vgg=training["vgg"],
+            content_layers=parse_layers(training["content_layers"], "content_layers"),
+            style_layers=parse_layers(training["style_layers"], "style_layers"),
+            content_weight=float(training["content_weight"]),
+            style_weight=float(training["style_weight"]),
+            tv_weight=float(training["tv_weight"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FastStyleError(
+            f"its card does not say what it was trained for: {type(error).__name__} {error}"
+        ) from error
+
+
+def unseen_neighbours(config: LossConfig) -> LossConfig | None:
+    """Move each layer of a loss to one of the same stage that is in none of its terms.
+
+    relu2_2 becomes relu2_1, relu3_3 becomes relu3_1, where these were not used. None where a stage
+    has no layer left.
+    """
+    used = {*config.content_layers, *config.style_layers}
+    free: dict[str, str] = {}
+    for layer in layer_names(config.vgg):
+        if layer not in used:
+            free.setdefault(layer[:5], layer)
+    if any(layer[:5] not in free for layer in used):
+        return None
+
+    def moved(layers: Mapping[str, float]) -> dict[str, float]:
+        weights: dict[str, float] = {}
+        for layer, weight in layers.items():  # two layers of one stage meet in one
+            weights[free[layer[:5]]] = weights.get(free[layer[:5]], 0.0) + weight
+        return weights
+
+    return LossConfig(
+        config.vgg,
+        moved(config.content_layers),
+        moved(config.style_layers),
+        config.content_weight,
+        config.style_weight,
+        config.tv_weight,
+    )
+
+
+def on_vgg19(config: LossConfig) -> LossConfig:
+    """The same loss on torchvision's VGG-19, its weights scaled to that network's features."""
+    scale = _SCALE if config.vgg == "bundled" else 1.0
+    return LossConfig(
+        "vgg19",
+        config.content_layers,
+        config.style_layers,
+        config.content_weight * scale**2,
+        config.style_weight * scale**4,
+        config.tv_weight,
+    )
+
+
+def vgg19_is_there() -> bool:
+    """Tell whether VGG-19's weights are on disk; a benchmark fetches nothing."""
+    return any((Path(torch.hub.get_dir()) / "checkpoints").glob("vgg19-*.pth"))
+
+
+def measures_of(config: LossConfig, *, vgg19: bool = False) -> dict[str, LossConfig]:
+    """Name the measures that a model trained for `config` is looked at with."""
+    measures = {TRAINED: config}
+    neighbours = unseen_neighbours(config)
+    if neighbours is not None:
+        measures[UNSEEN] = neighbours
+    if vgg19 and config.vgg != "vgg19":
+        measures[VGG19] = on_vgg19(config)
+    return measures
+
+
+def as_tensor(pixels: Pixels, device: str = "cpu") -> Tensor:
+    """Pixels of shape (H, W, 3) as a batch of one, float32, (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(device)[None].float() / 255
+
+
+class Objective:
+    """Losses against one painting, under several measures; the VGG runs once for all of them."""
+
+    def __init__(
+        self, measures: Mapping[str, LossConfig], painting: Pixels, device: str = "cpu"
+    ) -> None:
+        """Load what is needed and look at the painting, (H, W, 3), at the size it was learnt."""
+        self.measures, self.device = dict(measures), device
+        self._layers: dict[str, set[str]] = {}
+        for config in measures.values():
+            wanted = self._layers.setdefault(config.vgg, set())
+            wanted |= {*config.content_layers, *config.style_layers}
+        self._vggs = {
+            name: Vgg(config.vgg, self._layers[name]).to(device, memory_format=torch.channels_last)
+            for config in measures.values()
+            for name in [config.vgg]
+        }
+        with torch.no_grad():
+            features = self._features(as_tensor(painting, device), self._layers)
+            self._grams = {
+                key: gram_matrix(value)
+                for key, value in features.items()
+                if any(key[0] == c.vgg and key[1] in c.style_layers for c in measures.values())
+            }
+
+    def of_photo(self, photo: Pixels) -> "PhotoObjective":
+        """The objective of pictures made from a photo, (H, W, 3)."""
+        return PhotoObjective(self, photo)
+
+    def _features(
+        self, picture: Tensor, layers: Mapping[str, Iterable[str]]
+    ) -> dict[tuple[str, str], Tensor]:
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        return {
+            (name, layer): value
+            for name, wanted in layers.items()
+            if wanted
+            for layer, value in self._vggs[name](picture, wanted).items()
+        }
+
+
+class PhotoObjective:
+    """The losses of pictures that are made from one photo."""
+
+    def __init__(self, objective: Objective, photo: Pixels) -> None:
+        """Take the photo's features, once."""
+        self._objective = objective
+        self.photo = as_tensor(photo, objective.device)
+        wanted: dict[str, set[str]] = {}
+        for config in objective.measures.values():
+            wanted.setdefault(config.vgg, set()).update(config.content_layers)
+        with torch.no_grad():
+            self._content = objective._features(self.photo, wanted)
+
+    def loss(self, picture: Tensor) -> Tensor:
+        """The trained objective of a picture, (1, 3, H, W) in [0, 1], with its gradient."""
+        config = self._objective.measures[TRAINED]
+        layers = {config.vgg: {*config.content_layers, *config.style_layers}}
+        features = self._objective._features(picture, layers)
+        content, style, tv = self._terms(config, features, picture)
+        return content + style + tv
+
+    def terms(self, picture: Tensor) -> dict[str, Terms]:
+        """All measures of a picture, (1, 3, H, W) in [0, 1], rounded to 8 bits before."""
+        with torch.no_grad():
+            rounded = (picture.clamp(0, 1) * 255).round() / 255
+            features = self._objective._features(rounded, self._objective._layers)
+            return {
+                name: Terms(*(float(term) for term in self._terms(config, features, rounded)))
+                for name, config in self._objective.measures.items()
+            }
+
+    def _terms(
+        self, config: LossConfig, features: Mapping[tuple[str, str], Tensor], picture: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        content = style = tv = torch.zeros((), device=picture.device)
+        for layer, weight in config.content_layers.items():
+            key = (config.vgg, layer)
+            content = content + weight * (features[key] - self._content[key]).square().mean()
+        for layer, weight in config.style_layers.items():
+            key = (config.vgg, layer)
+            difference = gram_matrix(features[key]) - self._objective._grams[key]
+            style = style + weight * difference.square().mean()
+        if config.tv_weight:
+            tv = config.tv_weight * total_variation(picture)
+        return config.content_weight * content, config.style_weight * style, tv

@@ -1,0 +1,237 @@
+"""How good a style's pictures are: the iteration of L-BFGS on the pixels that a network equals.
+
+    python -m benchmarks.quality --photos DIR --paintings DIR
+
+For each model the perceptual objective that it was trained for (layers, weights and style size from
+its card) is taken of what `Stylizer` gives for a photo, 8 bits, grain and all, and beside it the
+same objective along a descent on that photo's pixels, rounded to 8 bits too. Photos are square
+crops of the middle; for the large ones a photo is resized until its short side fits. Descents are
+kept on disk and depend on photo, painting and loss only, so a second model with the same loss costs
+seconds; a run that was cut short goes on where it was.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from safetensors import safe_open
+
+from benchmarks.equivalents import (
+    Equal,
+    Quality,
+    card_key,
+    equal_iteration,
+    quality_table,
+    summarize,
+)
+from benchmarks.lbfgs_curves import (
+    LINE_SEARCHES,
+    Curve,
+    LineSearch,
+    compute_curve,
+    curve_key,
+    default_folder,
+    load_curve,
+    store_curve,
+)
+from benchmarks.machine import describe_machine
+from benchmarks.objective import (
+    Objective,
+    Pixels,
+    as_tensor,
+    loss_of_card,
+    measures_of,
+    vgg19_is_there,
+)
+from fast_style.architecture import size_name
+from fast_style.catalogue import find_style
+from fast_style.checkpoint import ModelCard, load_model, save_model
+from fast_style.errors import FastStyleError
+from fast_style.images import READABLE_SUFFIXES, Photo, read_image, resize_long_side, resize_to
+from fast_style.stylizer import Stylizer
+
+SIDE, LARGE_SIDE = 256, 512
+SHIPPED = Path(__file__).parents[1] / "saved_models"
+
+
+@dataclass(frozen=True, slots=True)
+class Descents:
+    """How descents are made, and where they are kept.
+
+    Attributes:
+        folder: of the curves.
+        iterations: how far.
+        line_search: as for `compute_curve`.
+        device: torch's name of it.
+    """
+
+    folder: Path
+    iterations: int
+    line_search: LineSearch = "none"
+    device: str = "cpu"
+
+    def curve(self, objective: Objective, painting: Pixels, photo: Pixels) -> Curve:
+        """Read a photo's curve, or compute and keep it."""
+        key = curve_key(objective.measures, painting, photo, self.line_search)
+        curve = load_curve(self.folder, key, self.iterations)
+        if curve is None:
+            curve = compute_curve(objective, photo, self.iterations, self.line_search)
+            store_curve(self.folder, key, curve)
+        return curve
+
+
+def square(pixels: Pixels, side: int) -> Pixels:
+    """Cut the middle square out of a picture, (H, W, 3), resized first where it is too small."""
+    short = min(pixels.shape[:2])
+    if short < side:
+        height, width = (max(side, round(n * side / short)) for n in pixels.shape[:2])
+        pixels = resize_to(pixels, height, width)
+    top, left = ((n - side) // 2 for n in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side].copy()
+
+
+def photo_files(folder: Path) -> list[Path]:
+    """The pictures in a folder, in the order of their names."""
+    files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in READABLE_SUFFIXES]
+    if not files:
+        raise FastStyleError(f"there are no pictures in {folder}")
+    return files
+
+
+def find_painting(card: ModelCard, folder: Path) -> Pixels:
+    """Read the painting that a model learnt, as large as it learnt it."""
+    name = Path(str(card.training.get("style_image", ""))).name
+    if not name or not (folder / name).is_file():
+        raise FastStyleError(f"its painting {name!r} is not in {folder} (--paintings)")
+    size = int(card.training["style_size"])
+    return resize_long_side(read_image(folder / name).pixels, size, enlarge=True)
+
+
+def measure(
+    stylizer: Stylizer,
+    painting: Pixels,
+    photos: list[Pixels],
+    descents: Descents,
+    *,
+    vgg19: bool = False,
+) -> Iterator[dict[str, Equal]]:
+    """Compare a model's pictures with descents, photo by photo; tells by measure."""
+    config = loss_of_card(stylizer.card.training)
+    objective = Objective(measures_of(config, vgg19=vgg19), painting, descents.device)
+    for photo in photos:
+        picture = stylizer.stylize_photo(Photo(photo)).pixels
+        curve = descents.curve(objective, painting, photo)
+        found = objective.of_photo(photo).terms(as_tensor(picture, descents.device))
+        yield {name: equal_iteration(curve, name, terms) for name, terms in found.items()}
+
+
+def write_card(path: Path, qualities: Mapping[str, object]) -> None:
+    """Put figures into a model's card, beside those that are there; its weights stay as they are.
+
+    Raises:
+        FastStyleError: the file holds weights that would be changed by writing them, or cannot be
+            written.
+    """
+    with safe_open(path, "numpy") as file:
+        kinds = {str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118
+    if kinds != {"F16"}:
+        raise FastStyleError(f"{path} holds weights of {', '.join(sorted(kinds))}, not of float16")
+    model = load_model(path)
+    card = replace(model.card, quality={**model.card.quality, **qualities})
+    save_model(path, card, model.weights)  # float16 to float32 and back loses nothing
+
+
+def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
+    """All figures of one model."""
+    stylizer = Stylizer(path, engine=arguments.engine, precision=arguments.precision, device="cpu")
+    painting = find_painting(stylizer.card, arguments.paintings)
+    descents = Descents(
+        arguments.cache, arguments.iterations, arguments.line_search, arguments.device
+    )
+    files = photo_files(arguments.photos)
+    rows = []
+    for side, count in ((SIDE, arguments.count), (LARGE_SIDE, arguments.large)):
+        photos = [square(read_image(file).pixels, side) for file in files[:count]]
+        if not photos:
+            continue
+        found = []
+        for equal in measure(
+            stylizer, painting, photos, descents, vgg19=arguments.vgg19 and vgg19_is_there()
+        ):
+            found.append(equal)
+            print(
+                f"{path.stem}: {side} px, photo {len(found)} of {len(photos)}: "
+                + ", ".join(f"{e.iteration:.1f} on {name}" for name, e in equal.items()),
+                file=sys.stderr,
+                flush=True,
+            )
+        used = stylizer.engine
+        rows.append(
+            summarize(
+                path.stem,
+                size_name(stylizer.card.network),
+                side,
+                arguments.iterations,
+                arguments.line_search,
+                found,
+                f"{used.name} {used.precision}",
+            )
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", help="names or files [default: all that ship]")
+    parser.add_argument("--photos", type=Path, required=True, help="a folder")
+    parser.add_argument("--paintings", type=Path, required=True, help="a folder")
+    parser.add_argument("--count", type=int, default=40, help=f"photos of {SIDE} px")
+    parser.add_argument("--large", type=int, default=0, help=f"photos of {LARGE_SIDE} px")
+    parser.add_argument("--iterations", type=int, default=100, help="of L-BFGS")
+    parser.add_argument("--line-search", choices=LINE_SEARCHES, default="none")
+    parser.add_argument("--vgg19", action="store_true", help="look with VGG-19 too, if it is here")
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--device", default="cpu", help="where torch computes the descents")
+    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of descents")
+    parser.add_argument("--json", type=Path, help="a file to write all figures to")
+    parser.add_argument(
+        "--write-cards", action="store_true", help="put them into the models' cards"
+    )
+    arguments = parser.parse_args()
+    names = arguments.models or sorted(SHIPPED.glob("*.safetensors"))
+    rows: list[Quality] = []
+    failed = 0
+    for name in names:
+        try:
+            path = find_style(name)
+            found = judge(path, arguments)
+            if arguments.write_cards:
+                write_card(path, {card_key(row.side): row.to_card() for row in found})
+            rows += found
+        except FastStyleError as error:
+            failed += 1
+            print(f"{name}: left out: {error}", file=sys.stderr)
+
+    machine = describe_machine("torch", "openvino")
+    if arguments.json:
+        document = {"machine": machine, "models": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    print(machine)
+    print(
+        f"Median (quartiles) over photos; projected L-BFGS from the photo, line search "
+        f"{arguments.line_search}, {arguments.iterations} iterations; shares are of the photo's "
+        "own objective, L-BFGS's those at the iteration that is equalled."
+    )
+    if not (arguments.vgg19 and vgg19_is_there()):
+        asked = "its weights are not on disk" if arguments.vgg19 else "--vgg19 was not given"
+        print(f"VGG-19's features are left out: {asked}.")
+    print("\n" + "\n".join(quality_table(rows)))
+    sys.exit(3 if failed and rows else bool(failed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The table of the styles that ship, from their cards.
+
+    python -m benchmarks.style_table [FOLDER]
+
+Its figures are those that `benchmarks.quality --write-cards` put there.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.equivalents import card_key
+from fast_style.architecture import parameter_count, size_name
+from fast_style.checkpoint import ModelCard, read_card
+
+SIDES = (256, 512)
+SHIPPED = Path(__file__).parents[1] / "saved_models"
+
+
+def figure(values: Mapping[str, Any] | None, limit: int | None) -> str:
+    """Median and quartiles as in `quality_table`; a dash where nothing was measured."""
+    if values is None:
+        return "-"
+
+    def one(value: float) -> str:
+        return f"{'>' if limit is not None and value >= limit else ''}{value:.0f}"
+
+    lower, upper = values["quartiles"]
+    return f"{one(values['median'])} ({one(lower)}-{one(upper)})"
+
+
+def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        styles: cards, and sizes of their files in bytes.
+    """
+    head = ["style", "painting", "network", "file"]
+    head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for card, size in styles:
+        painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
+        cells = [f"`{card.name}`", painting + (f" ({card.licence})" if card.licence else "")]
+        cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
+        cells += [f"{size / 1000:,.0f} KB"]
+        found = [card.quality.get(card_key(side), {}) for side in SIDES]
+        cells += [figure(f.get("equals_iteration"), f.get("lbfgs_iterations")) for f in found]
+        cells += [figure(found[0].get("on_unseen_layers"), found[0].get("lbfgs_iterations"))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED)
+    files = sorted(parser.parse_args().folder.glob("*.safetensors"))
+    print("\n".join(style_table([(read_card(path), path.stat().st_size) for path in files])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+"""`benchmarks.quality`: the objective, the descents and what is made of them."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from benchmarks import lbfgs_curves, quality, style_table
+from benchmarks.equivalents import equal_iteration, quality_table, spread, summarize
+from benchmarks.lbfgs_curves import Curve, compute_curve, curve_key, descend, load_curve
+from benchmarks.objective import (
+    TRAINED,
+    UNSEEN,
+    Objective,
+    Terms,
+    as_tensor,
+    loss_of_card,
+    measures_of,
+    on_vgg19,
+)
+from fast_style.checkpoint import load_model, read_card, save_model
+from fast_style.errors import FastStyleError
+from fast_style.perceptual import LossConfig, PerceptualLoss
+from tests.conftest import SMALLEST, make_card, make_weights
+
+WEIGHTS = Path(quality.__file__).parents[1] / "fast_style/weights/vgg16_relu4_3_fp16.safetensors"
+CONFIG = LossConfig("bundled", {"relu2_2": 2.0}, {"relu1_2": 1.0, "relu2_2": 0.5}, 1.0, 5.0, 0.1)
+TRAINING = {
+    "style_image": "painting.png",
+    "style_size": 48,
+    "vgg": "bundled",
+    "content_layers": "relu1_2",
+    "style_layers": "relu1_2",
+    "content_weight": 1.0,
+    "style_weight": 5.0,
+    "tv_weight": 0.0,
+}
+
+
+def picture(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
+    """Random, but smooth, so that a descent has something to find."""
+    small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height)))
+
+
+def numpy_features(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """VGG to relu2_2 in float64, written out."""
+    weights = load_file(WEIGHTS)
+    x = pixels[..., ::-1].astype(np.float64) - (103.939, 116.779, 123.68)
+    x, found = x.transpose(2, 0, 1), {}
+    for layer, index in (("relu1_1", 0), ("relu1_2", 2), ("relu2_1", 5), ("relu2_2", 7)):
+        if layer == "relu2_1":
+            c, h, w = x.shape
+            x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(c, h // 2, 2, w // 2, 2).max((2, 4))
+        windows = np.lib.stride_tricks.sliding_window_view(
+            np.pad(x, ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2)
+        )
+        kernel = weights[f"features.{index}.weight"].astype(np.float64)
+        bias = weights[f"features.{index}.bias"].astype(np.float64)
+        x = np.maximum(np.einsum("chwij,ncij->nhw", windows, kernel) + bias[:, None, None], 0)
+        found[layer] = x
+    return found
+
+
+def numpy_terms(config: LossConfig, made: np.ndarray, photo: np.ndarray, style: np.ndarray):
+    ours, theirs, painting = map(numpy_features, (made, photo, style))
+
+    def gram(features):
+        rows = features.reshape(len(features), -1)
+        return rows @ rows.T / features.size
+
+    content = sum(w * np.mean((ours[k] - theirs[k]) ** 2) for k, w in config.content_layers.items())
+    styles = sum(
+        w * np.mean((gram(ours[k]) - gram(painting[k])) ** 2)
+        for k, w in config.style_layers.items()
+    )
+    pixels = made.astype(np.float64)
+    tv = sum(np.mean(np.diff(pixels, axis=axis) ** 2) for axis in (0, 1))
+    return config.content_weight * content, config.style_weight * styles, config.tv_weight * tv
+
+
+class TestObjective:
+    def test_every_measure_is_what_the_formulas_say(self):
+        photo, made, painting = picture(0), picture(1), picture(2, 30, 18)
+        measures = measures_of(CONFIG)
+        found = Objective(measures, painting).of_photo(photo).terms(as_tensor(made))
+        assert set(found) == {TRAINED, UNSEEN}
+        for name, terms in found.items():
+            expected = numpy_terms(measures[name], made, photo, painting)
+            assert (terms.content, terms.style, terms.tv) == pytest.approx(expected, rel=1e-3)
+            assert terms.total == pytest.approx(sum(expected), rel=1e-3)
+        ours = PerceptualLoss(CONFIG, as_tensor(painting))(as_tensor(made), as_tensor(photo))
+        assert found[TRAINED].total == pytest.approx(float(ours.total), rel=1e-4)
+
+    def test_the_loss_that_is_minimized_is_the_trained_measure(self):
+        of_photo = Objective(measures_of(CONFIG), picture(2)).of_photo(picture(0))
+        made = as_tensor(picture(1)).requires_grad_()
+        loss = of_photo.loss(made)
+        assert float(loss.detach()) == pytest.approx(of_photo.terms(made)[TRAINED].total, rel=1e-5)
+        loss.backward()
+        assert made.grad is not None
+        assert made.grad.abs().max() > 0
+
+    def test_pictures_are_judged_at_8_bits(self):
+        of_photo = Objective(measures_of(CONFIG), picture(2)).of_photo(picture(0))
+        made = as_tensor(picture(1))
+        assert of_photo.terms(made + 0.3 / 255) == of_photo.terms(made)
+
+    def test_unseen_layers_are_not_among_the_trained(self):
+        unseen = measures_of(CONFIG)[UNSEEN]
+        assert dict(unseen.content_layers) == {"relu2_1": 2.0}
+        assert dict(unseen.style_layers) == {"relu1_1": 1.0, "relu2_1": 0.5}
+        both = replace(CONFIG, style_layers={"relu1_1": 1.0, "relu1_2": 1.0})
+        assert UNSEEN not in measures_of(both)
+
+    def test_the_same_loss_on_vgg19(self):
+        assert "VGG-19" not in measures_of(CONFIG)
+        other = measures_of(CONFIG, vgg19=True)["VGG-19"]
+        assert other == on_vgg19(CONFIG)
+        assert other.vgg == "vgg19"
+        # A Gram matrix is of the square of the features, its error of the fourth power.
+        ratio = other.style_weight / CONFIG.style_weight
+        assert math.sqrt(ratio) == pytest.approx(other.content_weight / CONFIG.content_weight)
+
+    def test_a_card(self):
+        config = loss_of_card({**TRAINING, "style_layers": "relu1_2,relu2_2=0.5"})
+        assert dict(config.style_layers) == {"relu1_2": 1.0, "relu2_2": 0.5}
+        for missing in TRAINING.keys() - {"style_image", "style_size"}:
+            with pytest.raises(FastStyleError, match=missing):
+                loss_of_card({k: v for k, v in TRAINING.items() if k != missing})
+
+
+class TestDescent:
+    def test_it_finds_a_minimum(self):
+        target = torch.linspace(0.2, 0.9, 48).view(1, 3, 4, 4)
+        scale = torch.linspace(1, 30, 48).view(1, 3, 4, 4)
+        seen = {}
+        descend(
+            lambda x: (scale * (x - target).square()).sum(),
+            torch.full((1, 3, 4, 4), 0.5),
+            40,
+            lambda i, n, x: seen.update({i: (n, x.clone())}),
+            every=15,
+        )
+        assert list(seen) == [0, 15, 30, 40]
+        assert [n for n, _ in seen.values()] == [0, 15, 30, 40]  # one evaluation an iteration
+        assert torch.equal(seen[0][1], torch.full((1, 3, 4, 4), 0.5))
+        assert torch.allclose(seen[40][1], target, atol=1e-3)
+
+    def test_it_stays_in_the_range_of_pixels(self):
+        start = torch.full((1, 3, 4, 4), 0.5)
+        target = torch.linspace(-0.5, 1.5, 48).view(1, 3, 4, 4)
+        for line_search in ("none", "strong-wolfe"):
+            seen = []
+            descend(
+                lambda x: (x - target).square().sum(),
+                start,
+                20,
+                lambda i, n, x: seen.append(x.clone()),  # noqa: B023
+                line_search,
+            )
+            assert len(seen) == 11
+            assert all(x.min() >= 0 and x.max() <= 1 for x in seen)
+            assert any(torch.allclose(x, target.clamp(0, 1), atol=1e-3) for x in seen)
+
+    def test_a_line_search_costs_evaluations_and_never_climbs(self):
+        objective = Objective(measures_of(CONFIG), picture(2))
+        curve = compute_curve(objective, picture(0), 10, "strong-wolfe")
+        totals = [term.total for term in curve.terms[TRAINED]]
+        assert totals == sorted(totals, reverse=True)
+        assert totals[-1] < totals[0] / 3
+        assert curve.evaluations[-1] > curve.iterations[-1] == 10
+
+    def test_it_starts_at_the_photo(self):
+        objective = Objective(measures_of(CONFIG), picture(2))
+        start = compute_curve(objective, picture(0), 0)
+        assert start.iterations == (0,)
+        assert start.terms == {
+            name: (terms,)
+            for name, terms in objective.of_photo(picture(0)).terms(as_tensor(picture(0))).items()
+        }
+        assert start.terms[TRAINED][0].content == 0
+
+
+def made_curve(totals: list[float], every: int = 1) -> Curve:
+    terms = tuple(Terms(total * 0.25, total * 0.75, 0.0) for total in totals)
+    numbers = tuple(range(0, every * len(totals), every))
+    return Curve(numbers, numbers, {TRAINED: terms})
+
+
+class TestEqualIteration:
+    def test_between_two_records(self):
+        curve = made_curve([100, 60, 20], every=2)
+        equal = equal_iteration(curve, TRAINED, Terms(40.0, 10.0, 0.0))
+        assert equal.iteration == pytest.approx(2.5)
+        assert equal.rival == Terms(12.5, 37.5, 0.0)
+        assert equal.photo.total == 100
+
+    def test_steps_that_climb_do_not_count(self):
+        curve = made_curve([100, 900, math.nan, 300, 50, 70, 40])
+        assert equal_iteration(curve, TRAINED, Terms(0, 75.0, 0)).iteration == pytest.approx(3.5)
+        assert equal_iteration(curve, TRAINED, Terms(0, 45.0, 0)).iteration == pytest.approx(5.5)
+
+    def test_beyond_both_ends(self):
+        curve = made_curve([100, 60, 20])
+        assert equal_iteration(curve, TRAINED, Terms(0, 100.0, 0)).iteration == 0
+        better = equal_iteration(curve, TRAINED, Terms(0, 19.0, 0))
+        assert better.iteration == math.inf
+        assert better.rival.total == 20
+
+    @given(
+        st.lists(st.floats(1, 1e6), min_size=2, max_size=30, unique=True),
+        st.floats(0.5, 2e6),
+        st.integers(1, 5),
+    )
+    def test_it_is_where_the_best_so_far_crosses(self, totals, value, every):
+        found = equal_iteration(made_curve(totals, every), TRAINED, Terms(0, value, 0)).iteration
+        best = np.minimum.accumulate(totals)
+        if value >= best[0]:
+            assert found == 0
+        elif value < best[-1]:
+            assert found == math.inf
+        else:
+            assert np.interp(found / every, range(len(best)), best) == pytest.approx(value)
+            before = math.ceil(found / every - 1e-9) - 1
+            assert all(total > value for total in totals[: before + 1])
+
+
+class TestFigures:
+    def test_values_beyond_the_end_count_as_the_end(self):
+        found = spread([10, 20, 30, math.inf, math.inf], 100)
+        assert (found.lower, found.median, found.upper) == (20, 30, 100)
+        assert found.text() == "30 (20->100)"
+        assert spread([math.inf] * 3, 50).text() == ">50 (>50->50)"
+
+    def test_a_table_and_a_card(self):
+        curve = made_curve([100, 60, 20], every=10)
+        photos = [
+            {TRAINED: equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0))} for n in (20, 30, 40)
+        ]
+        row = summarize("scream", "tiny", 256, 20, "none", photos, "openvino bf16")
+        assert row.equal[TRAINED].median == pytest.approx(15)
+        assert (row.left, row.content, row.style) == pytest.approx((0.4, 0.3, 0.1))
+        assert (row.rival_content, row.rival_style) == pytest.approx((0.1, 0.3))
+        head, rule, line = quality_table([row])
+        assert head.count("|") == rule.count("|") == line.count("|")
+        assert "| scream | tiny | 3 of 256 px | 15 (14-16) | 40.00% | 30.00% (10.00%) |" in line
+        card = row.to_card()
+        assert card["equals_iteration"] == {"median": 15.0, "quartiles": [13.8, 16.2]}
+        assert json.loads(json.dumps(card)) == card
+
+
+class TestCache:
+    objective = staticmethod(lambda: Objective(measures_of(CONFIG), picture(2)))
+
+    def test_what_was_computed_is_not_computed_again(self, tmp_path, monkeypatch):
+        descents = quality.Descents(tmp_path, 4)
+        objective = self.objective()
+        first = descents.curve(objective, picture(2), picture(0))
+        monkeypatch.setattr(quality, "compute_curve", None)
+        assert descents.curve(objective, picture(2), picture(0)) == first
+        shorter = quality.Descents(tmp_path, 2).curve(objective, picture(2), picture(0))
+        assert shorter == first.up_to(2) == compute_curve(objective, picture(0), 2)
+        with pytest.raises(TypeError):  # another photo, a longer descent: computed
+            descents.curve(objective, picture(2), picture(3))
+        with pytest.raises(TypeError):
+            quality.Descents(tmp_path, 5).curve(objective, picture(2), picture(0))
+
+    def test_a_shorter_one_does_not_replace_a_longer(self, tmp_path):
+        curve = made_curve([5, 4, 3])
+        lbfgs_curves.store_curve(tmp_path, "key", curve)
+        lbfgs_curves.store_curve(tmp_path, "key", curve.up_to(1))
+        assert load_curve(tmp_path, "key", 2) == curve
+        assert load_curve(tmp_path, "key", 3) is None
+
+    @pytest.mark.parametrize("text", ["", "{}", "[]", '{"iterations": [0], "evaluations": []}'])
+    def test_a_damaged_one_is_as_none(self, tmp_path, text):
+        (tmp_path / "key.json").write_text(text)
+        assert load_curve(tmp_path, "key", 0) is None
+        lbfgs_curves.store_curve(tmp_path, "key", made_curve([2, 1]))
+        assert load_curve(tmp_path, "key", 1) is not None
+        whole = json.loads((tmp_path / "key.json").read_text())
+        whole["terms"][TRAINED].pop()
+        (tmp_path / "key.json").write_text(json.dumps(whole))
+        assert load_curve(tmp_path, "key", 1) is None
+
+    def test_the_key_is_of_all_that_matters(self):
+        def key(config=CONFIG, painting=2, photo=picture(0), search="none"):  # noqa: B008
+            return curve_key(measures_of(config), picture(painting), photo, search)
+
+        changed = picture(0).copy()
+        changed[0, 0, 0] ^= 1
+        others = [
+            key(photo=changed),
+            key(painting=3),
+            key(search="strong-wolfe"),
+            key(replace(CONFIG, style_weight=6.0)),
+            key(replace(CONFIG, content_layers={"relu2_2": 1.0})),
+            key(photo=picture(0).reshape(24, 20, 3)),
+        ]
+        assert key() == key()
+        assert len({key(), *others}) == 1 + len(others)
+
+
+class TestCard:
+    def test_the_weights_stay_bit_for_bit(self, tmp_path):
+        path = tmp_path / "a.safetensors"
+        save_model(path, make_card("a", quality={"psnr": 3}), make_weights(SMALLEST))
+        before = load_file(path)
+        quality.write_card(path, {"photos_of_256_px": {"photos": 2}})
+        after = load_file(path)
+        assert before.keys() == after.keys()
+        assert all(before[k].tobytes() == after[k].tobytes() for k in before)
+        assert read_card(path).quality == {"psnr": 3, "photos_of_256_px": {"photos": 2}}
+
+    def test_weights_that_writing_would_change_are_refused(self, tmp_path):
+        path = tmp_path / "a.safetensors"
+        save_model(path, make_card("a"), make_weights(SMALLEST))
+        text = json.dumps(read_card(path).to_dict())
+        save_file(load_model(path).weights, path, metadata={"fast_style": text})
+        content = path.read_bytes()
+        with pytest.raises(FastStyleError, match="F32"):
+            quality.write_card(path, {})
+        assert path.read_bytes() == content
+
+
+def test_square():
+    wide = picture(0, 30, 50)
+    assert np.array_equal(quality.square(wide, 20), wide[5:25, 15:35])
+    for height, width in ((30, 50), (50, 30), (31, 31)):
+        assert quality.square(picture(0, height, width), 64).shape == (64, 64, 3)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    for name, seed in (("photos/a.png", 0), ("photos/b.png", 1), ("paintings/painting.png", 2)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(seed, 60, 80)).save(tmp_path / name)
+    save_model(
+        tmp_path / "style.safetensors",
+        make_card("style", training=TRAINING),
+        make_weights(SMALLEST),
+    )
+    save_model(tmp_path / "bare.safetensors", make_card("bare"), make_weights(SMALLEST))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quality, "SIDE", 32)
+    monkeypatch.setattr(quality, "LARGE_SIDE", 70)
+    options = "--photos photos --paintings paintings --cache cache --iterations 4 --large 1"
+    models = ["style.safetensors", "bare.safetensors"]
+    call = ["quality", *options.split(), "--json", "out.json", "--write-cards", "--models", *models]
+    monkeypatch.setattr(sys, "argv", call)
+    with pytest.raises(SystemExit) as ended:
+        quality.main()
+    assert ended.value.code == 3
+    text, notes = capsys.readouterr()
+    assert "| style | width 2, 1 blocks, nearest | 2 of 32 px |" in text
+    assert "| style | width 2, 1 blocks, nearest | 1 of 70 px |" in text
+    assert "bare.safetensors: left out: its painting '' is not in paintings" in notes
+    assert len(list(Path("cache").glob("*.json"))) == 3
+
+    rows = json.loads(Path("out.json").read_text())["models"]
+    assert [(row["side"], row["photos"]) for row in rows] == [(32, 2), (70, 1)]
+    card = read_card("style.safetensors")
+    assert set(card.quality) == {"photos_of_32_px", "photos_of_70_px"}
+    figure = card.quality["photos_of_32_px"]["equals_iteration"]["median"]
+    assert figure == round(rows[0]["equal"][TRAINED]["median"], 1)
+
+
+def test_the_table_of_styles():
+    found = {
+        "equals_iteration": {"median": 61.6, "quartiles": [48.2, 100.0]},
+        "on_unseen_layers": {"median": 100.0, "quartiles": [100.0, 100.0]},
+        "lbfgs_iterations": 100,
+    }
+    card = make_card("a", quality={"photos_of_256_px": found})
+    head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
+    assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
+    assert bare.endswith("| 0 KB | - | - | - |")
+    assert "| `a` | *Wheat Field with Cypresses*, Vincent van Gogh, 1889 (public" in style
+    assert style.endswith("| 5 KB | 62 (48->100) | - | >100 (>100->100) |")
