@@ -24,6 +24,9 @@ KERNEL_OUTER = 9
 MINIMUM_SIDE = 5
 """Shortest side in pixels that the network's reflection padding (4 pixels) can work on."""
 
+TANH_LIMIT = 1000
+"""The largest `NetworkConfig.tanh`: far above what reaches white."""
+
 STRIDE = 4
 """The trunk works at a quarter of the resolution: sides become STRIDE * ceil(side / STRIDE)."""
 
@@ -38,6 +41,8 @@ class NetworkConfig:
         upsampling: `nearest` (nearest-neighbour upsampling, then a 3x3 convolution) or
             `transposed` (a 3x3 transposed convolution of stride 2; quicker to draw
             checkerboards).
+        tanh: what the tanh after the last convolution is multiplied by, on 0-255, as in networks
+            of Johnson et al.'s own kind (150); 0 for networks that end in the convolution.
 
     Raises:
         UsageError: a value is out of range.
@@ -46,6 +51,7 @@ class NetworkConfig:
     width: int = 16
     residual_blocks: int = 5
     upsampling: Upsampling = "nearest"
+    tanh: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values, which may come from a file."""
@@ -61,10 +67,17 @@ class NetworkConfig:
                 f"NetworkConfig.upsampling is {self.upsampling!r}; "
                 f"expected one of {', '.join(get_args(Upsampling))}"
             )
+        if type(self.tanh) not in (int, float) or not 0 <= self.tanh <= TANH_LIMIT:
+            raise UsageError(
+                f"NetworkConfig.tanh is {self.tanh!r}; expected a number from 0 to {TANH_LIMIT}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON values."""
-        return asdict(self)
+        """The configuration as plain JSON values; without `tanh`, which is newer, if it is 0."""
+        values = asdict(self)
+        if not self.tanh:
+            del values["tanh"]
+        return values
 
 
 SIZES: dict[str, NetworkConfig] = {
@@ -81,7 +94,8 @@ def size_name(config: NetworkConfig) -> str:
     for name, named in SIZES.items():
         if named == config:
             return name
-    return f"width {config.width}, {config.residual_blocks} blocks, {config.upsampling}"
+    end = f", tanh {config.tanh:g}" if config.tanh else ""
+    return f"width {config.width}, {config.residual_blocks} blocks, {config.upsampling}{end}"
 
 
 def norm_layers(config: NetworkConfig) -> dict[str, int]:

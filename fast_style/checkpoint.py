@@ -1,21 +1,22 @@
 """The model file: one style's network and its card, as safetensors.
 
-`NAME.safetensors` holds float16 weights under the names of `architecture.parameter_shapes`, and one
-metadata key, `fast_style`, with the card as JSON. Nothing in it is pickled, and reading it needs no
-torch.
+`NAME.safetensors` holds the weights under the names of `architecture.parameter_shapes`, in float16
+(or float32, where another project's model is to stay what it was), and one metadata key,
+`fast_style`, with the card as JSON. Nothing in it is pickled, and reading it needs no torch.
 """
 
 import base64
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 from fast_style.architecture import NetworkConfig, parameter_shapes
@@ -23,7 +24,10 @@ from fast_style.atomic import replace_file
 from fast_style.errors import ModelFileError, NewerFormatError, UsageError
 from fast_style.grain import GRAIN_LIMIT
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format. 2 is a network that ends in a tanh; all others are written as 1, which the
+first release reads too."""
+
 SUFFIX = ".safetensors"
 METADATA_KEY = "fast_style"
 THUMBNAIL_LIMIT = 8 * 1024
@@ -31,6 +35,9 @@ THUMBNAIL_LIMIT = 8 * 1024
 
 # A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
 _HEADER_LIMIT = 4 * 1024 * 1024
+
+# Half and single precision floating point, as safetensors writes them.
+_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -50,7 +57,9 @@ class ModelCard:
         training: all that is needed to repeat the training: data, steps, sizes, losses, versions.
         quality: what was measured, by name.
         thumbnail: a small WebP picture of the painting, at most 8 KB.
-        format_version: of the file it was read from.
+        fingerprint: what the weights are and what picture they gave when the file was made, see
+            `fast_style.fingerprint`; empty in files of the first release.
+        format_version: of the file it was read from; raised to what the network needs.
     """
 
     name: str
@@ -63,10 +72,13 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     thumbnail: bytes | None = None
-    format_version: int = FORMAT_VERSION
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a thumbnail that is too large, and a grain out of range."""
+        if self.network.tanh:
+            object.__setattr__(self, "format_version", max(2, self.format_version))
         if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
             raise UsageError(f"grain is {self.grain!r}; expected 0 to {GRAIN_LIMIT} levels")
         if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
@@ -90,6 +102,7 @@ class ModelCard:
             "thumbnail": None
             if self.thumbnail is None
             else base64.b64encode(self.thumbnail).decode("ascii"),
+            **({"fingerprint": dict(self.fingerprint)} if self.fingerprint else {}),
         }
 
 
@@ -130,42 +143,99 @@ def load_model(path: str | os.PathLike[str]) -> StyleModel:
     try:
         with safe_open(path, "numpy") as file:
             card = _card_from_metadata(path, file.metadata())
-            expected = parameter_shapes(card.network)
-            names = set(file.keys())
-            if names != set(expected):
-                raise ModelFileError(
-                    f"{path}: its parameters are not those of its network "
-                    f"({_name_difference(names, set(expected))})"
-                )
-            weights: Weights = {}
-            for name, shape in expected.items():
-                # The shape comes from the header, before memory is spent on the values.
-                found = tuple(file.get_slice(name).get_shape())
-                if found != shape:
-                    raise ModelFileError(
-                        f"{path}: {name} has shape {found}; its network needs {shape}"
-                    )
-                array = file.get_tensor(name)
-                if array.dtype.kind != "f":
-                    raise ModelFileError(f"{path}: {name} holds {array.dtype}, not floating point")
-                if not np.isfinite(array).all():
-                    raise ModelFileError(
-                        f"{path}: {name} holds values that are not finite numbers; train it again "
-                        "or fetch the file again"
-                    )
-                weights[name] = array.astype(np.float32)
+            # Shapes and types come from the header, before memory is spent on the values.
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (one.get_shape(), one.get_dtype()) for name, one in slices.items()}
+            return StyleModel(card, _read_weights(path, card, found, file.get_tensor))
     except SafetensorError as error:
         raise _damaged(path, error) from error
-    return StyleModel(card, weights)
+
+
+def model_from_bytes(content: bytes, name: str = "the file") -> StyleModel:
+    """Read a model from the bytes of its file, and check everything in it; nothing goes to disk.
+
+    Args:
+        content: the bytes.
+        name: what to call the file in messages.
+
+    Raises:
+        ModelFileError: as `load_model`.
+        NewerFormatError: written by a newer release.
+    """
+    label = Path(name)
+    _check_head(label, content[:9], len(content))
+    try:
+        tensors: dict[str, Any] = dict(deserialize(content))  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise _damaged(label, error) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    card = _card_from_metadata(label, header.get("__metadata__"))
+
+    def array(name: str) -> NDArray[Any]:
+        tensor = tensors[name]
+        values: NDArray[Any] = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
+        return values.reshape(tensor["shape"])
+
+    found = {name: (tensor["shape"], tensor["dtype"]) for name, tensor in tensors.items()}
+    return StyleModel(card, _read_weights(label, card, found, array))
+
+
+def _read_weights(
+    path: Path,
+    card: ModelCard,
+    found: Mapping[str, tuple[Sequence[int], str]],
+    array: Callable[[str], NDArray[Any]],
+) -> Weights:
+    """Check the parameters that a file holds against its card's network, and read them.
+
+    Args:
+        path: what to call the file in messages.
+        card: its card.
+        found: shape and type of each parameter in it, by name.
+        array: reads one.
+    """
+    expected = parameter_shapes(card.network)
+    if set(found) != set(expected):
+        raise ModelFileError(
+            f"{path}: its parameters are not those of its network "
+            f"({_name_difference(set(found), set(expected))})"
+        )
+    weights: Weights = {}
+    for name, shape in expected.items():
+        seen, kind = found[name]
+        if tuple(seen) != shape:
+            raise ModelFileError(
+                f"{path}: {name} has shape {tuple(seen)}; its network needs {shape}"
+            )
+        if kind not in _DTYPES:
+            raise ModelFileError(f"{path}: {name} holds {kind}; expected {' or '.join(_DTYPES)}")
+        values = array(name)
+        if not np.isfinite(values).all():
+            raise ModelFileError(
+                f"{path}: {name} holds values that are not finite numbers; train it again "
+                "or fetch the file again"
+            )
+        weights[name] = values.astype(np.float32)
+    return weights
 
 
 def save_model(
-    path: str | os.PathLike[str], card: ModelCard, weights: Mapping[str, NDArray[np.floating]]
+    path: str | os.PathLike[str],
+    card: ModelCard,
+    weights: Mapping[str, NDArray[np.floating]],
+    *,
+    float32: bool = False,
 ) -> None:
-    """Write a model file, complete or not at all; weights are stored as float16.
+    """Write a model file, complete or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        card: what is known of the model.
+        weights: arrays by the names of `architecture.parameter_shapes`.
+        float32: store the weights as float32, at twice the size, and not as float16.
 
     Raises:
-        ModelFileError: weights that do not fit the card's network, are not finite in float16, or a
+        ModelFileError: weights that do not fit the card's network, are not finite as stored, or a
             file that cannot be written.
     """
     path = Path(path)
@@ -175,15 +245,35 @@ def save_model(
             f"the weights are not those of the card's network "
             f"({_name_difference(set(weights), set(expected))})"
         )
-    halves: dict[str, NDArray[np.float16]] = {}
+    stored: dict[str, NDArray[Any]] = {}
+    kind, largest = (np.float32, "3.4e38") if float32 else (np.float16, "65504")
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ModelFileError(f"{name} has shape {weights[name].shape}; expected {shape}")
         with np.errstate(over="ignore"):
-            halves[name] = np.ascontiguousarray(weights[name], dtype=np.float16)
-        if not np.isfinite(halves[name]).all():
-            raise ModelFileError(f"{name} holds values that float16 cannot (largest 65504)")
-    content = save(halves, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+            stored[name] = np.ascontiguousarray(weights[name], dtype=kind)
+        if not np.isfinite(stored[name]).all():
+            raise ModelFileError(
+                f"{name} holds values that {kind.__name__} cannot (largest {largest})"
+            )
+    _write(path, card, stored)
+
+
+def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
+    """Give a model file another card; its weights stay what they are, bit for bit.
+
+    Raises:
+        ModelFileError: not a sound model file, or one that cannot be written.
+    """
+    path = Path(path)
+    load_model(path)
+    with safe_open(path, "numpy") as file:
+        stored = {name: file.get_tensor(name) for name in parameter_shapes(card.network)}
+    _write(path, card, stored)
+
+
+def _write(path: Path, card: ModelCard, stored: dict[str, NDArray[Any]]) -> None:
+    content = save(stored, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
@@ -196,15 +286,23 @@ def save_model(
 def _check_container(path: Path) -> None:
     """Say in plain words what a file is that is no safetensors file at all."""
     try:
-        size = path.stat().st_size
-        if path.is_dir():
+        status = path.stat()
+        size = status.st_size
+        if stat.S_ISDIR(status.st_mode):
             raise ModelFileError(f"{path} is a folder; expected a model file (NAME{SUFFIX})")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise ModelFileError(f"{path} is a pipe or a device; expected a model file")
         with path.open("rb") as file:
             head = file.read(9)
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file {path}") from error
     except OSError as error:
         raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
+    _check_head(path, head, size)
+
+
+def _check_head(path: Path, head: bytes, size: int) -> None:
+    """Check a file's first nine bytes and its size."""
     # A safetensors file is the length of its header in 8 bytes, then the header, which is JSON.
     if head[8:] != b"{":
         if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):
@@ -260,7 +358,7 @@ def _card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> Model
         if not isinstance(texts[key], str):
             raise ModelFileError(f"{path}: {key} in its card is not text")
     mappings = {}
-    for key in ("training", "quality"):
+    for key in ("training", "quality", "fingerprint"):
         mappings[key] = card.get(key, {})
         if not isinstance(mappings[key], dict):
             raise ModelFileError(f"{path}: {key} in its card is not a JSON object")

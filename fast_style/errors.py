@@ -10,8 +10,11 @@
     │   └── ImageWriteError         the picture could not be written
     ├── ModelError
     │   ├── StyleNotFoundError      no style of that name
-    │   └── ModelFileError          a file that is no sound model file
-    │       └── NewerFormatError    written by a newer release
+    │   ├── ModelFileError          a file that is no sound model file
+    │   │   └── NewerFormatError    written by a newer release
+    │   ├── ForeignCheckpointError  another project's checkpoint that cannot be imported
+    │   ├── ExportError             a model that cannot be written in another format
+    │   └── DownloadError           a model that cannot be fetched
     ├── EngineError                 an engine, device or precision that is not there
     ├── MissingExtraError           an optional package that is not installed
     ├── WeightsError                VGG weights that are missing, changed or cannot be downloaded
@@ -62,6 +65,18 @@ class ModelFileError(ModelError):
 
 class NewerFormatError(ModelFileError):
     """A model file written by a newer release in a format that this one does not know."""
+
+
+class ForeignCheckpointError(ModelError):
+    """A checkpoint of another project that cannot be imported."""
+
+
+class ExportError(ModelError):
+    """A model that cannot be written in another format, or does not give the same picture there."""
+
+
+class DownloadError(ModelError):
+    """A model that cannot be fetched: no connection, broken off, too large, not the right bytes."""
 
 
 class EngineError(FastStyleError):

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save, save_file
 
-from fast_style.architecture import SIZES, NetworkConfig, parameter_shapes
+from fast_style.architecture import SIZES, NetworkConfig, parameter_shapes, size_name
 from fast_style.checkpoint import (
     FORMAT_VERSION,
     ModelCard,
     load_model,
+    model_from_bytes,
     read_card,
     save_model,
 )
@@ -47,7 +49,10 @@ def rewrite(path: Path, **changes: Any) -> None:
     save_file(load_file(path), path, {"fast_style": json.dumps(card)})
 
 
-@pytest.mark.parametrize("config", [*SIZES.values(), NetworkConfig(3, 0, "transposed")])
+@pytest.mark.parametrize(
+    "config",
+    [*SIZES.values(), NetworkConfig(3, 0, "transposed"), NetworkConfig(2, 1, "nearest", 150.0)],
+)
 def test_every_network_makes_the_round_trip(tmp_path: Path, config: NetworkConfig) -> None:
     path, weights = tmp_path / "folder" / "model.safetensors", random_weights(config)
     save_model(path, ModelCard("model", config), weights)
@@ -57,6 +62,24 @@ def test_every_network_makes_the_round_trip(tmp_path: Path, config: NetworkConfi
     for name, weight in weights.items():
         assert model.weights[name].dtype == np.float32
         np.testing.assert_array_equal(model.weights[name], weight.astype(np.float16))
+
+
+def test_from_bytes_it_is_the_same(model_path: Path) -> None:
+    model, same = load_model(model_path), model_from_bytes(model_path.read_bytes())
+    assert model.card == same.card
+    for name, weight in model.weights.items():
+        assert same.weights[name].dtype == np.float32
+        np.testing.assert_array_equal(weight, same.weights[name])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_bytes_that_are_no_model_get_a_sentence_or_are_sound(data: st.DataObject) -> None:
+    content = bytearray(save({"a": np.zeros(3, np.float32)}, {"fast_style": "{}"}))
+    for at in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)):
+        content[at] = data.draw(st.integers(0, 255))
+    with pytest.raises(ModelFileError, match=r"^waves"):
+        model_from_bytes(bytes(content), "waves")
 
 
 json_values = st.recursive(
@@ -128,6 +151,9 @@ class TestRefused:
         for read in (load_model, read_card):
             with pytest.raises(error, match=message):
                 read(path)
+        if path.is_file():
+            with pytest.raises(error, match=message):
+                model_from_bytes(path.read_bytes(), str(path))
 
     def test_missing_folder_and_empty(self, tmp_path: Path) -> None:
         self.check(tmp_path / "nothing.safetensors", "there is no model file")
@@ -211,7 +237,7 @@ class TestRefused:
         ):
             load_model(model_path)
         save_file(weights | {"output.bias": np.zeros(3, np.int16)}, model_path, metadata)
-        with pytest.raises(ModelFileError, match="holds int16, not floating point"):
+        with pytest.raises(ModelFileError, match="holds I16; expected F16 or F32"):
             load_model(model_path)
         nan = np.full(3, np.nan, np.float16)
         save_file(weights | {"output.bias": nan}, model_path, metadata)
@@ -220,3 +246,31 @@ class TestRefused:
         rewrite(model_path, network=dataclasses.replace(CONFIG, residual_blocks=2).to_dict())
         with pytest.raises(ModelFileError, match=r"missing: trunk\.1\.first"):
             load_model(model_path)
+
+
+class TestTanh:
+    """Networks that end in a tanh came later: only their files need a reader that knows it."""
+
+    @staticmethod
+    def written(path: Path, config: NetworkConfig) -> dict[str, Any]:
+        save_model(path, ModelCard("m", config), random_weights(config))
+        with safe_open(path, "numpy") as file:
+            return json.loads(file.metadata()["fast_style"])
+
+    def test_only_they_are_of_the_second_format(self, tmp_path: Path) -> None:
+        path = tmp_path / "model.safetensors"
+        card = self.written(path, CONFIG)
+        assert card["format_version"] == 1
+        assert "tanh" not in card["network"]
+        card = self.written(path, NetworkConfig(2, 1, "nearest", 127.5))
+        assert card["format_version"] == 2
+        assert card["network"]["tanh"] == 127.5
+        assert read_card(path).network.tanh == 127.5
+
+    @pytest.mark.parametrize("value", [-1, 1001, float("nan"), float("inf"), True, "150", None])
+    def test_out_of_range(self, value: Any) -> None:
+        with pytest.raises(UsageError, match="expected a number from 0 to 1000"):
+            NetworkConfig(tanh=value)
+
+    def test_it_is_part_of_a_sizes_name(self) -> None:
+        assert size_name(NetworkConfig(32, 5, "nearest", 150.0)).endswith(", tanh 150")

@@ -20,9 +20,18 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "stylize": _Entry("fast_style.cli.stylize:stylize", "Put a style on photos."),
+    "optimize": _Entry(
+        "fast_style.cli.optimize:optimize", "Put any painting on a photo, in minutes.", "torch"
+    ),
+    "sheet": _Entry("fast_style.cli.sheet:sheet", "Show all styles on photos, on one sheet."),
     "styles": _Entry("fast_style.cli.styles:styles", "List the styles that are there."),
     "info": _Entry("fast_style.cli.info:info", "Show what is known of a style."),
     "train": _Entry("fast_style.cli.train:train", "Learn a style from a painting.", "train"),
+    "import": _Entry("fast_style.cli.import_:import_", "Make a style of another's checkpoint."),
+    "export": _Entry("fast_style.cli.export:export", "Write a style for other programs."),
+    "verify": _Entry("fast_style.cli.verify:verify", "Check that model files are what they were."),
+    "models": _Entry("fast_style.cli.models:models", "Add styles to your folder, remove them."),
+    "demo": _Entry("fast_style.cli.demo:demo", "Open the demo in the browser.", "demo"),
 }
 """Each command: where it is, the line that `--help` shows, the extra of the package it needs."""
 

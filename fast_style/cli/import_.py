@@ -1,0 +1,110 @@
+"""The command `fast-style import`."""
+
+from pathlib import Path
+
+import click
+
+from fast_style.cli.exits import debug_option, one_line, say
+
+# Those of fast_style.foreign.layouts, which `--help` need not load; a test compares them.
+LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
+
+
+@click.command(
+    "import",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the style is to be called.")
+@click.option(
+    "--layout",
+    type=click.Choice(("auto", *LAYOUT_NAMES)),
+    default="auto",
+    show_default=True,
+    help="The project that the checkpoint comes from; auto tells by its keys and shapes.",
+)
+@click.option(
+    "--tanh",
+    is_flag=True,
+    help="It is rrmina's variant that ends in a tanh, which has the same keys as the other one.",
+)
+@click.option(
+    "--tanh-multiplier",
+    type=float,
+    help="What that tanh is multiplied by.  [default: 150]",
+)
+@click.option("--title", default="", help="The painting's title, for the model's card.")
+@click.option("--artist", default="", help="Who painted it, for the model's card.")
+@click.option("--year", default="", help="When it was painted, for the model's card.")
+@click.option("--licence", default="", help="Its licence, for the model's card.")
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path),
+    help="Folder for the model.  [default: your own, see `fast-style models path`]",
+)
+@click.option("--float16", is_flag=True, help="Half the size, at the cost of a third of a level.")
+@click.option("--overwrite", is_flag=True, help="Replace a style of this name.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@debug_option
+def import_(
+    file: Path,
+    name: str,
+    layout: str,
+    tanh: bool,
+    tanh_multiplier: float | None,
+    title: str,
+    artist: str,
+    year: str,
+    licence: str,
+    models: Path | None,
+    float16: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Make a style of another project's checkpoint, and write its path to stdout.
+
+    Known are checkpoints (.pth, .pt, .model) of pytorch/examples (fast_neural_style), of
+    rrmina/fast-neural-style-pytorch and of gordicaleksa/pytorch-neural-style-transfer-johnson, of
+    any width and number of residual blocks. Nothing in them is run: a file that holds more than
+    tensors is refused.
+    """
+    from fast_style.architecture import size_name
+    from fast_style.checkpoint import ModelCard, save_model
+    from fast_style.collection import destination, file_sha256
+    from fast_style.errors import UsageError
+    from fast_style.fingerprint import add_fingerprint
+    from fast_style.foreign import (
+        LAYOUTS,
+        TANH_MULTIPLIER,
+        convert,
+        read_state_dict,
+        recognise,
+    )
+
+    path = destination(name, models, overwrite=overwrite)
+    if tanh_multiplier is not None and not tanh:
+        raise UsageError("--tanh-multiplier is of use with --tanh only")
+    if tanh_multiplier is not None and not tanh_multiplier > 0:
+        raise UsageError(f"--tanh-multiplier is {tanh_multiplier}; expected more than 0")
+    state = read_state_dict(file)
+    found = recognise(state) if layout == "auto" else LAYOUTS[layout]
+    multiplier = (tanh_multiplier or TANH_MULTIPLIER) if tanh else 0.0
+    network, weights = convert(state, found, tanh=multiplier)
+    imported = {"project": found.project, "file": file.name, "sha256": file_sha256(file)}
+    card = ModelCard(
+        name,
+        network,
+        title=title,
+        artist=artist,
+        year=year,
+        licence=licence,
+        training={"imported_from": imported},
+    )
+    save_model(path, card, weights, float32=not float16)
+    add_fingerprint(path)
+    if not quiet:
+        say(
+            f"{one_line(file.name)} is a checkpoint of {found.project}: "
+            f"{size_name(network)}; imported as {name}"
+        )
+    click.echo(str(path))

@@ -1,0 +1,99 @@
+"""The command `fast-style models`: your own folder of styles."""
+
+from pathlib import Path
+
+import click
+
+from fast_style.cli.exits import debug_option, say
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_CONTEXT)
+@debug_option
+def models() -> None:
+    """Look after your own folder of styles.
+
+    It is $FAST_STYLE_MODELS, or else the fast-style/models of your data directory; `fast-style
+    styles` lists what is in it among the others.
+    """
+
+
+@models.command(context_settings=_CONTEXT)
+@click.argument("source", metavar="URL|FILE")
+@click.option("--name", help="What the style is to be called.  [default: the file's name]")
+@click.option("--sha256", help="Take the file only if it has this SHA-256.")
+@click.option(
+    "--max-size",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="The largest download, in megabytes.",
+)
+@click.option("--offline", is_flag=True, help="Connect to nothing ($FAST_STYLE_OFFLINE=1).")
+@click.option("--overwrite", is_flag=True, help="Replace a style of this name.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@debug_option
+def add(
+    source: str,
+    name: str | None,
+    sha256: str | None,
+    max_size: int,
+    offline: bool,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Add a model file, or fetch one; write its new path to stdout.
+
+    The file is checked before it gets its name. A download that broke off goes on when the command
+    is given again. A URL may end in #sha256=DIGITS.
+    """
+    from fast_style.collection import add_file, add_url, check_sha256, file_sha256
+    from fast_style.downloads import OFFLINE_VARIABLE, is_offline
+    from fast_style.errors import DownloadError
+
+    if sha256 is not None:
+        check_sha256(sha256)
+    if "://" not in source:
+        path = add_file(Path(source), name=name, sha256=sha256, overwrite=overwrite)
+        digits = file_sha256(path)
+    elif offline or is_offline():
+        raise DownloadError(
+            f"{source} is not fetched: "
+            f"{'--offline' if offline else OFFLINE_VARIABLE} forbids connections"
+        )
+    else:
+        path, digits = add_url(
+            source,
+            name=name,
+            sha256=sha256,
+            overwrite=overwrite,
+            limit=max_size * 1_000_000,
+            note=(lambda _: None) if quiet else say,
+        )
+    if not quiet:
+        say(f"added {path.stem}, SHA-256 {digits}")
+    click.echo(str(path))
+
+
+@models.command(context_settings=_CONTEXT)
+@click.argument("name", required=False)
+@debug_option
+def path(name: str | None) -> None:
+    """Write the path of your folder, or of the style NAME."""
+    from fast_style.catalogue import find_style, user_folder
+
+    click.echo(str(user_folder() if name is None else find_style(name)))
+
+
+@models.command(context_settings=_CONTEXT)
+@click.argument("name")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@debug_option
+def remove(name: str, quiet: bool) -> None:
+    """Delete the style NAME from your own folder."""
+    from fast_style.collection import remove as remove_style
+
+    path = remove_style(name)
+    if not quiet:
+        say(f"removed {path}")

@@ -1,0 +1,1 @@
+"""Fuzzers: run by hand, not with the tests; each says at its top how."""
