@@ -13,12 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fast_style.architecture import SIZES, NetworkConfig
+    from fast_style.architecture import SIZES, NetworkConfig, parameter_count, size_name
+    from fast_style.blending import mix_models, parse_mixture
     from fast_style.catalogue import StyleEntry, list_styles, load_style
-    from fast_style.checkpoint import ModelCard, StyleModel
+    from fast_style.checkpoint import ModelCard, StyleModel, model_from_bytes
     from fast_style.errors import (
+        DownloadError,
         EngineError,
+        ExportError,
         FastStyleError,
+        ForeignCheckpointError,
         ImageError,
         ImageTooLargeError,
         ImageWriteError,
@@ -32,9 +36,16 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from fast_style.gatys.api import optimize_image, optimize_steps
+    from fast_style.gatys.config import OptimizeConfig
+    from fast_style.gatys.run import OptimizeStep
+    from fast_style.images import read_image
+    from fast_style.images.encoding import encode_image
+    from fast_style.images.photo import Photo
     from fast_style.networks import StyleNetwork
     from fast_style.perceptual import LossConfig, PerceptualLoss, gram_matrix, total_variation
-    from fast_style.stylizer import Stylizer
+    from fast_style.sheet import contact_sheet
+    from fast_style.stylizer import Painted, Stylizer
     from fast_style.training.config import TrainingConfig
     from fast_style.training.run import TrainingResult, train
 
@@ -42,8 +53,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "SIZES",
+    "DownloadError",
     "EngineError",
+    "ExportError",
     "FastStyleError",
+    "ForeignCheckpointError",
     "ImageError",
     "ImageTooLargeError",
     "ImageWriteError",
@@ -54,7 +68,11 @@ __all__ = [
     "ModelFileError",
     "NetworkConfig",
     "NewerFormatError",
+    "OptimizeConfig",
+    "OptimizeStep",
+    "Painted",
     "PerceptualLoss",
+    "Photo",
     "StyleEntry",
     "StyleModel",
     "StyleNetwork",
@@ -67,20 +85,34 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "__version__",
+    "contact_sheet",
+    "encode_image",
     "gram_matrix",
     "list_styles",
     "load_style",
+    "mix_models",
+    "model_from_bytes",
+    "optimize_image",
+    "optimize_steps",
+    "parameter_count",
+    "parse_mixture",
+    "read_image",
+    "size_name",
     "total_variation",
     "train",
 ]
 
 _HOMES = {
-    "fast_style.architecture": ("SIZES", "NetworkConfig"),
+    "fast_style.architecture": ("SIZES", "NetworkConfig", "parameter_count", "size_name"),
+    "fast_style.blending": ("mix_models", "parse_mixture"),
     "fast_style.catalogue": ("StyleEntry", "list_styles", "load_style"),
-    "fast_style.checkpoint": ("ModelCard", "StyleModel"),
+    "fast_style.checkpoint": ("ModelCard", "StyleModel", "model_from_bytes"),
     "fast_style.errors": (
+        "DownloadError",
         "EngineError",
+        "ExportError",
         "FastStyleError",
+        "ForeignCheckpointError",
         "ImageError",
         "ImageTooLargeError",
         "ImageWriteError",
@@ -94,9 +126,16 @@ _HOMES = {
         "UsageError",
         "WeightsError",
     ),
+    "fast_style.images": ("read_image",),
+    "fast_style.images.encoding": ("encode_image",),
+    "fast_style.images.photo": ("Photo",),
+    "fast_style.gatys.api": ("optimize_image", "optimize_steps"),
+    "fast_style.gatys.config": ("OptimizeConfig",),
+    "fast_style.gatys.run": ("OptimizeStep",),
     "fast_style.networks": ("StyleNetwork",),
     "fast_style.perceptual": ("LossConfig", "PerceptualLoss", "gram_matrix", "total_variation"),
-    "fast_style.stylizer": ("Stylizer",),
+    "fast_style.sheet": ("contact_sheet",),
+    "fast_style.stylizer": ("Painted", "Stylizer"),
     "fast_style.training.config": ("TrainingConfig",),
     "fast_style.training.run": ("TrainingResult", "train"),
 }
@@ -104,6 +143,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 # The extra of the package that brings what a home needs beyond the base install.
 _NEEDS = {
+    "fast_style.gatys.api": "torch",
+    "fast_style.gatys.run": "torch",
     "fast_style.networks": "torch",
     "fast_style.perceptual": "torch",
     "fast_style.training.run": "train",

@@ -27,22 +27,48 @@ MAY_IMPORT: dict[str, set[str]] = {
     "architecture": {"errors"},
     "grain": {"errors"},
     "networks": BOTTOM,
-    "perceptual": BOTTOM,
+    "vgg": BOTTOM,
+    "perceptual": BOTTOM | {"vgg"},
     "color": BOTTOM,
     "tiling": BOTTOM,
+    "resampling": BOTTOM,
+    "strokes": BOTTOM | {"resampling"},
     "checkpoint": BOTTOM,
     **{name: BOTTOM | IMAGES for name in IMAGES},
     "onnx_writer": BOTTOM,
     "graph": BOTTOM | {"checkpoint", "onnx_writer"},
-    "catalogue": BOTTOM | {"checkpoint"},
-    "engines": BOTTOM | {"checkpoint", "graph", "networks"},
+    "blending": BOTTOM | {"checkpoint", "color"},
+    "catalogue": BOTTOM | {"blending", "checkpoint"},
+    "banded_graph": BOTTOM | {"graph"},
+    "engines": BOTTOM | {"checkpoint", "graph", "banded_graph", "networks"},
     "stage_graphs": BOTTOM | {"graph", "onnx_writer"},
     "sweep": BOTTOM | {"checkpoint", "engines", "graph", "stage_graphs"},
+    "foreign": BOTTOM,
+    "fingerprint": BOTTOM | {"checkpoint", "engines"},
+    "export": BOTTOM
+    | {"checkpoint", "engines", "fingerprint", "graph", "networks", "onnx_writer", ""},
+    "downloads": {"errors", ""},
+    "collection": BOTTOM | {"catalogue", "checkpoint", "downloads"},
     "stylizer": BOTTOM
     | IMAGES
-    | {"sweep", "engines", "tiling", "color", "catalogue", "checkpoint"},
-    "training": BOTTOM | IMAGES | {"networks", "perceptual", "catalogue", "checkpoint", ""},
-    "cli": BOTTOM | IMAGES | {"engines", "catalogue", "checkpoint", "stylizer", "training", ""},
+    | {"blending"}
+    | {"resampling", "strokes", "sweep", "engines", "tiling", "color", "catalogue", "checkpoint"},
+    "sheet": BOTTOM | IMAGES | {"catalogue", "checkpoint", "stylizer"},
+    "option_fields": {"errors"},
+    "gatys": BOTTOM
+    | IMAGES
+    | {"option_fields", "perceptual", "color", "engines", "stylizer", "catalogue", "checkpoint"},
+    "training": BOTTOM
+    | IMAGES
+    | {"option_fields"}
+    | {"networks", "perceptual", "catalogue", "checkpoint", "fingerprint", ""},
+    "demo": {""},  # public names only
+    "cli": BOTTOM
+    | IMAGES
+    | {"gatys"}
+    | {"engines", "catalogue", "checkpoint", "stylizer", "training", ""}
+    | {"foreign", "fingerprint", "downloads", "collection", "export"}
+    | {"blending", "sheet"},
     "__main__": {"cli"},
 }
 
