@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import fast_style
 from fast_style.architecture import SIZES, parameter_shapes
 from fast_style.checkpoint import ModelCard, load_model, save_model
 from fast_style.errors import (
@@ -288,6 +289,37 @@ class TestRun:
         assert card.training["started_from"]["steps_taken"] == 3
         for name, weight in load_model(again.model_path).weights.items():
             np.testing.assert_allclose(weight, start[name], atol=1e-6, rtol=1e-3)
+
+    def test_the_base_of_the_size_is_the_start(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("fast_style.training.run._PACKAGE", tmp_path)
+        first = make_config(tmp_path, steps=2)
+        train(first)
+        assert "no base ships for this network" in capsys.readouterr().err
+        scratch = load_model(first.model_path).card.training
+        assert scratch["init"] == "scratch"
+        assert "started_from" not in scratch
+        (tmp_path / "weights").mkdir()
+        first.model_path.rename(tmp_path / "weights" / "base-tiny.safetensors")
+        again = make_config(tmp_path, name="second", steps=1, learning_rate=1e-9)
+        quiet_train(again)
+        card = load_model(again.model_path).card
+        assert (card.training["init"], card.training["started_from"]["name"]) == ("base", "waves")
+        start = load_model(tmp_path / "weights" / "base-tiny.safetensors").weights
+        for name, weight in load_model(again.model_path).weights.items():
+            np.testing.assert_allclose(weight, start[name], atol=1e-6, rtol=1e-3)
+        # A base for another kind of upsampling is none.
+        other = make_config(tmp_path, name="third", steps=1, upsampling="transposed")
+        quiet_train(other)
+        assert "started_from" not in load_model(other.model_path).card.training
+
+    def test_the_bases_that_ship_fit_their_sizes(self) -> None:
+        bases = sorted((Path(fast_style.__file__).parent / "weights").glob("base-*.safetensors"))
+        assert bases
+        for path in bases:
+            size = path.stem.removeprefix("base-")
+            assert load_model(path).card.network == SIZES[size]
 
     def test_time_runs_out(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, steps=100_000, max_minutes=0.02, preview_every=0)

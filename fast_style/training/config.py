@@ -106,7 +106,11 @@ class TrainingConfig:
         minimum=0,
     )
     seed: int = option("Seed of the weights, the photos' order and the crops.", 0, minimum=0)
-    init: str = option("Start from scratch, or from another style's NAME or FILE.", "scratch")
+    init: str = option(
+        "Start from base (a network of this size that other paintings have taught, so that minutes "
+        "are enough), from scratch, or from another style's NAME or FILE.",
+        "base",
+    )
     resume: bool = option("Go on with the run of this name from its last checkpoint.", False)
     overwrite: bool = option("Replace a model and a run of this name.", False)
     preview: Path | None = option(

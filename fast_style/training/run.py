@@ -4,7 +4,7 @@ import logging
 import pickle
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
+import fast_style
+from fast_style.checkpoint import load_model
 from fast_style.errors import (
     ImageError,
     NameTakenError,
@@ -29,6 +31,7 @@ from fast_style.images import read_image, resize_long_side
 from fast_style.networks import StyleNetwork
 from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
 from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
+from fast_style.training.curve import LossCurve
 from fast_style.training.data import PhotoDataModule
 from fast_style.training.module import StyleTransferModule
 from fast_style.training.paintings import (
@@ -45,6 +48,7 @@ from fast_style.training.progress import (
 from fast_style.training.results import save_models, training_card
 
 _PREVIEW_SIDE = 512
+_PACKAGE = Path(fast_style.__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def train(
     network = StyleNetwork(config.network)
     started_from = None
     if config.init != "scratch" and not config.resume:
-        started_from = _start_from(network, config.init)
+        started_from = _start_from(network, config, say)
     _prepare_folders(config)
 
     module = StyleTransferModule(
@@ -126,6 +130,7 @@ def train(
     bf16 = config.precision == "bf16" or (
         config.precision == "auto" and native_bf16(config.accelerator)
     )
+    curve = LossCurve()
     checkpoints = Checkpoints(config.checkpoint_path, config.checkpoint_every)
     with _quiet_lightning():
         trainer = _build_trainer(
@@ -138,6 +143,7 @@ def train(
                 UnreadablePhotos(say),
                 Previews(preview, config.run_folder / "previews", config.preview_every),
                 TrainingProgress(budget, console),
+                curve,
                 *callbacks,
                 checkpoints,  # last, so that it saves what the others have become
             ],
@@ -154,7 +160,10 @@ def train(
     if interrupts.received is None:
         model_path = config.model_path
         training = training_card(config, data, trainer, budget.elapsed, losses, bf16)
-        if module.started_from is not None:
+        training["curve"] = curve.to_card()
+        if module.started_from is None:
+            training["init"] = "scratch"
+        else:
             training["started_from"] = module.started_from
         if trainer.is_global_zero:
             save_models(module, paintings, training)
@@ -231,10 +240,19 @@ def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint
     return resize_long_side(pixels, _PREVIEW_SIDE)
 
 
-def _start_from(network: StyleNetwork, init: str) -> dict[str, Any]:
+def _start_from(
+    network: StyleNetwork, config: TrainingConfig, say: Callable[[str], None]
+) -> dict[str, Any] | None:
     """Take another model's weights, of the same shape of network; give its name and training."""
     from fast_style.catalogue import load_style
 
+    init = config.init
+    if init == "base":
+        base = _PACKAGE / "weights" / f"base-{config.size}.safetensors"
+        if not base.is_file() or load_model(base).card.network != network.config:
+            say(f"no base ships for this network ({network.config}): starting from scratch")
+            return None
+        init = str(base)
     model = load_style(init)
     if model.card.network != network.config:
         raise UsageError(
