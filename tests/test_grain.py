@@ -63,8 +63,8 @@ def test_other_amplitudes_are_refused(amplitude: object) -> None:
 def test_the_stylizer_gives_the_network_what_its_card_asks_for() -> None:
     white = np.full((80, 80, 3), 255, np.uint8)
     weights = make_weights(SMALLEST)
-    plain = Stylizer(StyleModel(make_card(), weights))
-    grainy = Stylizer(StyleModel(make_card(grain=8), weights))
+    plain = Stylizer(StyleModel(make_card(), weights), precision="fp32")
+    grainy = Stylizer(StyleModel(make_card(grain=8), weights), precision="fp32")
     inside = np.asarray(plain.stylize(white))[30:50, 30:50]
     assert np.ptp(inside, axis=(0, 1)).max() <= 1
     expected = plain.stylize(add_grain(white, 8))
