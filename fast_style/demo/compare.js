@@ -1,0 +1,44 @@
+// Called with new data whenever the page has some, on the same elements: all of it may be repeated.
+export default function ({ data, parentElement }) {
+  const stage = parentElement.querySelector(".stage");
+  const range = stage.querySelector("input");
+  const images = { before: stage.querySelector(".before"), after: stage.querySelector(".after") };
+
+  stage.style.aspectRatio = `${data.width} / ${data.height}`;
+  stage.style.maxWidth = `calc(64vh * ${data.width / data.height})`;
+  range.setAttribute("aria-label", data.label);
+  images.before.alt = data.before_alt;
+  images.after.alt = data.after_alt;
+  for (const [name, image] of Object.entries(images)) {
+    if (image.src !== data[name]) image.src = data[name];
+  }
+
+  const show = () => {
+    stage.style.setProperty("--at", `${range.value}%`);
+    range.setAttribute("aria-valuetext", `${range.value} % photo`);
+  };
+  const follow = (event) => {
+    const box = stage.getBoundingClientRect();
+    range.value = Math.round((100 * (event.clientX - box.left)) / box.width);
+    show();
+  };
+  range.onkeydown = (event) => {
+    const steps = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5 };
+    if (!(event.key in steps)) return; // Home, End and the page keys are the browser's
+    event.preventDefault();
+    range.value = Number(range.value) + steps[event.key];
+    show();
+  };
+  range.oninput = show;
+  stage.onpointerdown = (event) => {
+    if (event.button !== 0) return;
+    stage.setPointerCapture(event.pointerId);
+    follow(event);
+    range.focus({ preventScroll: true, focusVisible: false });
+    event.preventDefault();
+  };
+  stage.onpointermove = (event) => {
+    if (stage.hasPointerCapture(event.pointerId)) follow(event);
+  };
+  show();
+}

@@ -1,0 +1,5 @@
+"""The demo in the browser: `streamlit run streamlit_main.py`, the same as `fast-style demo`."""
+
+from fast_style.demo.page import show
+
+show()

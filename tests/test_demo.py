@@ -1,0 +1,396 @@
+"""The demo's page, run by Streamlit's AppTest: every control, and that the pictures are right."""
+
+import base64
+import io
+import json
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+st = pytest.importorskip("streamlit", reason="the demo needs the extra demo")
+
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+import fast_style  # noqa: E402
+from fast_style.checkpoint import save_model  # noqa: E402
+from fast_style.demo import choices  # noqa: E402
+from tests.commands import CHECKOUT  # noqa: E402
+from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
+
+PAGE = CHECKOUT / "streamlit_main.py"
+SHOWN_QUALITY = 88
+OTHER = "waves"
+
+
+@pytest.fixture
+def folder(workplace, model_file, monkeypatch):
+    """Two tiny styles beside those that ship, and nothing left of the test before."""
+    folder = workplace / "styles"
+    folder.mkdir()
+    shutil.copy(model_file, folder)
+    card = make_card(OTHER, title="Waves", artist="Nobody", year="1900")
+    save_model(folder / f"{OTHER}.safetensors", card, make_weights(SMALLEST, seed=5))
+    monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    return folder
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Which styles were put on a photo, one entry a pass."""
+    made = []
+    paint = fast_style.Stylizer.paint
+
+    def counted(self, photo, **options):
+        made.append((self.card.name, options))
+        return paint(self, photo, **options)
+
+    monkeypatch.setattr(fast_style.Stylizer, "paint", counted)
+    return made
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Gives what the browser would get: files are made when they are asked for."""
+    files = {}
+    button = st.download_button
+
+    def noted(label, data, **options):
+        files[options["key"]] = data
+        return button(label, data, **options)
+
+    monkeypatch.setattr(st, "download_button", noted)
+
+    def give(key="download"):
+        return files[key]() if callable(files[key]) else files[key]
+
+    return give
+
+
+def run(page) -> AppTest:
+    """Run the page, or one of its controls that was changed."""
+    at = page.run(timeout=60)
+    assert not at.exception
+    return at
+
+
+def open_page(*styles: str) -> AppTest:
+    at = AppTest.from_file(PAGE)
+    at.query_params["style"] = list(styles or (STYLE,))
+    return run(at)
+
+
+def link(at: AppTest) -> list[str]:
+    """The styles that the page's address carries."""
+    found = at.query_params.get("style", [])
+    return [found] if isinstance(found, str) else list(found)
+
+
+def slider(at: AppTest) -> dict:
+    (element,) = at.get("bidi_component")
+    return json.loads(element.proto.json)
+
+
+def picture(at: AppTest) -> bytes:
+    """The stylized picture as it is shown."""
+    return base64.b64decode(slider(at)["after"].partition(",")[2])
+
+
+def expected(content: bytes, style=STYLE, *, size=1024, **options) -> bytes:
+    photo = fast_style.read_image(content)
+    stylized = fast_style.Stylizer(style).stylize_photo(photo, size=size, **options)
+    return fast_style.encode_image(stylized, format="JPEG", quality=SHOWN_QUALITY)[0]
+
+
+def photo_bytes(seed: int, size=(96, 64), format="PNG") -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1] // 8, size[0] // 8, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize(size).save(buffer, format)
+    return buffer.getvalue()
+
+
+def words(at: AppTest) -> str:
+    elements = [*at.error, *at.info, *at.caption, *at.markdown, *at.success, *at.warning]
+    return "\n".join(element.value for element in elements).replace("\\", "")
+
+
+SAMPLE = (CHECKOUT / "examples" / "astronaut.jpg").read_bytes()
+
+
+class TestStylize:
+    def test_it_opens_with_a_picture(self, folder, passes):
+        at = open_page()
+        assert picture(at) == expected(SAMPLE)
+        assert len(passes) == 2  # the second is the test's own
+        data = slider(at)
+        assert (data["width"], data["height"]) == (512, 512)
+        assert "astronaut.jpg in the style of Wheat Field" in data["after_alt"]
+        assert "512 \u00d7 512 pixels in" in words(at)
+        assert "openvino (cpu," in words(at)
+        alts = [image.proto.imgs[0].alt for image in at.get("imgs") or at.get("image")]
+        paintings = [s for s in choices.named_styles().values() if s.card.thumbnail]
+        assert len(alts) == 4 + len(paintings) >= 5
+        assert all(alts)
+        for kind in ("button", "slider", "select_slider", "toggle", "selectbox", "file_uploader"):
+            assert all(element.label for element in at.get(kind))
+
+    def test_another_run_changes_nothing(self, folder, passes):
+        at = open_page()
+        before = picture(at)
+        for _ in range(3):
+            assert picture(run(at)) == before
+        assert len(passes) == 1
+
+    def test_a_click_picks_a_style_and_the_link_carries_it(self, folder):
+        at = open_page()
+        assert at.button(key=f"pick-{STYLE}").label.startswith("✓")
+        run(at.button(key=f"pick-{OTHER}").click())
+        assert picture(at) == expected(SAMPLE, OTHER)
+        assert link(at) == [OTHER]
+        assert at.button(key=f"pick-{OTHER}").label.startswith("✓")
+        assert not at.button(key=f"pick-{STYLE}").label.startswith("✓")
+        again = open_page(OTHER)
+        assert picture(again) == picture(at)
+
+    def test_a_link_to_what_is_not_there(self, folder):
+        at = open_page("frobnicate")
+        assert "no style 'frobnicate'" in words(at)
+        assert slider(at)["width"] == 512
+        assert "frobnicate" not in words(run(at))
+
+    @pytest.mark.parametrize("strength", [0, 35, 100])
+    @pytest.mark.parametrize("colours", [False, True])
+    def test_strength_and_colours_take_no_pass(self, folder, passes, strength, colours):
+        at = open_page()
+        at.slider(key="strength").set_value(strength)
+        at.toggle(key="colours").set_value(colours)
+        run(at)
+        assert len(passes) == 1
+        wanted = expected(SAMPLE, strength=strength / 100, preserve_color=colours)
+        assert picture(at) == wanted
+
+    def test_size_and_strokes_take_one(self, folder, passes):
+        at = open_page()
+        run(at.select_slider(key="size").set_value(384))
+        assert picture(at) == expected(SAMPLE, size=384)
+        passes.clear()
+        run(at.select_slider(key="stroke").set_value(2.0))
+        assert passes == [(STYLE, {"size": 384, "stroke_size": 2.0})]
+        assert picture(at) == expected(SAMPLE, size=384, stroke_size=2.0)
+        passes.clear()
+        run(at.select_slider(key="stroke").set_value(1.0))
+        assert passes == []  # it was there already
+
+    def test_a_blend(self, folder):
+        at = open_page()
+        assert at.slider(key="share").disabled
+        run(at.selectbox(key="blend").select(OTHER))
+        assert picture(at) == expected(SAMPLE, f"{STYLE}:0.5,{OTHER}:0.5")
+        run(at.slider(key="share").set_value(80))
+        assert picture(at) == expected(SAMPLE, f"{STYLE}:0.2,{OTHER}:0.8")
+        run(at.slider(key="share").set_value(100))
+        assert picture(at) == expected(SAMPLE, OTHER)
+
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "WebP"])
+    def test_the_download_is_the_librarys_file(self, folder, offered, format):
+        at = open_page()
+        at.slider(key="strength").set_value(60)
+        at.get("button_group")  # the control is there under its own name
+        at.session_state["format"] = format
+        run(at)
+        photo = fast_style.read_image(SAMPLE)
+        whole = fast_style.Stylizer(STYLE).stylize_photo(photo, size=1024, strength=0.6)
+        assert offered() == fast_style.encode_image(whole, format=format)[0]
+
+
+class TestPhotos:
+    def test_samples(self, folder):
+        at = open_page()
+        run(at.button(key="sample-coffee").click())
+        assert picture(at) == expected((CHECKOUT / "examples" / "coffee.jpg").read_bytes())
+        assert at.button(key="sample-coffee").label.startswith("✓")
+
+    def test_an_upload_and_its_end(self, folder):
+        at = open_page()
+        content = photo_bytes(1)
+        run(at.file_uploader(key="upload").set_value([("mine.png", content, "image/png")]))
+        assert picture(at) == expected(content)
+        assert "mine.png" in slider(at)["before_alt"]
+        run(at.file_uploader(key="upload").set_value(None))
+        assert picture(at) == expected(SAMPLE)
+
+    def test_the_camera(self, folder):
+        at = open_page()
+        at.session_state["source"] = "Camera"
+        run(at)
+        content = photo_bytes(2, format="JPEG")
+        run(at.camera_input(key="camera").set_value(("shot.jpg", content, "image/jpeg")))
+        assert picture(at) == expected(content)
+        at.session_state["source"] = "Upload"
+        assert picture(run(at)) == expected(content)  # the last photo stays
+
+    def test_several_photos_come_as_one_archive(self, folder, offered):
+        at = open_page()
+        contents = [photo_bytes(seed) for seed in range(3)]
+        names = ["a.png", "b.png", "a.png"]
+        uploads = [(n, c, "image/png") for n, c in zip(names, contents, strict=True)]
+        run(at.file_uploader(key="upload").set_value(uploads))
+        assert picture(at) == expected(contents[0])
+        run(at.selectbox(key="large").set_value(2))
+        assert picture(at) == expected(contents[2])
+        at.session_state["format"] = "PNG"
+        run(at)
+        with zipfile.ZipFile(io.BytesIO(offered())) as archive:
+            wanted = [f"a-{STYLE}.png", f"b-{STYLE}.png", f"a-{STYLE}-2.png"]
+            assert archive.namelist() == wanted
+            stylizer = fast_style.Stylizer(STYLE)
+            for name, content in zip(wanted, contents, strict=True):
+                with Image.open(archive.open(name)) as image:
+                    np.testing.assert_array_equal(image, stylizer.stylize(content, size=1024))
+
+    def test_a_broken_one_gets_a_sentence_and_the_others_go_on(self, folder):
+        at = open_page()
+        good = photo_bytes(3)
+        uploads = [("bad.jpg", b"\xff\xd8\xffnothing", "image/jpeg"), ("x.png", good, "image/png")]
+        run(at.file_uploader(key="upload").set_value(uploads))
+        (error,) = at.error
+        assert "bad.jpg" in error.value.replace("\\", "")
+        assert picture(at) == expected(good)
+        run(at.file_uploader(key="upload").set_value([uploads[0]]))
+        assert len(at.error) == 1
+        assert not at.get("bidi_component")
+
+    def test_limits(self, folder, monkeypatch):
+        at = open_page()
+        uploads = [(f"{i}.png", photo_bytes(i, (16, 16)), "image/png") for i in range(11)]
+        run(at.file_uploader(key="upload").set_value(uploads))
+        assert "At most 10 photos" in words(at)
+        assert len(at.session_state.photos) == 10
+        monkeypatch.setattr(choices, "MEGABYTES", 0.0001)
+        run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
+        assert "big.png is left out" in words(at)
+        assert picture(at) == expected(SAMPLE)
+
+    def test_too_many_pixels(self, folder, monkeypatch):
+        monkeypatch.setattr("fast_style.demo.memory.MEGAPIXELS", 0.001)
+        at = open_page()
+        run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
+        assert "megapixel" in at.error[0].value
+
+
+class TestSeveralStyles:
+    def test_side_by_side(self, folder, offered):
+        at = open_page()
+        run(at.toggle(key="several").set_value(True))
+        run(at.button(key=f"pick-{OTHER}").click())
+        assert link(at) == [STYLE, OTHER]
+        assert at.selectbox(key="large").options == [
+            "astronaut.jpg, Wheat Field with Cypresses",
+            "astronaut.jpg, Waves",
+        ]
+        with zipfile.ZipFile(io.BytesIO(offered())) as archive:
+            assert archive.namelist() == [f"astronaut-{name}.jpg" for name in (STYLE, OTHER)]
+        run(at.button(key=f"pick-{STYLE}").click())  # and away again
+        assert picture(at) == expected(SAMPLE, OTHER)
+        run(at.toggle(key="several").set_value(False))
+        assert link(at) == [OTHER]
+
+    def test_a_link_to_several(self, folder):
+        at = open_page(STYLE, OTHER)
+        assert at.toggle(key="several").value is True
+        assert len(at.selectbox(key="large").options) == 2
+
+    def test_not_too_many(self, folder, monkeypatch):
+        monkeypatch.setattr(choices, "MOST_STYLES", 1)
+        at = open_page()
+        run(at.toggle(key="several").set_value(True))
+        run(at.button(key=f"pick-{OTHER}").click())
+        assert "At most 1 styles" in words(at)
+        assert picture(at) == expected(SAMPLE, STYLE)
+
+    def test_all_on_a_sheet(self, folder, offered):
+        at = open_page()
+        assert "download-sheet" not in [button.key for button in at.get("download_button")]
+        run(at.button(key="all-styles").click())
+        with Image.open(io.BytesIO(offered("download-sheet"))) as image:
+            photo = fast_style.read_image(SAMPLE).pixels
+            names = list(choices.named_styles())
+            assert image.size == fast_style.contact_sheet([photo], names, size=320).size
+        run(at.button(key="sample-coffee").click())
+        assert "download-sheet" not in [button.key for button in at.get("download_button")]
+
+
+class TestOwnModel:
+    def test_it_joins_the_gallery(self, folder, tmp_path, monkeypatch):
+        path = tmp_path / "mine.safetensors"
+        card = make_card("mine", title="<b>My</b> *own*", artist="Me")
+        save_model(path, card, make_weights(SMALLEST, seed=9))
+        at = open_page()
+        cache = tmp_path / "cache"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        content = path.read_bytes()
+        upload = ("mine.safetensors", content, "application/octet-stream")
+        run(at.file_uploader(key="model").set_value(upload))
+        assert "<b>My</b> *own*" in words(at)
+        assert not cache.exists()  # nothing of a visitor's goes to disk
+        assert picture(at) == expected(SAMPLE, path)
+        assert link(at) == []
+        run(at.button(key="forget").click())
+        assert not any("My" in button.label for button in at.button)
+        assert slider(at)["width"] == 512
+
+    @pytest.mark.parametrize(
+        ("name", "content", "sentence"),
+        [
+            ("a.safetensors", pickle.dumps({"a": 1}, protocol=2), "pickled checkpoint"),
+            ("b.safetensors", b"PK\x03\x04" + bytes(50), "pickled checkpoint"),
+            ("c.safetensors", b"nothing", "no safetensors file"),
+        ],
+        ids=["pickle", "zip", "text"],
+    )
+    def test_what_is_no_model_is_refused(self, folder, name, content, sentence):
+        at = open_page()
+        upload = (name, content, "application/octet-stream")
+        run(at.file_uploader(key="model").set_value(upload))
+        (error,) = at.error
+        assert name in error.value.replace("\\", "")
+        assert sentence in error.value
+        assert picture(at) == expected(SAMPLE)
+        run(at.file_uploader(key="model").set_value(None))
+        assert not at.error
+
+
+def test_what_goes_wrong_is_a_sentence_and_no_traceback(folder, monkeypatch, caplog):
+    monkeypatch.setattr("fast_style.demo.page.studio", lambda: 1 / 0)
+    at = run(AppTest.from_file(PAGE))
+    (error,) = at.error
+    assert "not your fault" in error.value
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_nothing_of_one_visitor_is_shown_to_another(folder, passes):
+    content = photo_bytes(4)
+    upload = [("mine.png", content, "image/png")]
+    first, second = open_page(), open_page()
+    assert len(passes) == 1  # the samples are everybody's
+    run(first.file_uploader(key="upload").set_value(upload))
+    assert "mine.png" not in words(run(second)) + json.dumps(slider(second))
+    run(second.file_uploader(key="upload").set_value(upload))
+    assert len(passes) == 3  # not even the same photo's picture is shared
+    assert first.session_state.owner != second.session_state.owner
+
+
+def test_nothing_is_written(folder, offered):
+    workplace = Path.cwd()
+    before = sorted(workplace.rglob("*"))
+    at = open_page()
+    uploads = [("mine.png", photo_bytes(5), "image/png")]
+    run(at.file_uploader(key="upload").set_value(uploads))
+    offered()
+    assert sorted(workplace.rglob("*")) == before

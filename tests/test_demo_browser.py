@@ -1,0 +1,208 @@
+"""The demo in a real browser, from the upload to the file that comes down."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fast_style
+from fast_style.checkpoint import save_model
+from tests.commands import CHECKOUT, environment
+from tests.conftest import SMALLEST, make_card, make_weights
+
+pytest.importorskip("streamlit", reason="the demo needs the extra demo")
+api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.slow,
+]
+SCREENS = {"wide": (1280, 900), "narrow": (390, 844)}
+STYLES = {"waves": "Waves", "wheat": "Wheat"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("styles")
+    for seed, (name, title) in enumerate(STYLES.items()):
+        card = make_card(name, title=title)
+        save_model(folder / f"{name}.safetensors", card, make_weights(SMALLEST, seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(folder, tmp_path_factory):
+    """The demo as its command starts it; gives its address."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fast_style", "demo", "--no-browser", "--port", str(port)],
+        env={**environment(), "FAST_STYLE_MODELS": str(folder)},
+        cwd=tmp_path_factory.mktemp("somewhere"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = f"http://localhost:{port}"
+    try:
+        wait_for(f"{address}/_stcore/health", process)
+        yield address
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert "Traceback" not in log, log
+
+
+def wait_for(address: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the demo did not start")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=list(SCREENS))
+def page(request, browser, server):
+    """The open page; nothing may be asked of any other server, and nothing may fail in it."""
+    width, height = SCREENS[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=request.param == "narrow"
+    )
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    asked, failures = [], []
+    page.on("request", lambda asking: asked.append(asking.url))
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.goto(f"{server}/?style=wheat")
+    yield page
+    outside = [url for url in asked if not url.startswith((server, "data:", "blob:"))]
+    assert not outside
+    assert not failures
+    context.close()
+
+
+def stylized(page, photo: str, style: str):
+    """Wait for a picture."""
+    image = page.get_by_alt_text(f"{photo} in the style of {style}")
+    image.wait_for()
+    return image
+
+
+def uncovered(page) -> float:
+    """How much of the photo the slider shows, in per cent, as the browser lays it out."""
+    stage = page.locator(".stage").bounding_box()
+    handle = page.locator(".stage .handle").bounding_box()
+    return 100 * (handle["x"] + handle["width"] / 2 - stage["x"]) / stage["width"]
+
+
+def strength(page, percent: int) -> None:
+    """Move the slider by its keys, and wait until the page has taken it in."""
+    slider = page.get_by_role("slider", name="Strength")
+    slider.focus()
+    now = int(slider.get_attribute("aria-valuenow") or slider.input_value())
+    for _ in range(abs(now - percent) // 5):
+        page.keyboard.press("ArrowLeft" if now > percent else "ArrowRight")
+
+
+def make_photo(path: Path) -> Path:
+    pixels = np.random.default_rng(3).integers(0, 255, (30, 45, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x010E] = "A photo"
+    Image.fromarray(pixels).resize((360, 240)).save(path, quality=92, exif=exif)
+    return path
+
+
+def test_from_the_upload_to_the_file(page, folder, tmp_path):
+    stylized(page, "astronaut.jpg", "Wheat")
+    photo = make_photo(tmp_path / "mine.jpg")
+    page.locator(".st-key-upload input[type=file]").set_input_files(photo)
+    stylized(page, "mine.jpg", "Wheat")
+
+    waves = page.get_by_role("button", name="Waves")
+    waves.focus()
+    page.keyboard.press("Enter")  # one click, or one key
+    after = stylized(page, "mine.jpg", "Waves")
+    assert page.url.endswith("?style=waves")
+    full = after.get_attribute("src")
+
+    strength(page, 60)
+    page.wait_for_function(
+        "([image, old]) => image.src !== old", arg=[after.element_handle(), full]
+    )
+    page.get_by_text("60 %").wait_for()
+
+    stage = page.locator(".stage")
+    stage.scroll_into_view_if_needed()
+    assert uncovered(page) == pytest.approx(50, abs=1)
+    box = stage.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    if page.viewport_size["width"] == SCREENS["narrow"][0]:
+        page.touchscreen.tap(box["x"] + box["width"] * 0.2, middle)
+    else:
+        page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.35, middle, steps=3)
+        page.mouse.move(box["x"] + box["width"] * 0.2, middle, steps=3)
+        page.mouse.up()
+    assert uncovered(page) == pytest.approx(20, abs=1)
+    page.get_by_role("slider", name="How much of the photo").press("ArrowRight")
+    assert uncovered(page) == pytest.approx(25, abs=1)
+
+    page.get_by_text("PNG", exact=True).click()
+    page.wait_for_timeout(300)
+    with page.expect_download() as coming:
+        page.get_by_role("button", name="Download", exact=True).click()
+    assert coming.value.suggested_filename == "mine-waves.png"
+    stylizer = fast_style.Stylizer(folder / "waves.safetensors")
+    whole = stylizer.stylize_photo(fast_style.read_image(photo), size=1024, strength=0.6)
+    wanted, _ = fast_style.encode_image(whole, format="PNG")
+    assert coming.value.path().read_bytes() == wanted
+
+
+def test_a_click_on_the_painting_picks_and_nothing_is_too_wide(page):
+    stylized(page, "astronaut.jpg", "Wheat")
+    for name in ("Stylize", "Your own model", "About"):
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_timeout(300)
+        wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+        assert wide <= page.viewport_size["width"]
+    page.get_by_role("tab", name="Stylize").click()
+    missing = page.eval_on_selector_all("img", "images => images.filter(i => !i.alt).length")
+    assert missing == 0
+    # Forced: a button lies over the picture, and takes the click.
+    page.get_by_alt_text("The face of a ginger cat").click(force=True)
+    stylized(page, "chelsea.jpg", "Wheat")
+
+
+def test_what_is_broken_gets_a_sentence(page, tmp_path):
+    stylized(page, "astronaut.jpg", "Wheat")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes((CHECKOUT / "examples" / "coffee.jpg").read_bytes()[:2000])
+    page.locator(".st-key-upload input[type=file]").set_input_files(broken)
+    page.get_by_role("alert").get_by_text("broken.jpg").wait_for()
+    assert page.locator("[data-testid=stException]").count() == 0

@@ -1,0 +1,59 @@
+"""The training curve on the card: means of equally many steps, whatever the run's length."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fast_style.checkpoint import read_card
+from fast_style.training.curve import LossCurve
+from tests.test_training import make_config, quiet_train
+
+
+def feed(curve: LossCurve, values: list[float], first: int = 1) -> None:
+    for step, value in enumerate(values, first):
+        losses = {"total": 3 * value, "content": value, "style": 2 * value}
+        metrics = {f"loss/{name}": torch.tensor(x) for name, x in losses.items()}
+        trainer = SimpleNamespace(callback_metrics=metrics, global_step=step)
+        curve.on_train_batch_end(trainer, None, None, None, 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_points_are_the_means_of_their_steps_and_survive_a_checkpoint(before: int, after: int):
+    values = np.random.default_rng(before).uniform(1, 2, before + after).tolist()
+    first = LossCurve()
+    feed(first, values[:before])
+    curve = LossCurve()
+    curve.load_state_dict(first.state_dict())
+    feed(curve, values[before:], before + 1)
+    card = curve.to_card()
+    steps = card["step"]
+    assert len(steps) < 96
+    assert {len(column) for column in card.values()} == {len(steps)}
+    assert len(set(np.diff([0, *steps]))) <= 1
+    every = steps[0] if steps else 1
+    means = [np.mean(values[step - every : step]) for step in steps]
+    np.testing.assert_allclose(card["content"], means, rtol=1e-3)
+    np.testing.assert_allclose(card["style"], [2 * mean for mean in means], rtol=1e-3)
+    assert before + after - (steps[-1] if steps else 0) < max(every, 2)
+
+
+def test_steps_without_a_finite_loss_are_left_out():
+    curve = LossCurve()
+    feed(curve, [1.0, float("nan"), 3.0])
+    assert curve.to_card()["step"] == [1, 3]
+    assert curve.to_card()["total"] == [3.0, 9.0]
+
+
+def test_a_run_puts_it_on_the_card(tmp_path: Path):
+    config = make_config(tmp_path, steps=3)
+    result = quiet_train(config)
+    training = read_card(config.model_path).training
+    assert training["curve"]["step"] == [1, 2, 3]
+    last = training["curve"]["total"][-1]
+    assert last == pytest.approx(result.losses["total"], rel=1e-3)
