@@ -1,0 +1,140 @@
+"""Optimising a picture from Python: what scripts, the demo and the notebook call."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fast_style.errors import FastStyleError, UsageError
+from fast_style.gatys.config import OptimizeConfig
+from fast_style.gatys.masks import read_mask
+from fast_style.gatys.run import Optimization, OptimizeStep
+from fast_style.images import ImageSource, Photo, read_image, to_pil
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fast_style.checkpoint import StyleModel
+
+
+def optimize_steps(
+    photo: ImageSource,
+    paintings: ImageSource | Sequence[ImageSource],
+    *,
+    weights: Sequence[float] | None = None,
+    masks: Sequence[ImageSource] | None = None,
+    init: "ImageSource | StyleModel | None" = None,
+    config: OptimizeConfig | None = None,
+    **options: Any,
+) -> Iterator[OptimizeStep]:
+    """Put paintings' styles on a photo by optimisation, telling of each iteration.
+
+    ::
+
+        for step in optimize_steps("photo.jpg", "painting.jpg", size=512):
+            print(step.iteration, step.losses.total)
+        step.picture().save("out.png")
+
+    To stop, leave the loop: `step.picture()` still gives the best picture.
+
+    Args:
+        photo: the content image, anything that `Stylizer.stylize` takes.
+        paintings: one style image, or a list of them.
+        weights: of the paintings, each above 0; all alike if None.
+        masks: for each painting a picture of the photo's size, white where the painting goes.
+        init: a picture, a style or a model to start from, or one of the words of the option.
+        config: the options.
+        **options: single options instead, see `OptimizeConfig`.
+
+    Returns:
+        An iterator of steps; everything is checked before the first one.
+
+    Raises:
+        FastStyleError: a picture cannot be read, something does not fit together, or there is too
+            little memory.
+    """
+    run = make_optimization(
+        photo, paintings, weights=weights, masks=masks, init=init, config=config, **options
+    )
+    return run.steps()
+
+
+def optimize_image(
+    photo: ImageSource,
+    paintings: ImageSource | Sequence[ImageSource],
+    *,
+    weights: Sequence[float] | None = None,
+    masks: Sequence[ImageSource] | None = None,
+    init: "ImageSource | StyleModel | None" = None,
+    on_step: Callable[[OptimizeStep], None] | None = None,
+    config: OptimizeConfig | None = None,
+    **options: Any,
+) -> "Image.Image":
+    """Put paintings' styles on a photo by optimisation (Gatys, Ecker and Bethge 2015).
+
+    ::
+
+        optimize_image("photo.jpg", "painting.jpg", size=512).save("out.png")
+
+    Args:
+        photo: as for `optimize_steps`.
+        paintings: as for `optimize_steps`.
+        weights: as for `optimize_steps`.
+        masks: as for `optimize_steps`.
+        init: as for `optimize_steps`.
+        on_step: is told of each iteration.
+        config: as for `optimize_steps`.
+        **options: as for `optimize_steps`.
+
+    Returns:
+        A new image of mode "RGB", or "RGBA" if the photo has alpha, in sRGB; the best that came up.
+
+    Raises:
+        FastStyleError: as for `optimize_steps`.
+    """
+    run = make_optimization(
+        photo, paintings, weights=weights, masks=masks, init=init, config=config, **options
+    )
+    for step in run.steps():
+        if on_step is not None:
+            on_step(step)
+    return to_pil(run.best())
+
+
+def make_optimization(
+    photo: ImageSource,
+    paintings: ImageSource | Sequence[ImageSource],
+    *,
+    weights: Sequence[float] | None = None,
+    masks: Sequence[ImageSource] | None = None,
+    init: "ImageSource | StyleModel | None" = None,
+    config: OptimizeConfig | None = None,
+    **options: Any,
+) -> Optimization:
+    """Read everything and set up an optimisation; see `optimize_steps`."""
+    if isinstance(init, str):
+        options["init"], init = init, None
+    chosen = configured(config, options)
+    content = read_image(photo)
+    several: list[Any] = list(paintings) if isinstance(paintings, list | tuple) else [paintings]
+    styles = [read_painting(painting) for painting in several]
+    fields = [read_mask(mask, content.height, content.width) for mask in masks or []]
+    return Optimization(content, styles, chosen, weights=weights, masks=fields or None, start=init)
+
+
+def configured(config: OptimizeConfig | None, options: Mapping[str, Any]) -> OptimizeConfig:
+    """Make a configuration of another one, or of the defaults, and single options."""
+    unknown = set(options) - set(OptimizeConfig.__dataclass_fields__)
+    if unknown:
+        raise UsageError(
+            f"there is no option {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(OptimizeConfig.__dataclass_fields__)}"
+        )
+    return replace(config or OptimizeConfig(), **options)
+
+
+def read_painting(source: ImageSource) -> Photo:
+    """Read a painting; an error says that it is about the painting."""
+    try:
+        return read_image(source)
+    except FastStyleError as error:
+        raise type(error)(f"the painting cannot be used: {error}") from error

@@ -1,0 +1,70 @@
+"""What an optimisation takes in memory, estimated before it starts."""
+
+import math
+
+import torch
+from torch import nn
+
+from fast_style.engines.machine import available_memory
+from fast_style.errors import ImageTooLargeError
+from fast_style.gatys.descent import HISTORY
+from fast_style.vgg import Vgg
+
+# The process itself with torch, the VGG and the workspaces of its convolutions, as measured.
+_BASE = 850 << 20
+
+# Beside what is counted below: what the allocator holds back.
+_MARGIN = 1.1
+
+_FLOAT, _INDEX = 4, 8
+
+
+def bytes_per_pixel(vgg: Vgg, optimizer: str, *, bf16: bool) -> float:
+    """Estimate the bytes of memory that each pixel of the picture takes at the peak.
+
+    The features of all layers are kept for the gradient, most of them in the first stage; at the
+    peak two gradients of its size, and a copy in float32 for the Gram matrix, are beside them.
+    """
+    each = 2 if bf16 else _FLOAT
+    features = widest = 0.0
+    share, stage, channels = 1.0, "1", 3
+    for name, convolution in vgg.convolutions.items():
+        if name[4] != stage:
+            # Pooled features, and where each of them came from.
+            share, stage = share / 4, name[4]
+            features += share * channels * (each + _INDEX)
+        assert isinstance(convolution, nn.Conv2d)
+        channels = convolution.out_channels
+        features += share * channels * each
+        widest = max(widest, share * channels)
+    copies = 2 * each + _FLOAT
+    pixels = 3 * _FLOAT * ((2 * HISTORY + 14) if optimizer == "lbfgs" else 10)
+    return _MARGIN * (features + copies * widest + pixels)
+
+
+def estimate_bytes(pixels: int, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
+    """Estimate the memory that a picture of so many pixels takes, in bytes."""
+    return round(_BASE + pixels * bytes_per_pixel(vgg, optimizer, bf16=bf16))
+
+
+def check_memory(
+    height: int, width: int, vgg: Vgg, optimizer: str, device: str, *, bf16: bool
+) -> None:
+    """See that a picture fits into the memory that is free.
+
+    Raises:
+        ImageTooLargeError: it does not; the message names the size that would.
+    """
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
+    needed = estimate_bytes(height * width, vgg, optimizer, bf16=bf16)
+    if needed <= free:
+        return
+    each = bytes_per_pixel(vgg, optimizer, bf16=bf16)
+    side = math.floor(
+        max(height, width) * math.sqrt(max(0.0, free - _BASE) / each / height / width)
+    )
+    advice = f"give --size {side} or less" if side >= 32 else "free some memory"
+    raise ImageTooLargeError(
+        f"{width}x{height} pixels take about {needed / 1e9:.1f} GB to optimise, and "
+        f"{free / 1e9:.1f} GB are free: {advice}"
+    )

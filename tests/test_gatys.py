@@ -1,0 +1,371 @@
+"""Optimisation-based transfer: its objective, descent, sizes, masks and memory, as a library."""
+
+import io
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import fast_style
+from fast_style import ImageTooLargeError, UsageError, optimize_image, optimize_steps
+from fast_style.gatys import memory
+from fast_style.gatys.api import make_optimization
+from fast_style.gatys.config import SMALLEST, OptimizeConfig, parse_painting, plan_stages
+from fast_style.gatys.descent import make_descent
+from fast_style.gatys.masks import masked_gram, read_mask
+from fast_style.gatys.objective import Objective
+from fast_style.gatys.pixels import to_tensor
+from fast_style.images import read_image, resize_long_side, resize_to
+from fast_style.perceptual import LossConfig, gram_matrix
+from fast_style.vgg import Vgg
+from tests import float64_loss
+from tests.training_photos import make_painting
+
+QUICK = {"size": 48, "precision": "fp32", "device": "cpu"}
+LAYERS = {"content_layers": "relu2_2", "style_layers": "relu1_2,relu2_2"}
+
+
+@pytest.fixture(scope="module")
+def photo(astronaut):
+    return resize_long_side(read_image(astronaut).pixels, 64)
+
+
+@pytest.fixture(scope="module")
+def painting(tmp_path_factory):
+    path = make_painting(tmp_path_factory.mktemp("painting") / "painting.png")
+    return read_image(path).pixels
+
+
+class TestObjective:
+    def test_equals_the_formulas_in_float64(self, photo, painting):
+        # Two paintings with masks, two content layers, uneven weights and TV, all at once.
+        second = np.ascontiguousarray(painting[::-1, ::-1, ::-1])
+        left = np.zeros(photo.shape[:2], np.float32)
+        left[:, :40] = 1
+        masks = [left, (1 - left) * np.float32(0.7)]
+        layers = {
+            "content_layers": {"relu3_1": 0.5, "relu4_1": 2.0},
+            "style_layers": {"relu1_1": 1.0, "relu2_1": 3.0, "relu4_3": 0.25},
+            "content_weight": 1.5,
+            "style_weight": 7.0,
+            "tv_weight": 3.0,
+        }
+        config = LossConfig("bundled", **layers)
+        picture = np.random.default_rng(0).integers(0, 256, photo.shape, np.uint8)
+        vgg = Vgg("bundled", [*config.content_layers, *config.style_layers])
+        objective = Objective(
+            config,
+            vgg,
+            to_tensor(photo, "cpu"),
+            [to_tensor(p, "cpu") for p in (painting, second)],
+            [1.0, 3.0],
+            [torch.from_numpy(mask)[None, None] for mask in masks],
+        )
+        found = objective(to_tensor(picture, "cpu"))._asdict()
+        expected = float64_loss.losses(
+            picture, photo, [painting, second], weights=[1, 3], masks=masks, **layers
+        )
+        assert {k: float(v) for k, v in found.items()} == pytest.approx(expected, rel=1e-4)
+
+    def test_the_photo_as_it_is_has_the_style_loss_of_the_weight(self, photo, painting):
+        run = make_optimization(photo, painting, style_weight=40, **QUICK)
+        losses = run.measure()
+        grey = float64_loss.features(resize_long_side(photo, 48))["relu4_2"]
+        assert losses.style == pytest.approx(40 * float((grey**2).mean()), rel=1e-4)
+        assert losses.content == 0
+
+    def test_a_photo_that_is_the_painting_gives_no_endless_factor(self, photo):
+        run = make_optimization(photo, photo, iterations=2, **QUICK)
+        steps = list(run.steps())
+        assert np.isfinite(steps[-1].losses.total)
+
+    @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+    def test_masked_gram_is_a_weighted_mean(self, height, width, seed):
+        random = np.random.default_rng(seed)
+        features = torch.from_numpy(random.normal(size=(1, 3, height, width)))
+        mask = torch.from_numpy(random.uniform(0.01, 1, (1, 1, height, width)))
+        expected = torch.zeros(3, 3, dtype=torch.float64)
+        for y in range(height):
+            for x in range(width):
+                f = features[0, :, y, x]
+                expected += mask[0, 0, y, x] * torch.outer(f, f)
+        expected /= 3 * mask.sum()
+        torch.testing.assert_close(masked_gram(features, mask)[0], expected)
+        ones = torch.ones_like(mask)
+        torch.testing.assert_close(masked_gram(features, ones), gram_matrix(features))
+
+
+@pytest.fixture(scope="module")
+def objective(photo, painting):
+    config = LossConfig("bundled", {"relu2_2": 1.0}, {"relu1_2": 1.0, "relu2_2": 1.0}, 1, 40, 0)
+    tensors = [to_tensor(pixels, "cpu") for pixels in (photo, painting)]
+    return Objective(config, Vgg("bundled", ["relu2_2"]), tensors[0], tensors[1:], [1.0])
+
+
+class TestDescent:
+    def test_falls_as_fast_as_a_plain_loop(self, objective, photo):
+        """Iteration by iteration, of pictures clipped to what can be shown."""
+        start = to_tensor(photo, "cpu")
+
+        def shown(picture):
+            with torch.no_grad():
+                return float(objective(picture.clamp(0, 1)).total)
+
+        plain = start.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([plain], max_iter=1)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = objective(plain).total / objective.unit
+            loss.backward()
+            return loss
+
+        descent = make_descent("lbfgs", objective, start, 1.0, objective.unit)
+        first, best_plain = shown(start), float("inf")
+        for iteration in range(1, 16):
+            optimizer.step(closure)
+            descent.step()
+            best_plain = min(best_plain, shown(plain.detach()))
+            if iteration % 5 == 0:
+                assert shown(descent.picture.detach()) <= best_plain
+        assert shown(descent.picture.detach()) < first / 10
+        # The line search costs little: the point where a step ended is not evaluated again.
+        assert descent.evaluations <= 1.4 * 15
+
+    @pytest.mark.parametrize("name", ["lbfgs", "adam"])
+    def test_reports_the_losses_of_where_it_is(self, objective, photo, name):
+        start = to_tensor(photo, "cpu")
+        descent = make_descent(name, objective, start, 1.0 if name == "lbfgs" else 0.02, 1e4)
+        for _ in range(4):
+            told = descent.step()
+        with torch.no_grad():
+            there = objective(descent.picture)
+        assert float(told.total) == pytest.approx(float(there.total), rel=1e-5)
+        assert torch.equal(start, to_tensor(photo, "cpu"))
+
+
+class TestSteps:
+    def test_may_be_left_at_any_of_them(self, photo, painting):
+        steps = optimize_steps(photo, painting, iterations=50, **QUICK, **LAYERS)
+        for step in steps:
+            if step.iteration == 3:
+                break
+        picture = step.picture()
+        assert picture.size == (48, 48)
+        assert step.iterations == 50
+        assert step.seconds_left > 0
+        assert not np.array_equal(np.asarray(picture), resize_to(photo, 48, 48))
+
+    def test_the_picture_is_the_one_that_optimize_image_gives(self, photo, painting):
+        options = {"iterations": 4, **QUICK, **LAYERS}
+        told = []
+        image = optimize_image(photo, [painting], on_step=told.append, **options)
+        *_, last = optimize_steps(photo, painting, **options)
+        assert np.array_equal(np.asarray(image), np.asarray(last.picture()))
+        assert [step.iteration for step in told] == [1, 2, 3, 4]
+        assert told[-1].losses == last.losses
+
+    def test_goes_through_the_sizes_and_halves_the_iterations(self, photo, painting):
+        run = make_optimization(
+            photo, painting, size=64, scales=2, iterations=4, precision="fp32", **LAYERS
+        )
+        steps = list(run.steps())
+        assert [(s.width, s.iteration) for s in steps] == [
+            (32, 1),
+            (32, 2),
+            (32, 3),
+            (32, 4),
+            (64, 5),
+            (64, 6),
+        ]
+        assert steps[0].photo().pixels.shape == (64, 64, 3)
+        assert [row["iteration"] for row in run.history] == [1, 2, 3, 4, 5, 6]
+
+    def test_stops_when_nothing_improves(self, photo, painting):
+        options = {**QUICK, **LAYERS, "iterations": 20, "size": 32}
+        few = list(optimize_steps(photo, painting, tolerance=1, **options))
+        assert len(few) == 11
+        many = list(optimize_steps(photo, painting, tolerance=0, **options))
+        assert len(many) == 20
+
+    def test_coarse_to_fine_gets_lower_than_the_full_size_alone(self, astronaut, painting):
+        # Both have two iterations at the full size; the coarse ones cost a quarter each.
+        options = {"size": 128, "precision": "fp32", "device": "cpu", **LAYERS}
+        coarse = make_optimization(astronaut, painting, scales=2, iterations=8, **options)
+        alone = make_optimization(astronaut, painting, scales=1, iterations=4, **options)
+        for run in (coarse, alone):
+            assert len(list(run.steps())) in (4, 12)
+        assert coarse.measure().total < alone.measure().total
+
+    def test_a_start_may_be_a_model(self, photo, painting, model):
+        run = make_optimization(photo, painting, init=model, iterations=1, **QUICK, **LAYERS)
+        assert [stage.width for stage in run.stages] == [48]
+        assert len(list(run.steps())) == 1
+
+    def test_alpha_goes_along(self, photo, painting):
+        alpha = np.full((*photo.shape[:2], 1), 99, np.uint8)
+        image = optimize_image(
+            np.concatenate([photo, alpha], 2), painting, iterations=1, **QUICK, **LAYERS
+        )
+        assert image.mode == "RGBA"
+        assert set(np.asarray(image)[..., 3].ravel()) == {99}
+
+    def test_losses_beyond_all_numbers(self, photo, painting):
+        with pytest.raises(UsageError, match=r"beyond all numbers at iteration 1: give smaller"):
+            list(optimize_steps(photo, painting, style_weight=1e38, **QUICK, **LAYERS))
+
+
+class TestPlanning:
+    @given(
+        st.integers(SMALLEST, 5000),
+        st.integers(SMALLEST, 5000),
+        st.integers(SMALLEST, 4000),
+        st.integers(1, 400),
+    )
+    def test_sizes(self, height, width, size, iterations):
+        config = OptimizeConfig(size=size, iterations=iterations)
+        full = min(size, max(height, width))
+        if min(height, width) * full / max(height, width) < SMALLEST:
+            with pytest.raises(UsageError, match="has a side below 32 pixels"):
+                plan_stages(height, width, config)
+            return
+        stages = plan_stages(height, width, config)
+        assert max(stages[-1].height, stages[-1].width) == min(size, max(height, width))
+        for before, after in pairwise(stages):
+            assert after.height == pytest.approx(2 * before.height, abs=1.5)
+            assert after.iterations <= before.iterations
+        assert all(min(s.height, s.width) >= SMALLEST - 1 for s in stages)
+        assert stages[0].iterations == iterations
+        assert all(stage.iterations >= 1 for stage in stages)
+
+    def test_a_networks_picture_is_not_begun_small(self):
+        config = OptimizeConfig(size=1024)
+        assert [s.width for s in plan_stages(1024, 1024, config)] == [256, 512, 1024]
+        assert [s.width for s in plan_stages(1024, 1024, config, from_network=True)] == [1024]
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("a.jpg", ("a.jpg", 1.0)),
+            ("a.jpg:0.25", ("a.jpg", 0.25)),
+            (r"C:\a.jpg", (r"C:\a.jpg", 1.0)),
+            (r"C:\a.jpg:2", (r"C:\a.jpg", 2.0)),
+            (":3", (":3", 1.0)),
+        ],
+    )
+    def test_paintings(self, text, expected):
+        assert parse_painting(text) == expected
+
+    @pytest.mark.parametrize("text", ["a.jpg:0", "a.jpg:-1", "a.jpg:nan", "a.jpg:inf"])
+    def test_a_weight_that_is_none(self, text):
+        with pytest.raises(UsageError, match="expected a number above 0"):
+            parse_painting(text)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"size": 31}, "--size is 31; expected 32 or more"),
+            ({"size": 20000}, "--size is 20000; expected 16384 or less"),
+            ({"iterations": 0}, "--iterations is 0"),
+            ({"style_scale": 0}, "--style-scale is 0"),
+            ({"optimizer": "sgd"}, "--optimizer is 'sgd'; expected one of lbfgs, adam"),
+            ({"style_weight": float("nan")}, "--style-weight is nan"),
+            ({"style_layers": ""}, "--style-layers is empty"),
+            ({"style_layers": "relu5_1"}, "no layer 'relu5_1'"),
+            ({"content_layers": "relu2_2=x"}, "--content-layers is 'relu2_2=x'"),
+            ({"scales": 3}, "--scales 3 would begin at 12x12 pixels"),
+            ({"frobnicate": 1}, "there is no option frobnicate"),
+            ({"init": " "}, "--init is empty"),
+            ({"weights": [1, 2]}, "there are 2 weights for 1 paintings"),
+            ({"weights": [-1]}, "the weight of a painting is -1"),
+        ],
+    )
+    def test_options(self, photo, painting, options, message):
+        with pytest.raises(UsageError, match="(?s)" + message.replace("'", ".")):
+            make_optimization(photo, painting, **{"size": 48, **options})
+
+    def test_no_painting(self, photo):
+        with pytest.raises(UsageError, match="there is no painting"):
+            make_optimization(photo, [])
+
+    def test_a_painting_that_is_a_speck(self, photo):
+        with pytest.raises(UsageError, match="a painting has 8x4 pixels"):
+            make_optimization(photo, np.zeros((4, 8, 3), np.uint8))
+
+    def test_masks(self, photo, painting):
+        with pytest.raises(UsageError, match="the mask has 4x64 pixels and the photo 64x64"):
+            read_mask(np.ones((64, 4)), 64, 64)
+        with pytest.raises(UsageError, match="black all over"):
+            read_mask(np.zeros((64, 64)), 64, 64)
+        with pytest.raises(UsageError, match="2 masks for 1 paintings"):
+            make_optimization(photo, painting, masks=[np.ones((64, 64))] * 2)
+
+    def test_torch_is_named_where_it_is_missing(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "torch", None)
+        for module in [name for name in sys.modules if name.startswith("fast_style.gatys")]:
+            monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delitem(sys.modules, "fast_style.perceptual", raising=False)
+        monkeypatch.delitem(vars(fast_style), "optimize_image", raising=False)
+        with pytest.raises(
+            fast_style.MissingExtraError, match=r"optimize_image.*fast-style\[torch\]"
+        ):
+            _ = fast_style.optimize_image
+
+
+class TestMemory:
+    def test_too_little_is_told_with_a_size_that_fits(self, astronaut, painting, monkeypatch):
+        monkeypatch.setattr(memory, "available_memory", lambda: 1000 << 20)
+        with pytest.raises(ImageTooLargeError, match=r"give --size (\d+) or less") as caught:
+            make_optimization(astronaut, painting, size=4096, device="cpu", precision="fp32")
+        # The photo in the tests has 256 pixels a side.
+        assert "256x256 pixels take about" in str(caught.value)
+        size = int(str(caught.value).split("--size ")[1].split()[0])
+        for fits, offset in ((True, 0), (False, 2)):
+            try:
+                make_optimization(
+                    astronaut, painting, size=size + offset, device="cpu", precision="fp32"
+                )
+            except ImageTooLargeError:
+                assert not fits
+            else:
+                assert fits
+
+    def test_no_size_at_all(self, astronaut, painting, monkeypatch):
+        monkeypatch.setattr(memory, "available_memory", lambda: 1 << 20)
+        with pytest.raises(ImageTooLargeError, match="free some memory"):
+            make_optimization(astronaut, painting, size=64, device="cpu")
+
+    @pytest.mark.parametrize("bf16", [False, True])
+    def test_the_features_that_are_kept_are_counted(self, photo, painting, bf16):
+        """By what autograd is given to keep, which is most of what the estimate is made of."""
+        precision = "bf16" if bf16 else "fp32"
+        run = make_optimization(photo, painting, precision=precision, device="cpu", size=64)
+        objective = run._objective(run.stages[-1], bf16=bf16)
+        kept = {}
+
+        def note(tensor):
+            if len(tensor) == 1:  # a batch of one, and no weights
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        picture = to_tensor(photo, "cpu").requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            losses = objective(picture)
+        features = sum(kept.values())
+        estimate = memory.bytes_per_pixel(run._vgg, "adam", bf16=bf16) * 64 * 64
+        assert 0.4 * estimate < features < estimate
+        losses.total.backward()
+
+
+def test_the_picture_can_be_shown_at_once(photo, painting):
+    for step in optimize_steps(photo, painting, iterations=1, **QUICK, **LAYERS):
+        buffer = io.BytesIO()
+        step.picture().save(buffer, "PNG")
+        assert Image.open(buffer).size == (48, 48)
