@@ -57,7 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "option_fields": {"errors"},
     "gatys": BOTTOM
     | IMAGES
-    | {"option_fields", "perceptual", "color", "engines", "stylizer", "catalogue", "checkpoint"},
+    | {"option_fields", "perceptual", "vgg", "color", "engines", "stylizer", "catalogue"}
+    | {"checkpoint"},
     "training": BOTTOM
     | IMAGES
     | {"option_fields"}

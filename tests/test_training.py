@@ -272,7 +272,7 @@ class TestRun:
 
     def test_a_resumed_run_must_be_the_same_run(self, tmp_path: Path) -> None:
         quiet_train(make_config(tmp_path, steps=2))
-        with pytest.raises(ResumeError, match=r"started with --style-weight 40\.0, not 11\.0"):
+        with pytest.raises(ResumeError, match=r"started with --style-weight 20\.0, not 11\.0"):
             quiet_train(make_config(tmp_path, steps=4, style_weight=11.0, resume=True))
         assert quiet_train(make_config(tmp_path, steps=4, resume=True)).steps == 4
 

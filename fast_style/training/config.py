@@ -78,7 +78,7 @@ class TrainingConfig:
     )
     content_weight: float = option("Weight of the content loss.", 1.0, minimum=0)
     style_weight: float = option(
-        "Weight of the style loss, on a scale that suits every painting alike.", 40.0, minimum=0
+        "Weight of the style loss, on a scale that suits every painting alike.", 20.0, minimum=0
     )
     tv_weight: float = option("Weight of the total variation.", 0.0, minimum=0)
     content_layers: str = option(
