@@ -208,7 +208,7 @@ class TestFinding:
         assert load_style("wave,scream").card.name == "wave+scream"
 
     def test_unknown_names_with_the_nearest(self, styles):
-        with pytest.raises(StyleNotFoundError, match=r"named 'screm': did you mean scream\?"):
+        with pytest.raises(StyleNotFoundError, match=r"named 'screm': did you mean scream"):
             find_parts("wave:0.5,screm:0.5")
         with pytest.raises(StyleNotFoundError, match="'nobody'"):
             find_parts("wave:1,nobody:0")
