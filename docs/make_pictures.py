@@ -3,7 +3,7 @@
 python docs/make_pictures.py
 python docs/make_pictures.py --large-photo seeding_by_Clements_Engelhardt.jpg
 
-The first makes one picture for each style; the second `stroke-size.jpg`, from a photo of 12
+The first makes one picture for each style, and `mixtures.jpg`; the second `stroke-size.jpg`, from a photo of 12
 megapixels or more, which is not in the repository (NOTICE says where it is from).
 """
 
@@ -23,6 +23,8 @@ HEIGHT, GAP = 300, 6
 LARGE = 4620  # long side of the large photo: 12 megapixels at 16:9
 SIZES = (1, 2, 4)
 CELL = 340
+MIXED = ("the-scream", "great-wave")
+SHARES = (1, 0.75, 0.5, 0.25, 0)
 CROP = (0.25, 0.3)  # the middle of the crop, down and across, as shares of the photo
 
 
@@ -94,6 +96,17 @@ def styles() -> None:
         Image.fromarray(sheet).save(ROOT / "docs" / f"{style.name}.jpg", quality=88)
 
 
+def mixtures() -> None:
+    """Write the way from one style to another in five pictures."""
+    photo = read_image(ROOT / "examples" / "coffee.jpg").pixels
+    photo = resize_to(photo, 240, round(photo.shape[1] * 240 / photo.shape[0]))
+    pictures = []
+    for share in SHARES:
+        stylizer = Stylizer(f"{MIXED[0]}:{share},{MIXED[1]}:{1 - share}")
+        pictures.append(np.asarray(stylizer.stylize(photo)))
+    Image.fromarray(row(pictures)).save(ROOT / "docs" / "mixtures.jpg", quality=88)
+
+
 def main() -> None:
     """Make the pictures that the options ask for."""
     parser = argparse.ArgumentParser(description="Make the pictures in docs/.")
@@ -103,6 +116,7 @@ def main() -> None:
         stroke_sizes(photo)
     else:
         styles()
+        mixtures()
 
 
 if __name__ == "__main__":
