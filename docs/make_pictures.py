@@ -3,8 +3,8 @@
 python docs/make_pictures.py
 python docs/make_pictures.py --large-photo seeding_by_Clements_Engelhardt.jpg
 
-The first makes one picture for each style, and `mixtures.jpg`; the second `stroke-size.jpg`, from a photo of 12
-megapixels or more, which is not in the repository (NOTICE says where it is from).
+The first makes one picture for each style, and `mixtures.jpg`; the second `stroke-size.jpg`, from a
+photo of 12 megapixels or more, which is not in the repository (NOTICE says where it is from).
 """
 
 import argparse
