@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "architecture": {"errors"},
     "grain": {"errors"},
     "networks": BOTTOM,
+    "widening": BOTTOM,
     "vgg": BOTTOM,
     "perceptual": BOTTOM | {"vgg"},
     "color": BOTTOM,
@@ -62,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BOTTOM
     | IMAGES
     | {"option_fields"}
-    | {"networks", "perceptual", "catalogue", "checkpoint", "fingerprint", ""},
+    | {"networks", "widening", "perceptual", "catalogue", "checkpoint", "fingerprint", ""},
     "demo": {""},  # public names only
     "cli": BOTTOM
     | IMAGES

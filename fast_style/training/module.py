@@ -14,6 +14,11 @@ from fast_style.training.config import TrainingConfig, parse_layers
 from fast_style.training.data import Batch
 from fast_style.training.style_bank import StyleBank
 
+VECTOR_RATE = 15.0
+"""The rate of the norms' scales and shifts and of the last bias, by that of the convolutions. The
+Scream from the base, 120 steps of four crops: loss on other photos 3.03e5 with 1, 2.91e5 with 5,
+2.85e5 with 15."""
+
 
 def loss_config(config: TrainingConfig) -> LossConfig:
     """The perceptual loss that a run's options describe."""
@@ -83,10 +88,19 @@ class StyleTransferModule(pl.LightningModule):
             self.loss.vgg.compile()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam over the weights that are trained, as in the paper."""
+        """Adam over the weights that are trained, as in the paper; vectors at a rate of their own.
+
+        A step of Adam changes every number by about the rate, whatever the number's own size: much
+        for a convolution's weight (some hundredths), little for a norm's scale (about 1), which is
+        what tells one painting from another.
+        """
         trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim == 4], "factor": 1.0},
+            {"params": [p for p in trained if p.ndim < 4], "factor": VECTOR_RATE},
+        ]
         fused = self.device.type == "cuda"
-        return torch.optim.Adam(trained, lr=self.config.learning_rate, fused=fused)
+        return torch.optim.Adam(groups, lr=self.config.learning_rate, fused=fused)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the rate from the progress alone: nothing to save, nothing to resume wrongly."""
@@ -94,7 +108,7 @@ class StyleTransferModule(pl.LightningModule):
         assert isinstance(optimizer, torch.optim.Optimizer)
         factor = self.rate_factor * schedule_factor(self.config.schedule, self.progress())
         for group in optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
+            group["lr"] = self.config.learning_rate * factor * group["factor"]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Stylize a batch and compare it."""

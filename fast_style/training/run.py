@@ -18,7 +18,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 import fast_style
-from fast_style.checkpoint import load_model
+from fast_style.architecture import NetworkConfig
+from fast_style.checkpoint import StyleModel, load_model
 from fast_style.errors import (
     ImageError,
     NameTakenError,
@@ -46,6 +47,7 @@ from fast_style.training.progress import (
     stderr_console,
 )
 from fast_style.training.results import save_models, training_card
+from fast_style.widening import can_widen, widen
 
 _PREVIEW_SIDE = 512
 _PACKAGE = Path(fast_style.__file__).parent
@@ -243,24 +245,34 @@ def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint
 def _start_from(
     network: StyleNetwork, config: TrainingConfig, say: Callable[[str], None]
 ) -> dict[str, Any] | None:
-    """Take another model's weights, of the same shape of network; give its name and training."""
+    """Take another model's weights, or those of a narrower one; give its name and training."""
     from fast_style.catalogue import load_style
 
-    init = config.init
-    if init == "base":
-        base = _PACKAGE / "weights" / f"base-{config.size}.safetensors"
-        if not base.is_file() or load_model(base).card.network != network.config:
+    if config.init == "base":
+        found = _base_for(network.config)
+        if found is None:
             say(f"no base ships for this network ({network.config}): starting from scratch")
             return None
-        init = str(base)
-    model = load_style(init)
-    if model.card.network != network.config:
-        raise UsageError(
-            f"--init {init} is a network of {model.card.network}, not {network.config}: choose "
-            "--size and --upsampling to match"
-        )
-    network.load_state_dict({k: torch.from_numpy(v) for k, v in model.weights.items()})
+        model = found
+    else:
+        model = load_style(config.init)
+    narrow, weights = model.card.network, model.weights
+    if narrow != network.config:
+        if not can_widen(narrow, network.config):
+            raise UsageError(
+                f"--init {config.init} is a network of {narrow}, not {network.config}: choose "
+                "--size and --upsampling to match, or a narrower start"
+            )
+        weights = widen(weights, narrow, network.config, config.seed)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     return {"name": model.card.name, **model.card.training}
+
+
+def _base_for(network: NetworkConfig) -> StyleModel | None:
+    """Find the widest base that is this network, or that it can be made of."""
+    bases = [load_model(path) for path in sorted((_PACKAGE / "weights").glob("base-*.safetensors"))]
+    fitting = [base for base in bases if can_widen(base.card.network, network)]
+    return max(fitting, key=lambda base: base.card.network.width, default=None)
 
 
 def _prepare_folders(config: TrainingConfig) -> None:
