@@ -1,6 +1,7 @@
 """Several paintings in one network: conditional norms, their folding, runs that train them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from PIL import Image
 
 from fast_style.architecture import NetworkConfig
 from fast_style.checkpoint import load_model
-from fast_style.errors import TrainingDataError
+from fast_style.errors import FastStyleError, TrainingDataError, UsageError
 from fast_style.networks import StyleNetwork
 from fast_style.training.paintings import read_paintings
 from fast_style.training.run import train
 from fast_style.training.style_bank import StyleBank
+from fast_style.widening import widen
 from tests.test_training import make_config
 from tests.training_photos import make_painting
 
@@ -93,6 +95,41 @@ def test_a_run_on_a_folder_gives_a_start_and_every_painting(tmp_path: Path) -> N
     # And it is a start for a painting of its own.
     second = make_config(tmp_path, name="second", steps=1, init=str(result.model_path))
     assert train(second, quiet=True).steps == 1
+
+
+@pytest.mark.parametrize("size", ["tiny", "standard"])
+def test_each_painting_goes_on_from_its_own_model(tmp_path: Path, size: str) -> None:
+    options: dict[str, Any] = {"style_image": make_folder(tmp_path / "paintings"), "steps": 1}
+    first = make_config(tmp_path, **(options | {"steps": 3}), learning_rate=0.01)
+    train(first, quiet=True)
+    styles = first.run_folder / "styles"
+    again = make_config(
+        tmp_path, **options, name="again", size=size, init=str(styles), learning_rate=1e-9
+    )
+    train(again, quiet=True)
+    for name in ("night", "waves"):
+        start = load_model(styles / f"{name}.safetensors")
+        expected = widen(start.weights, start.card.network, again.network, again.seed)
+        found = load_model(again.run_folder / "styles" / f"{name}.safetensors")
+        for key, weight in found.weights.items():
+            np.testing.assert_allclose(weight, expected[key], atol=1e-6, rtol=1e-3)
+
+
+def test_models_of_several_runs_are_no_start(tmp_path: Path) -> None:
+    paintings = make_folder(tmp_path / "paintings")
+    (tmp_path / "mixed").mkdir()
+    for name, seed in (("night", 1), ("waves", 2)):
+        config = make_config(tmp_path, name=name, steps=1, seed=seed, init="scratch")
+        train(config, quiet=True)
+        config.model_path.rename(tmp_path / "mixed" / config.model_path.name)
+    config = make_config(
+        tmp_path, name="third", style_image=paintings, init=str(tmp_path / "mixed")
+    )
+    with pytest.raises(UsageError, match="its models are of several runs"):
+        train(config, quiet=True)
+    (tmp_path / "mixed" / "waves.safetensors").unlink()
+    with pytest.raises(FastStyleError, match=r"waves\.safetensors"):
+        train(config, quiet=True)
 
 
 def test_such_a_run_resumes_exactly(tmp_path: Path) -> None:

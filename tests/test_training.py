@@ -23,6 +23,7 @@ from fast_style.training.config import TrainingConfig, parse_layers
 from fast_style.training.data import PhotoCrops, StepSampler, find_photos, random_crop
 from fast_style.training.module import StyleTransferModule, schedule_factor
 from fast_style.training.run import TrainingResult, train
+from fast_style.widening import widen
 from tests.training_photos import ASTRONAUT, make_painting, make_photos
 
 
@@ -202,10 +203,29 @@ class TestRefusals:
 
     def test_a_start_of_another_shape(self, tmp_path: Path) -> None:
         model_file = tmp_path / "tiny.safetensors"
-        weights = {k: np.zeros(s, np.float32) for k, s in parameter_shapes(SIZES["tiny"]).items()}
-        save_model(model_file, ModelCard("tiny", SIZES["tiny"]), weights)
+        shapes = parameter_shapes(SIZES["standard"])
+        weights = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
+        save_model(model_file, ModelCard("wide", SIZES["standard"]), weights)
         with pytest.raises(UsageError, match="choose --size and --upsampling to match"):
-            quiet_train(make_config(tmp_path, init=str(model_file), size="standard"))
+            quiet_train(make_config(tmp_path, init=str(model_file), size="tiny"))
+
+    def test_a_narrower_start_is_widened(self, tmp_path: Path) -> None:
+        first = make_config(tmp_path, steps=3)
+        quiet_train(first)
+        again = make_config(
+            tmp_path,
+            name="wider",
+            size="standard",
+            steps=1,
+            learning_rate=1e-9,
+            init=str(first.model_path),
+        )
+        quiet_train(again)
+        narrow, wide = load_model(first.model_path), load_model(again.model_path)
+        assert wide.card.network == SIZES["standard"]
+        expected = widen(narrow.weights, narrow.card.network, wide.card.network, again.seed)
+        for name, weight in wide.weights.items():
+            np.testing.assert_allclose(weight, expected[name], atol=1e-6, rtol=1e-3)
 
 
 class TestRun:

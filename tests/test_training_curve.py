@@ -1,5 +1,7 @@
-"""The training curve on the card: means of equally many steps, whatever the run's length."""
+"""Losses as they are shown: on the card, over a run of any length, and while a run goes on."""
 
+import io
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,9 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fast_style.checkpoint import read_card
+from fast_style.networks import StyleNetwork
+from fast_style.training.callbacks import TimeBudget
 from fast_style.training.curve import LossCurve
+from fast_style.training.module import StyleTransferModule
+from fast_style.training.progress import TrainingProgress
 from tests.test_training import make_config, quiet_train
 
 
@@ -57,3 +64,28 @@ def test_a_run_puts_it_on_the_card(tmp_path: Path):
     assert training["curve"]["step"] == [1, 2, 3]
     last = training["curve"]["total"][-1]
     assert last == pytest.approx(result.losses["total"], rel=1e-3)
+
+
+def test_lines_off_a_terminal_show_the_losses_of_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The means take in every step, not only those at which a line is due."""
+    config = make_config(tmp_path, steps=1000)
+    module = StyleTransferModule(
+        config, StyleNetwork(config.network), {"waves": torch.rand(1, 3, 32, 32)}
+    )
+    clock = itertools.count(step=0.1)  # ten steps a second: a line is due after 300
+    monkeypatch.setattr("fast_style.training.progress.time.monotonic", lambda: next(clock))
+    out = io.StringIO()
+    progress = TrainingProgress(TimeBudget(None), Console(file=out, width=200))
+    trainer = SimpleNamespace(is_global_zero=True, global_step=0, callback_metrics={})
+    progress.on_train_start(trainer, module)
+    for step in range(1, 320):
+        trainer.global_step = step
+        loss = torch.tensor(1000.0 if step < 100 else 8.0)
+        trainer.callback_metrics = {f"loss/{name}": loss for name in ("content", "style", "tv")}
+        progress.on_train_batch_end(trainer, module, None, {}, step)
+    first, last = out.getvalue().splitlines()
+    assert "content 1000" in first
+    assert "content 8.0" in last
+    assert "style 8.0" in last

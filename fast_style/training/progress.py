@@ -4,7 +4,7 @@ import io
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,6 +23,7 @@ from fast_style.training.module import StyleTransferModule
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SMOOTHING = 0.95
+_Number = TypeVar("_Number", float, Tensor)
 
 
 class TrainingProgress(pl.Callback):
@@ -33,7 +34,7 @@ class TrainingProgress(pl.Callback):
         self.budget, self.console = budget, console
         self._bar: Progress | None = None
         self._rate, self._last, self._last_line = 0.0, 0.0, 0.0
-        self._losses: dict[str, float] = {}
+        self._losses: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
@@ -66,12 +67,12 @@ class TrainingProgress(pl.Callback):
         self._rate = rate if not self._rate else _mean(self._rate, rate)
         if not trainer.is_global_zero:
             return
+        for name in ("content", "style", "tv"):
+            value = trainer.callback_metrics[f"loss/{name}"]
+            self._losses[name] = _mean(self._losses.get(name, value), value)
         line_due = now - self._last_line >= _SECONDS_BETWEEN_LINES or trainer.global_step <= 1
         if self._bar is None and not line_due:
             return  # reading the losses waits for a GPU, so only when they are shown
-        for name in ("content", "style", "tv"):
-            value = float(trainer.callback_metrics[f"loss/{name}"])
-            self._losses[name] = _mean(self._losses.get(name, value), value)
         status = self._status(trainer, pl_module)
         if self._bar is not None:
             task = self._bar.task_ids[0]
@@ -84,7 +85,7 @@ class TrainingProgress(pl.Callback):
 
     def _status(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> str:
         losses = "  ".join(
-            f"{name} {value:.4g}"
+            f"{name} {float(value):.4g}"
             for name, value in self._losses.items()
             if name != "tv" or pl_module.config.tv_weight
         )
@@ -175,7 +176,7 @@ def stderr_console(quiet: bool) -> Console:
     return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
-def _mean(mean: float, value: float) -> float:
+def _mean(mean: _Number, value: _Number) -> _Number:
     return _SMOOTHING * mean + (1 - _SMOOTHING) * value
 
 

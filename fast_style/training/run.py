@@ -4,11 +4,11 @@ import logging
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -115,9 +115,10 @@ def train(
     preview = _read_preview(config, data.photos)
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
-    started_from = None
-    if config.init != "scratch" and not config.resume:
-        started_from = _start_from(network, config, say)
+    starts = [] if config.init == "scratch" or config.resume else _starts(config, paintings, say)
+    weights = [_fitting_weights(start, config) for start in starts]
+    if weights:
+        network.load_state_dict({k: torch.from_numpy(v) for k, v in weights[0].items()})
     _prepare_folders(config)
 
     module = StyleTransferModule(
@@ -125,7 +126,10 @@ def train(
         network,
         {name: style_tensor(pixels, config.style_size) for name, pixels in paintings.items()},
     )
-    module.started_from = started_from
+    if starts:
+        module.started_from = {"name": starts[0].card.name, **starts[0].card.training}
+    if len(weights) > 1 and module.bank is not None:
+        module.bank.load(weights)
     module.loss.balance_styles(balancing_crops(data.photos, config))
     budget = TimeBudget(config.max_minutes)
     interrupts = Interrupts(say)
@@ -242,30 +246,42 @@ def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint
     return resize_long_side(pixels, _PREVIEW_SIDE)
 
 
-def _start_from(
-    network: StyleNetwork, config: TrainingConfig, say: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """Take another model's weights, or those of a narrower one; give its name and training."""
+def _starts(
+    config: TrainingConfig, paintings: Iterable[str], say: Callable[[str], None]
+) -> list[StyleModel]:
+    """Find the model to start from, or one for each painting; none where no base ships."""
     from fast_style.catalogue import load_style
 
     if config.init == "base":
-        found = _base_for(network.config)
-        if found is None:
-            say(f"no base ships for this network ({network.config}): starting from scratch")
-            return None
-        model = found
-    else:
-        model = load_style(config.init)
-    narrow, weights = model.card.network, model.weights
-    if narrow != network.config:
-        if not can_widen(narrow, network.config):
-            raise UsageError(
-                f"--init {config.init} is a network of {narrow}, not {network.config}: choose "
-                "--size and --upsampling to match, or a narrower start"
-            )
-        weights = widen(weights, narrow, network.config, config.seed)
-    network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-    return {"name": model.card.name, **model.card.training}
+        base = _base_for(config.network)
+        if base is None:
+            say(f"no base ships for this network ({config.network}): starting from scratch")
+        return [] if base is None else [base]
+    folder = Path(config.init)
+    if not folder.is_dir():
+        return [load_style(config.init)]
+    models = [load_model(folder / f"{name}.safetensors") for name in paintings]
+    for model in models:
+        for name, values in model.weights.items():
+            if ".norm." not in name and not np.array_equal(values, models[0].weights[name]):
+                raise UsageError(
+                    f"--init {folder}: its models are of several runs, for {name} differs; give "
+                    "the folder RUNS/NAME/styles of one run with several paintings"
+                )
+    return models
+
+
+def _fitting_weights(start: StyleModel, config: TrainingConfig) -> dict[str, NDArray[np.float32]]:
+    """Give a start's weights, widened if it is narrower."""
+    narrow = start.card.network
+    if narrow == config.network:
+        return dict(start.weights)
+    if not can_widen(narrow, config.network):
+        raise UsageError(
+            f"--init {config.init} is a network of {narrow}, not {config.network}: choose --size "
+            "and --upsampling to match, or a narrower start"
+        )
+    return widen(start.weights, narrow, config.network, config.seed)
 
 
 def _base_for(network: NetworkConfig) -> StyleModel | None:

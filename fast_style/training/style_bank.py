@@ -4,9 +4,11 @@ Conditional instance normalization, Dumoulin, Shlens and Kudlur 2017 (arXiv 1610
 with one painting's scales and shifts, or with the mean of all, it is a plain `StyleNetwork`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_style.networks import StyleNetwork
@@ -42,6 +44,24 @@ class StyleBank(nn.Module):
         norms = self._network[0].norms().values()
         for norm, scale, shift in zip(norms, self.scales, self.shifts, strict=True):
             norm.affine = None if paintings is None else (scale[paintings], shift[paintings])
+
+    @torch.no_grad()
+    def load(self, weights: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+        """Start each painting from the scales and shifts of a network of its own.
+
+        Args:
+            weights: of the networks by parameter name, in the paintings' order.
+
+        Raises:
+            ValueError: they are of another shape, or not one for each painting.
+        """
+        names = list(self._network[0].norms())
+        for which, parts in (("weight", self.scales), ("bias", self.shifts)):
+            for name, part in zip(names, parts, strict=True):
+                given = np.stack([of_one[f"{name}.{which}"] for of_one in weights])
+                if given.shape != part.shape:
+                    raise ValueError(f"{name}.{which}: {given.shape} given for {part.shape}")
+                part.copy_(torch.from_numpy(given))
 
     @torch.no_grad()
     def fold(self, painting: int | None) -> None:
