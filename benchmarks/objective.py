@@ -12,7 +12,6 @@ from torch import Tensor
 
 from fast_style.errors import FastStyleError
 from fast_style.perceptual import LossConfig, Vgg, gram_matrix, layer_names, total_variation
-from fast_style.training.config import parse_layers
 
 TRAINED = "trained"
 """The measure that the model was trained for; L-BFGS minimizes it."""
@@ -50,14 +49,7 @@ def loss_of_card(training: Mapping[str, Any]) -> LossConfig:
         FastStyleError: the card does not say.
     """
     try:
-        return LossConfig(
-            vgg=training["vgg"],
-            content_layers=parse_layers(training["content_layers"], "content_layers"),
-            style_layers=parse_layers(training["style_layers"], "style_layers"),
-            content_weight=float(training["content_weight"]),
-            style_weight=float(training["style_weight"]),
-            tv_weight=float(training["tv_weight"]),
-        )
+        return LossConfig.from_options(training)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FastStyleError(
             f"its card does not say what it was trained for: {type(error).__name__} {error}"

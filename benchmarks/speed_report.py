@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_speed import gpu_report
 from benchmarks.peers import EAGER, EXAMPLES, LITE, ONNXRUNTIME, OPENVINO, OURS
 from benchmarks.warm_speed import our_engine
 
@@ -41,6 +42,8 @@ def report(results: Row) -> str:
     lines = [results["machine"], ""]
     if results.get("warm"):
         lines += _warm(results["warm"])
+    if results.get("gpu"):
+        lines += ["### On a GPU", "", gpu_report(results["gpu"]), ""]
     for section in ("cold", "large"):
         rows = [row for row in results.get("commands", ()) if row["section"] == section]
         if rows:

@@ -15,6 +15,9 @@ from fast_style.architecture import parameter_count, size_name
 from fast_style.checkpoint import ModelCard, read_card
 
 SIDES = (256, 512)
+PICTURES = "../docs/styles"
+"""Where `docs/make_pictures.py` puts a strip for each style, seen from the shipped models."""
+
 SHIPPED = Path(__file__).parents[1] / "saved_models"
 
 
@@ -36,12 +39,17 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
     Args:
         styles: cards, and sizes of their files in bytes.
     """
-    head = ["style", "painting", "network", "file"]
+    head = ["style", "", "painting", "network", "file"]
     head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
         painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
-        cells = [f"`{card.name}`", painting + (f" ({card.licence})" if card.licence else "")]
+        base = card.name.removesuffix(f"-{size_name(card.network)}")
+        cells = [
+            f"`{card.name}`",
+            f"![]({PICTURES}/{base}.jpg)",
+            painting + (f" ({card.licence})" if card.licence else ""),
+        ]
         cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
         cells += [f"{size / 1000:,.0f} KB"]
         found = [card.quality.get(card_key(side), {}) for side in SIDES]

@@ -3,8 +3,9 @@
 python docs/make_pictures.py
 python docs/make_pictures.py --large-photo seeding_by_Clements_Engelhardt.jpg
 
-The first makes one picture for each style, and `mixtures.jpg`; the second `stroke-size.jpg`, from a
-photo of 12 megapixels or more, which is not in the repository (NOTICE says where it is from).
+The first makes `hero.jpg`, `styles.jpg`, a strip for each style in `styles/`, and `mixtures.jpg`;
+the second `stroke-size.jpg`, from a photo of 12 megapixels or more, which is not in the repository
+(NOTICE says where it is from).
 """
 
 import argparse
@@ -14,11 +15,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fast_style import Stylizer, list_styles
+from fast_style.catalogue import find_style
+from fast_style.checkpoint import read_card
 from fast_style.images import read_image, resize_long_side, resize_to
+from fast_style.sheet import contact_sheet
 
 ROOT = Path(__file__).parent.parent
-PHOTOS = ("astronaut", "rocket", "coffee", "chelsea")
-HEIGHT, GAP = 300, 6
+PHOTOS = ("astronaut", "chelsea", "coffee")
+HEIGHT, GAP = 150, 4
+HERO_PHOTOS = ("astronaut", "chelsea", "coffee")
+HERO_STYLES = ("starry-night", "the-scream", "udnie", "great-wave", "composition-vii")
+SIDE, CARD = 210, 90
+SHEET_PHOTOS = ("astronaut", "rocket", "coffee", "chelsea")
 
 LARGE = 4620  # long side of the large photo: 12 megapixels at 16:9
 SIZES = (1, 2, 4)
@@ -73,27 +81,74 @@ def stroke_sizes(path: Path) -> None:
     Image.fromarray(sheet).save(ROOT / "docs" / "stroke-size.jpg", quality=82)
 
 
+def scaled(pixels: np.ndarray, height: int) -> np.ndarray:
+    """Bring a picture to a height."""
+    return resize_to(pixels, height, round(pixels.shape[1] * height / pixels.shape[0]))
+
+
+def example(name: str) -> np.ndarray:
+    """Read one of the examples."""
+    return read_image(ROOT / "examples" / f"{name}.jpg").pixels
+
+
+def painting(name: str) -> np.ndarray:
+    """The painting of a style, from its card."""
+    thumbnail = read_card(find_style(name)).thumbnail
+    assert thumbnail
+    return read_image(thumbnail).pixels
+
+
+def hero() -> None:
+    """Write the picture of the README's first screen: photos, and each in several styles."""
+    photos = [square(example(name)) for name in HERO_PHOTOS]
+    head = [np.full((CARD, SIDE, 3), 255, np.uint8)]
+    head += [centred(scaled(painting(name), CARD), SIDE) for name in HERO_STYLES]
+    columns = [[resize_to(photo, SIDE, SIDE) for photo in photos]]
+    for name in HERO_STYLES:
+        stylizer = Stylizer(name)
+        columns.append(
+            [
+                resize_to(np.asarray(stylizer.stylize(photo, size=512)), SIDE, SIDE)
+                for photo in photos
+            ]
+        )
+    sheet = row([column([top, *below]) for top, below in zip(head, columns, strict=True)])
+    Image.fromarray(sheet).save(ROOT / "docs" / "hero.jpg", quality=88)
+
+
+def square(pixels: np.ndarray) -> np.ndarray:
+    """Cut the middle out of a picture."""
+    side = min(pixels.shape[:2])
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    return pixels[top : top + side, left : left + side].copy()
+
+
+def centred(pixels: np.ndarray, width: int) -> np.ndarray:
+    """Put white beside a picture, or cut it to a width."""
+    sheet = Image.new("RGB", (width, pixels.shape[0]), "white")
+    sheet.paste(Image.fromarray(pixels), ((width - pixels.shape[1]) // 2, 0))
+    return np.asarray(sheet)
+
+
 def styles() -> None:
-    """Write one picture for each style: photos above, stylized photos below."""
-    photos = []
-    for name in PHOTOS:
-        pixels = read_image(ROOT / "examples" / f"{name}.jpg").pixels
-        photos.append(resize_to(pixels, HEIGHT, round(pixels.shape[1] * HEIGHT / pixels.shape[0])))
+    """Write a strip for each style that ships: the painting, and photos in its style."""
+    (ROOT / "docs" / "styles").mkdir(exist_ok=True)
     for style in list_styles():
         if not style.path.is_relative_to(ROOT / "saved_models"):
             continue
         stylizer = Stylizer(style.path)
         # Stylized at the example's own size, then made smaller, as a reader would see it.
-        stylized = [
-            np.asarray(
-                stylizer.stylize(ROOT / "examples" / f"{name}.jpg").resize(
-                    (photo.shape[1], photo.shape[0]), Image.Resampling.LANCZOS
-                )
-            )
-            for name, photo in zip(PHOTOS, photos, strict=True)
-        ]
-        sheet = column([row(photos), row(stylized)])
-        Image.fromarray(sheet).save(ROOT / "docs" / f"{style.name}.jpg", quality=88)
+        stylized = [np.asarray(stylizer.stylize(example(name))) for name in PHOTOS]
+        strip = row([scaled(pixels, HEIGHT) for pixels in (painting(style.name), *stylized)])
+        Image.fromarray(strip).save(ROOT / "docs" / "styles" / f"{style.name}.jpg", quality=85)
+
+
+def sheet() -> None:
+    """Write the sheet of all styles that `fast-style sheet` makes."""
+    shipped = [e.name for e in list_styles() if e.path.is_relative_to(ROOT / "saved_models")]
+    of_standard = [name for name in shipped if not name.endswith(("-tiny", "-full"))]
+    photos = [ROOT / "examples" / f"{name}.jpg" for name in SHEET_PHOTOS]
+    contact_sheet(photos, of_standard, size=220).save(ROOT / "docs" / "styles.jpg", quality=82)
 
 
 def mixtures() -> None:
@@ -115,6 +170,8 @@ def main() -> None:
     if photo:
         stroke_sizes(photo)
     else:
+        hero()
+        sheet()
         styles()
         mixtures()
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ModelError,
         ModelFileError,
         NewerFormatError,
+        ServiceError,
         StyleNotFoundError,
         TrainingError,
         UnreadableImageError,
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     from fast_style.gatys.run import OptimizeStep
     from fast_style.images import read_image
     from fast_style.images.encoding import encode_image
-    from fast_style.images.photo import Photo
+    from fast_style.images.photo import Photo, resize_long_side
     from fast_style.networks import StyleNetwork
     from fast_style.perceptual import LossConfig, PerceptualLoss, gram_matrix, total_variation
+    from fast_style.remote import RemoteStylizer, remote_styles
     from fast_style.sheet import contact_sheet
     from fast_style.stylizer import Painted, Stylizer
     from fast_style.training.config import TrainingConfig
@@ -73,6 +75,8 @@ __all__ = [
     "Painted",
     "PerceptualLoss",
     "Photo",
+    "RemoteStylizer",
+    "ServiceError",
     "StyleEntry",
     "StyleModel",
     "StyleNetwork",
@@ -97,6 +101,8 @@ __all__ = [
     "parameter_count",
     "parse_mixture",
     "read_image",
+    "remote_styles",
+    "resize_long_side",
     "size_name",
     "total_variation",
     "train",
@@ -120,6 +126,7 @@ _HOMES = {
         "ModelError",
         "ModelFileError",
         "NewerFormatError",
+        "ServiceError",
         "StyleNotFoundError",
         "TrainingError",
         "UnreadableImageError",
@@ -128,12 +135,13 @@ _HOMES = {
     ),
     "fast_style.images": ("read_image",),
     "fast_style.images.encoding": ("encode_image",),
-    "fast_style.images.photo": ("Photo",),
+    "fast_style.images.photo": ("Photo", "resize_long_side"),
     "fast_style.gatys.api": ("optimize_image", "optimize_steps"),
     "fast_style.gatys.config": ("OptimizeConfig",),
     "fast_style.gatys.run": ("OptimizeStep",),
     "fast_style.networks": ("StyleNetwork",),
     "fast_style.perceptual": ("LossConfig", "PerceptualLoss", "gram_matrix", "total_variation"),
+    "fast_style.remote": ("RemoteStylizer", "remote_styles"),
     "fast_style.sheet": ("contact_sheet",),
     "fast_style.stylizer": ("Painted", "Stylizer"),
     "fast_style.training.config": ("TrainingConfig",),

@@ -7,11 +7,16 @@ import stat
 from pathlib import Path
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
     """Write a temporary file beside `path` and move it there once it is complete.
 
     Whatever goes wrong, `path` holds what it held before and the temporary file is gone. A link is
     followed, a file that was there keeps its permissions, a new one gets those the umask gives.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        scratch: a folder for the temporary file, of the same file system, instead of beside `path`.
 
     Raises:
         OSError: the folder is not there or not writable, the disk is full, `path` is a folder or a
@@ -34,7 +39,8 @@ def replace_file(path: Path, data: bytes) -> None:
             return
     # Not the tempfile module: that would make a file only its owner can read, whatever the umask.
     # The name does not repeat the target's, which may be as long as names can be.
-    temporary = target.with_name(f".fast-style-{secrets.token_hex(8)}.tmp")
+    folder = target.parent if scratch is None else scratch
+    temporary = folder / f".fast-style-{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(data)

@@ -17,7 +17,13 @@
     │   └── DownloadError           a model that cannot be fetched
     ├── EngineError                 an engine, device or precision that is not there
     ├── MissingExtraError           an optional package that is not installed
+    ├── ServiceError                a service that cannot be reached, is busy or fails
     ├── WeightsError                VGG weights that are missing, changed or cannot be downloaded
+    ├── JobError                    a background job that cannot be taken
+    │   ├── ArchiveError            a ZIP of photos that is damaged or beyond the limits
+    │   ├── KeyReusedError          an idempotency key that came with another body before
+    │   └── QueueFullError          as many jobs wait as may wait
+    ├── BulkError                   a bulk run whose input or output cannot be reached
     └── TrainingError               training cannot start or cannot go on
         ├── TrainingDataError       too few photos, no photos, no painting
         ├── NameTakenError          a model of that name exists
@@ -25,6 +31,8 @@
 
 A message is one sentence that names what was expected, what was seen, and what to do about it.
 """
+
+import os
 
 
 class FastStyleError(Exception):
@@ -94,8 +102,32 @@ class MissingExtraError(FastStyleError):
         self.feature, self.package, self.extra = feature, package, extra
 
 
+class ServiceError(FastStyleError):
+    """A service that cannot be reached, is too busy for too long, or fails."""
+
+
 class WeightsError(FastStyleError):
     """VGG weights that are missing, are not what they should be, or cannot be downloaded."""
+
+
+class JobError(FastStyleError):
+    """A background job that cannot be taken or cannot go on."""
+
+
+class ArchiveError(JobError):
+    """A ZIP archive of photos that is damaged, hostile or beyond the limits."""
+
+
+class KeyReusedError(JobError):
+    """An idempotency key came with another body before."""
+
+
+class QueueFullError(JobError):
+    """As many jobs wait as may wait."""
+
+
+class BulkError(FastStyleError):
+    """A bulk run cannot begin or go on: its input, its output or its cluster cannot be reached."""
 
 
 class TrainingError(FastStyleError):
@@ -112,3 +144,19 @@ class NameTakenError(TrainingError):
 
 class ResumeError(TrainingError):
     """Nothing to resume, or a checkpoint that belongs to another run."""
+
+
+def describe(error: BaseException) -> str:
+    """Put an exception into one sentence for the person at the keyboard."""
+    if isinstance(error, FastStyleError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not memory enough: work at a smaller size (--size)"
+    if isinstance(error, OSError) and error.strerror:
+        path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{path}{error.strerror}"
+    detail = f": {error}" if str(error) else ""
+    return (
+        f"this is a bug: {type(error).__name__}{detail} "
+        "(please report it; --debug shows where it happened)"
+    )

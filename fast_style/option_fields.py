@@ -5,11 +5,13 @@
 
 from collections.abc import Mapping
 from dataclasses import field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from fast_style.errors import UsageError
 
-__all__ = ["check_options", "option", "parse_layers"]
+__all__ = ["VggChoice", "check_options", "loss_option", "option", "parse_layers"]
+
+VggChoice = Literal["bundled", "vgg16", "vgg19"]
 
 
 def option(help_text: str, default: Any = ..., **bounds: Any) -> Any:
@@ -24,6 +26,33 @@ def option(help_text: str, default: Any = ..., **bounds: Any) -> Any:
     if default is ...:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def loss_option(name: str, default: Any) -> Any:
+    """Make a field that is an option of the perceptual loss, alike for all that minimize it.
+
+    Args:
+        name: which one; `perceptual.LossConfig.from_options` reads fields of these names.
+        default: its default.
+    """
+    help_text, bounds = _LOSS_OPTIONS[name]
+    return option(help_text, default, **bounds)
+
+
+_LOSS_OPTIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "content_weight": ("Weight of the content loss.", {"minimum": 0}),
+    "style_weight": (
+        "Weight of the style loss, on a scale that suits every painting alike.",
+        {"minimum": 0},
+    ),
+    "tv_weight": ("Weight of the total variation.", {"minimum": 0}),
+    "content_layers": ("VGG layers for the content loss, as LAYER[=WEIGHT],...", {}),
+    "style_layers": ("VGG layers for the style loss, as LAYER[=WEIGHT],...", {}),
+    "vgg": (
+        "The loss network: bundled (VGG-16 to relu4_3), or torchvision's, fetched on first use.",
+        {},
+    ),
+}
 
 
 def check_options(config: Any) -> None:

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fast_style.errors import UsageError
+from fast_style.option_fields import parse_layers
 from fast_style.vgg import Vgg, VggName, check_layers, layer_names
 
 __all__ = [
@@ -127,6 +128,27 @@ class LossConfig:
     content_weight: float
     style_weight: float
     tv_weight: float
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "LossConfig":
+        """Make one of options, or of what a model's card says of them.
+
+        Args:
+            options: with the names of `option_fields.loss_option`, layers as text; others are
+                passed over.
+
+        Raises:
+            UsageError: a text or a weight that is none, or a layer that the VGG does not have.
+            KeyError: an option is missing.
+        """
+        return cls(
+            vgg=options["vgg"],
+            content_layers=parse_layers(options["content_layers"], "--content-layers"),
+            style_layers=parse_layers(options["style_layers"], "--style-layers"),
+            content_weight=float(options["content_weight"]),
+            style_weight=float(options["style_weight"]),
+            tv_weight=float(options["tv_weight"]),
+        )
 
     def __post_init__(self) -> None:
         """Check names and weights."""

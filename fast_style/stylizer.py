@@ -26,7 +26,7 @@ from fast_style.images import (
     to_pil,
 )
 from fast_style.resampling import resized
-from fast_style.strokes import bring_back, check_stroke_size, working_size
+from fast_style.strokes import COARSEST, bring_back, check_stroke_size, working_size
 from fast_style.sweep import SHORTEST_SIDE, STRIP_PIXELS, sweep
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class Stylizer:
             UsageError: an argument is out of its range.
         """
         _check(size, 1.0, stroke_size)
-        with _lack_of_memory_told(photo, size):
+        with _lack_of_memory_told(photo, size, stroke_size):
             content = photo if size is None else _at_size(photo, size)
             return Painted(content, self._painted(content.pixels, stroke_size))
 
@@ -319,8 +319,10 @@ def _at_size(photo: Photo, size: int) -> Photo:
 
 
 @contextmanager
-def _lack_of_memory_told(photo: Photo, size: int | None) -> Iterator[None]:
-    """Say what to do about it."""
+def _lack_of_memory_told(
+    photo: Photo, size: int | None, stroke_size: float | None = None
+) -> Iterator[None]:
+    """Say what to do about it; a stroke size is given where the network is at work."""
     try:
         yield
     except Exception as error:
@@ -331,7 +333,18 @@ def _lack_of_memory_told(photo: Photo, size: int | None) -> Iterator[None]:
             f"there is not memory enough to stylize {photo.width}x{photo.height} pixels"
             f"{'' if size is None else f' at size {work}'}: "
             f"give a smaller size (--size {max(1, work // 2)} on the command line)"
+            f"{'' if stroke_size is None else _larger_strokes(stroke_size)}"
         ) from error
+
+
+def _larger_strokes(stroke_size: float) -> str:
+    """Say that the network would have less to do, where the strokes can be any larger."""
+    if 2 * stroke_size > COARSEST:
+        return ""
+    return (
+        f" or a larger stroke size (--stroke-size {max(1.0, 2 * stroke_size):g}), for which the "
+        "network works on a smaller picture"
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -147,6 +147,6 @@ def test_a_terminal_whose_encoding_lacks_letters(workplace, monkeypatch):
     save_model(folder / "wave.safetensors", make_card(title="神奈川沖浪裏"), make_weights(SMALLEST))
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
     monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
-    done = command("styles")
+    done = command("styles", encoding="latin-1")
     assert (done.returncode, done.stderr) == (0, "")
     assert r"\u795e" in done.stdout

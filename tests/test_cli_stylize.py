@@ -360,7 +360,7 @@ class TestFoundBeforeAnyWork:
 
 
 def test_the_choices_are_those_of_the_engines():
-    from fast_style.cli import stylize as command
+    from fast_style.cli import picture_options as command
     from fast_style.engines import protocol
 
     assert ("auto", *protocol.ENGINES) == command.ENGINES
@@ -369,8 +369,8 @@ def test_the_choices_are_those_of_the_engines():
 
 
 def test_every_format_that_is_written_can_be_asked_for():
+    from fast_style.cli.picture_options import FORMATS
     from fast_style.cli.plan import named_format
-    from fast_style.cli.stylize import FORMATS
     from fast_style.images import WRITABLE_SUFFIXES, format_from_suffix
 
     written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}

@@ -1,10 +1,8 @@
 """The demo's page, run by Streamlit's AppTest: every control, and that the pictures are right."""
 
-import base64
 import io
 import json
 import pickle
-import shutil
 import zipfile
 from pathlib import Path
 
@@ -21,24 +19,25 @@ from fast_style.checkpoint import save_model  # noqa: E402
 from fast_style.demo import choices  # noqa: E402
 from tests.commands import CHECKOUT  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
-
-PAGE = CHECKOUT / "streamlit_main.py"
-SHOWN_QUALITY = 88
-OTHER = "waves"
+from tests.demo_page import (  # noqa: E402
+    OTHER,
+    PAGE,
+    SAMPLE,
+    expected,
+    link,
+    open_page,
+    photo_bytes,
+    picture,
+    run,
+    slider,
+    two_styles,
+    words,
+)
 
 
 @pytest.fixture
 def folder(workplace, model_file, monkeypatch):
-    """Two tiny styles beside those that ship, and nothing left of the test before."""
-    folder = workplace / "styles"
-    folder.mkdir()
-    shutil.copy(model_file, folder)
-    card = make_card(OTHER, title="Waves", artist="Nobody", year="1900")
-    save_model(folder / f"{OTHER}.safetensors", card, make_weights(SMALLEST, seed=5))
-    monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    return folder
+    return two_styles(workplace, model_file, monkeypatch)
 
 
 @pytest.fixture
@@ -71,56 +70,6 @@ def offered(monkeypatch):
         return files[key]() if callable(files[key]) else files[key]
 
     return give
-
-
-def run(page) -> AppTest:
-    """Run the page, or one of its controls that was changed."""
-    at = page.run(timeout=60)
-    assert not at.exception
-    return at
-
-
-def open_page(*styles: str) -> AppTest:
-    at = AppTest.from_file(PAGE)
-    at.query_params["style"] = list(styles or (STYLE,))
-    return run(at)
-
-
-def link(at: AppTest) -> list[str]:
-    """The styles that the page's address carries."""
-    found = at.query_params.get("style", [])
-    return [found] if isinstance(found, str) else list(found)
-
-
-def slider(at: AppTest) -> dict:
-    (element,) = at.get("bidi_component")
-    return json.loads(element.proto.json)
-
-
-def picture(at: AppTest) -> bytes:
-    """The stylized picture as it is shown."""
-    return base64.b64decode(slider(at)["after"].partition(",")[2])
-
-
-def expected(content: bytes, style=STYLE, *, size=1024, **options) -> bytes:
-    photo = fast_style.read_image(content)
-    stylized = fast_style.Stylizer(style).stylize_photo(photo, size=size, **options)
-    return fast_style.encode_image(stylized, format="JPEG", quality=SHOWN_QUALITY)[0]
-
-
-def photo_bytes(seed: int, size=(96, 64), format="PNG") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 255, (size[1] // 8, size[0] // 8, 3), np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize(size).save(buffer, format)
-    return buffer.getvalue()
-
-
-def words(at: AppTest) -> str:
-    elements = [*at.error, *at.info, *at.caption, *at.markdown, *at.success, *at.warning]
-    return "\n".join(element.value for element in elements).replace("\\", "")
-
-
-SAMPLE = (CHECKOUT / "examples" / "astronaut.jpg").read_bytes()
 
 
 class TestStylize:
@@ -324,6 +273,20 @@ class TestSeveralStyles:
             assert image.size == fast_style.contact_sheet([photo], names, size=320).size
         run(at.button(key="sample-coffee").click())
         assert "download-sheet" not in [button.key for button in at.get("download_button")]
+
+
+def test_a_gallery_of_many(folder):
+    for number in range(12):
+        card = make_card(f"copy-{number:02d}", title=f"Copy {number}")
+        path = folder / f"copy-{number:02d}.safetensors"
+        save_model(path, card, make_weights(SMALLEST, seed=number))
+    at = open_page()
+    picks = [button for button in at.button if button.key.startswith("pick-")]
+    assert len(picks) == len(choices.named_styles()) >= 14
+    assert sum(button.label.startswith("✓") for button in picks) == 1
+    run(at.button(key="pick-copy-11").click())
+    assert picture(at) == expected(SAMPLE, "copy-11")
+    assert "Copy 3" in at.selectbox(key="blend").options
 
 
 class TestOwnModel:

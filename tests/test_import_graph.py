@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "networks": BOTTOM,
     "widening": BOTTOM,
     "vgg": BOTTOM,
-    "perceptual": BOTTOM | {"vgg"},
+    "perceptual": BOTTOM | {"option_fields", "vgg"},
     "color": BOTTOM,
     "tiling": BOTTOM,
     "resampling": BOTTOM,
@@ -54,6 +54,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMAGES
     | {"blending"}
     | {"resampling", "strokes", "sweep", "engines", "tiling", "color", "catalogue", "checkpoint"},
+    "remote": BOTTOM | IMAGES | {"blending", "checkpoint", "downloads", "strokes", "stylizer"},
+    "pipeline": BOTTOM | IMAGES | {"engines", "gatys", "stylizer"},
+    "bulk": BOTTOM
+    | IMAGES
+    | {"blending", "catalogue", "checkpoint", "engines", "fingerprint", "pipeline", "stylizer", ""},
     "sheet": BOTTOM | IMAGES | {"catalogue", "checkpoint", "stylizer"},
     "option_fields": {"errors"},
     "gatys": BOTTOM
@@ -64,13 +69,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMAGES
     | {"option_fields"}
     | {"networks", "widening", "perceptual", "catalogue", "checkpoint", "fingerprint", ""},
+    "jobs": BOTTOM
+    | IMAGES
+    | {"option_fields", "blending", "stylizer", "gatys"},
+    "service": BOTTOM
+    | IMAGES
+    | {"option_fields", "strokes", "blending", "catalogue", "checkpoint", "stylizer"}
+    | {"jobs", "gatys", ""},
     "demo": {""},  # public names only
     "cli": BOTTOM
     | IMAGES
     | {"gatys"}
     | {"engines", "catalogue", "checkpoint", "stylizer", "training", ""}
     | {"foreign", "fingerprint", "downloads", "collection", "export"}
-    | {"blending", "sheet"},
+    | {"bulk", "pipeline"}
+    | {"blending", "sheet", "jobs", "service"},
     "__main__": {"cli"},
 }
 

@@ -1,6 +1,5 @@
 """`fast-style optimize` and `stylize --polish` as commands, on a real photo at small sizes."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -153,27 +152,6 @@ class TestChoices:
         optimized("--mask", "mask.png", iterations=8)
         change = np.abs(pixels("out.png").astype(int) - resize_long_side(pixels("photo.png"), 48))
         assert change[:, 30:].mean() < 0.2 * change[:, :18].mean()
-
-    def test_vgg19(self, place, monkeypatch, tmp_path):
-        """With random weights, published under their own hash; the real ones are 548 MB."""
-        from fast_style import vgg
-
-        generator = torch.Generator().manual_seed(0)
-        state = {}
-        for index, n_in, n_out in ((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128)):
-            weight = torch.randn((n_out, n_in, 3, 3), generator=generator) / (3 * n_in**0.5)
-            state |= {
-                f"features.{index}.weight": weight,
-                f"features.{index}.bias": torch.ones(n_out),
-            }
-        torch.save(state, tmp_path / "vgg19.pth")
-        digest = hashlib.sha256((tmp_path / "vgg19.pth").read_bytes()).hexdigest()[:8]
-        path = (tmp_path / "vgg19.pth").rename(tmp_path / f"vgg19-{digest}.pth")
-        monkeypatch.setattr(vgg, "_published_url", lambda _: path.as_uri())
-        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-        document = optimized("--vgg", "vgg19")
-        assert document["options"]["vgg"] == "vgg19"
-        assert np.isfinite(document["losses"]["total"])
 
     @pytest.mark.parametrize(
         ("name", "more", "format"),

@@ -384,5 +384,5 @@ def test_the_table_of_styles():
     head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
     assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
     assert bare.endswith("| 0 KB | - | - | - |")
-    assert "| `a` | *Wheat Field with Cypresses*, Vincent van Gogh, 1889 (public" in style
+    assert "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent" in style
     assert style.endswith("| 5 KB | 62 (48->100) | - | >100 (>100->100) |")

@@ -227,6 +227,16 @@ class TestTrouble:
         with pytest.raises(ImageTooLargeError, match=r"at size 100.*--size 50"):
             inverter.stylize(np.zeros((200, 300, 3), np.uint8), size=100)
 
+    @pytest.mark.parametrize(
+        ("stroke_size", "advised"), [(0.25, "1"), (1, "2"), (1.5, "3"), (8, "16"), (9, None)]
+    )
+    def test_larger_strokes_need_less_memory_too(self, inverter, engine, stroke_size, advised):
+        engine.error = MemoryError()
+        with pytest.raises(ImageTooLargeError, match="--size 150") as caught:
+            inverter.stylize(np.zeros((200, 300, 3), np.uint8), stroke_size=stroke_size)
+        assert ("--stroke-size" in str(caught.value)) == (advised is not None)
+        assert advised is None or f"(--stroke-size {advised})," in str(caught.value)
+
     def test_other_errors_are_left_alone(self, inverter, engine):
         engine.error = RuntimeError("shapes do not fit")
         with pytest.raises(RuntimeError, match="shapes"):

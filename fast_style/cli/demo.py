@@ -12,9 +12,7 @@ from fast_style.cli.exits import debug_option
 _PACKAGE = Path(__file__).parents[1]
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command()
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

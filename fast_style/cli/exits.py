@@ -14,7 +14,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from fast_style.errors import FastStyleError, UsageError
+from fast_style.errors import UsageError
+from fast_style.errors import describe as describe  # commands take it from here
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -61,7 +62,14 @@ def run(
         with _terminable():
             # Unbound: a group's own `main` leads back here.
             result = click.Command.main(
-                command, args, prog_name, standalone_mode=False, obj=settings
+                command,
+                args,
+                prog_name,
+                standalone_mode=False,
+                obj=settings,
+                # A group's commands inherit these.
+                help_option_names=["-h", "--help"],
+                max_content_width=100,
             )
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -85,22 +93,6 @@ def one_line(text: str) -> str:
         if character.isprintable()
         else (" " if character in "\n\r\t" else repr(character)[1:-1])
         for character in text.strip()
-    )
-
-
-def describe(error: BaseException) -> str:
-    """Put an exception into one sentence for the person at the keyboard."""
-    if isinstance(error, FastStyleError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "there is not memory enough: work at a smaller size (--size)"
-    if isinstance(error, OSError) and error.strerror:
-        path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return f"{path}{error.strerror}"
-    detail = f": {error}" if str(error) else ""
-    return (
-        f"this is a bug: {type(error).__name__}{detail} "
-        "(please report it; --debug shows where it happened)"
     )
 
 

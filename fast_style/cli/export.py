@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 FORMAT_NAMES = ("onnx", "torchscript", "pt2", "safetensors")
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command()
 @click.argument("style", metavar="STYLE")
 @click.option("--to", "kind", type=click.Choice(FORMAT_NAMES), required=True, help="The format.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The file.")

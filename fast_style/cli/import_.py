@@ -12,7 +12,6 @@ LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
 
 @click.command(
     "import",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="What the style is to be called.")

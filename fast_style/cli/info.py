@@ -11,9 +11,7 @@ from fast_style.cli.exits import debug_option, one_line
 _WIDE = 12
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command()
 @click.argument("style", metavar="NAME|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON document to stdout.")
 @debug_option

@@ -23,6 +23,7 @@ COMMANDS = {
     "optimize": _Entry(
         "fast_style.cli.optimize:optimize", "Put any painting on a photo, in minutes.", "torch"
     ),
+    "bulk": _Entry("fast_style.cli.bulk:bulk", "Put a style on millions of photos."),
     "sheet": _Entry("fast_style.cli.sheet:sheet", "Show all styles on photos, on one sheet."),
     "styles": _Entry("fast_style.cli.styles:styles", "List the styles that are there."),
     "info": _Entry("fast_style.cli.info:info", "Show what is known of a style."),
@@ -32,6 +33,8 @@ COMMANDS = {
     "verify": _Entry("fast_style.cli.verify:verify", "Check that model files are what they were."),
     "models": _Entry("fast_style.cli.models:models", "Add styles to your folder, remove them."),
     "demo": _Entry("fast_style.cli.demo:demo", "Open the demo in the browser.", "demo"),
+    "serve": _Entry("fast_style.cli.serve:serve", "Serve styles over HTTP.", "serve"),
+    "worker": _Entry("fast_style.cli.worker:worker", "Do the background jobs of serve.", "serve"),
 }
 """Each command: where it is, the line that `--help` shows, the extra of the package it needs."""
 
@@ -88,7 +91,6 @@ class LazyGroup(click.Group):
 @click.command(
     "fast-style",
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="fast-style", message="%(prog)s %(version)s")

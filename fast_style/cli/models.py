@@ -6,10 +6,8 @@ import click
 
 from fast_style.cli.exits import debug_option, say
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-
-@click.group(context_settings=_CONTEXT)
+@click.group()
 @debug_option
 def models() -> None:
     """Look after your own folder of styles.
@@ -19,7 +17,7 @@ def models() -> None:
     """
 
 
-@models.command(context_settings=_CONTEXT)
+@models.command()
 @click.argument("source", metavar="URL|FILE")
 @click.option("--name", help="What the style is to be called.  [default: the file's name]")
 @click.option("--sha256", help="Take the file only if it has this SHA-256.")
@@ -76,7 +74,7 @@ def add(
     click.echo(str(path))
 
 
-@models.command(context_settings=_CONTEXT)
+@models.command()
 @click.argument("name", required=False)
 @debug_option
 def path(name: str | None) -> None:
@@ -86,7 +84,7 @@ def path(name: str | None) -> None:
     click.echo(str(user_folder() if name is None else find_style(name)))
 
 
-@models.command(context_settings=_CONTEXT)
+@models.command()
 @click.argument("name")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
 @debug_option

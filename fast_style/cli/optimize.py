@@ -36,11 +36,7 @@ FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-@click.command(
-    "optimize",
-    epilog=EXIT_CODES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command("optimize", epilog=EXIT_CODES)
 @click.argument("photo", metavar="PHOTO")
 @click.option(
     "--style-image",

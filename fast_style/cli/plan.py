@@ -11,28 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_style.errors import ImageWriteError, UsageError
-from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix, suffix_for
+from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
+from fast_style.images.folder import output_name, pictures_in
+from fast_style.pipeline import STANDARD, Job
 
-STANDARD = "-"
-"""Stands for stdin as an input, for stdout as an output."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One picture to stylize.
-
-    Attributes:
-        source: the input's path as the user knows it, or "-".
-        target: the output's path, or "-".
-    """
-
-    source: str
-    target: str
-
-    @property
-    def name(self) -> str:
-        """What to call the input in messages."""
-        return "standard input" if self.source == STANDARD else self.source
+__all__ = ["STANDARD", "Job", "Plan", "make_plan", "named_format"]
 
 
 @dataclass(slots=True)
@@ -182,12 +165,12 @@ def _jobs_of(
     if not os.path.isdir(source):
         if output is None:
             path = Path(source)
-            name = _output_name(path, format)
+            name = output_name(path, format)
             target = path.with_name(f"{Path(name).stem}-{style}{Path(name).suffix}")
         else:
             target = Path(output)
             if into_folder:
-                target /= _output_name(Path(source), format)
+                target /= output_name(Path(source), format)
         yield Job(source, str(target))
         return
     if output is None:
@@ -199,51 +182,20 @@ def _jobs_of(
         target_folder = beside.with_name(f"{whole.name}-{style}")
     else:
         target_folder = Path(output)
-    count = 0
-    for path in _pictures_in(source, target_folder, recursive, plan):
-        count += 1
-        folder = target_folder / path.parent.relative_to(source)
-        yield Job(str(path), str(folder / _output_name(path, format)))
-    if not count and not any(name == source for name, _ in plan.problems):
-        hint = "" if recursive else "; --recursive looks into the folders in it"
-        plan.problems.append((source, f"there are no pictures in the folder{hint}"))
-
-
-def _pictures_in(folder: str, leave_out: Path, recursive: bool, plan: Plan) -> Iterator[Path]:
-    """Find the pictures in a folder by their suffix, sorted, without hidden ones."""
 
     def note(error: OSError) -> None:
         plan.problems.append(
             (str(error.filename), f"the folder cannot be read: {error.strerror or error}")
         )
 
-    own_output = os.path.realpath(leave_out)
-    for here, folders, files in os.walk(folder, onerror=note):
-        # A second run must not take the first one's output for input.
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) != own_output
-        )
-        for name in sorted(files):
-            path = Path(here, name)
-            if name.startswith(".") or path.suffix.lower() not in READABLE_SUFFIXES:
-                continue
-            # A pipe in a folder would be waited for without end; a dead link is named when opened.
-            if path.is_file() or path.is_symlink():
-                yield path
-        if not recursive:
-            return
-
-
-def _output_name(path: Path, format: str | None) -> str:
-    """Give the name of an output file, with the input's suffix if that fits the format."""
-    suffix = path.suffix
-    if suffix.lower() in WRITABLE_SUFFIXES:
-        told = format_from_suffix(path)
-        return path.name if format in (None, told) else path.stem + suffix_for(format)
-    stem = path.stem if suffix.lower() in READABLE_SUFFIXES else path.name
-    return stem + suffix_for(format)
+    count = 0
+    for path in pictures_in(source, target_folder, recursive=recursive, on_error=note):
+        count += 1
+        folder = target_folder / path.parent.relative_to(source)
+        yield Job(str(path), str(folder / output_name(path, format)))
+    if not count and not any(name == source for name, _ in plan.problems):
+        hint = "" if recursive else "; --recursive looks into the folders in it"
+        plan.problems.append((source, f"there are no pictures in the folder{hint}"))
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

@@ -89,6 +89,17 @@ class Report:
             progress, task = self._bar
             progress.update(task, advance=1, description=one_line(outcome.job.name)[-40:])
 
+    def advance(self, pictures: int, description: str) -> None:
+        """Move the bar, if there is one, without a word on single pictures."""
+        if self._bar is not None:
+            progress, task = self._bar
+            progress.update(task, advance=pictures, description=description)
+
+    def line(self, text: str) -> None:
+        """Tell something that only `--quiet` keeps back."""
+        if not self.quiet:
+            self._line(one_line(text))
+
     def problem(self, sentence: str) -> None:
         """Tell of a failure; not even `--quiet` keeps it back."""
         if self._bar is None:

@@ -7,10 +7,7 @@ import click
 from fast_style.cli.exits import EXIT_CODES, FAILED, SOME_FAILED, debug_option, describe, say
 
 
-@click.command(
-    epilog=EXIT_CODES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command(epilog=EXIT_CODES)
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option(
     "-o",

@@ -13,9 +13,7 @@ _HEADINGS = ("NAME", "TITLE", "ARTIST", "YEAR", "NETWORK")
 _NARROWEST = 8
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON document to stdout.")
 @debug_option
 def styles(as_json: bool) -> None:

@@ -13,11 +13,7 @@ from fast_style.errors import MissingExtraError
 from fast_style.training.config import TrainingConfig
 
 
-@click.command(
-    "train",
-    epilog=EXIT_CODES,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command("train", epilog=EXIT_CODES)
 @options_from(TrainingConfig)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")

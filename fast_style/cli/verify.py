@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from fast_style.engines import Engine
 
 
-@click.command(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.command()
 @click.argument("styles", nargs=-1, metavar="[NAME|FILE]...")
 @click.option("--engine", default="auto", show_default=True, help="What computes the picture.")
 @click.option("--device", default="cpu", show_default=True, help="Where.")

@@ -166,6 +166,31 @@ def curve_points(training: Mapping[str, Any]) -> list[dict[str, float | str]]:
     return points
 
 
+def loss_chart(points: list[dict[str, float | str]], *, height: int) -> alt.Chart:
+    """Plot losses over steps.
+
+    Args:
+        points: a row each, with `step`, `loss` (which one) and `value`, above 0.
+        height: in pixels.
+    """
+    chart: alt.Chart = (
+        alt.Chart(_data(points))
+        .mark_line()
+        .encode(
+            x=alt.X("step:Q", title="Step", axis=alt.Axis(format="d", tickMinStep=1)),
+            y=alt.Y(
+                "value:Q",
+                title="Loss, weighted",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~s", grid=False),  # a line for each of 1 to 9 is a fence
+            ),
+            color=alt.Color("loss:N", title=None, legend=alt.Legend(orient="top")),
+        )
+        .properties(height=height)
+    )
+    return chart
+
+
 def figure_rows(card: ModelCard) -> list[dict[str, float | str]]:
     """What was measured: the iteration of L-BFGS on the pixels that a style's pictures equal."""
     rows: list[dict[str, float | str]] = []
@@ -196,16 +221,7 @@ def _curve(card: ModelCard) -> None:
     if not points:
         st.caption("This style was trained before cards kept the curve of the losses.")
         return
-    chart = (
-        alt.Chart(_data(points))
-        .mark_line()
-        .encode(
-            x=alt.X("step:Q", title="Step"),
-            y=alt.Y("value:Q", title="Loss, weighted", scale=alt.Scale(type="log")),
-            color=alt.Color("loss:N", title=None, legend=alt.Legend(orient="top")),
-        )
-        .properties(height=260)
-    )
+    chart = loss_chart(points, height=260)
     st.altair_chart(chart, width="stretch", alt="The losses over the steps of the training")
 
 

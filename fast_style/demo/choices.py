@@ -9,7 +9,8 @@ from typing import Protocol
 
 import streamlit as st
 
-from fast_style import ModelCard, StyleModel, list_styles
+from fast_style import ModelCard, StyleModel
+from fast_style.demo.backend import catalogue
 
 MEGABYTES = 20
 """The largest photo file."""
@@ -87,6 +88,16 @@ def samples() -> dict[str, Shot]:
     folder = Path(__file__).parent / "examples"
     if not folder.is_dir():  # a checkout
         folder = Path(__file__).parents[2] / "examples"
+    return _shots_in(folder)
+
+
+@st.cache_resource(show_spinner=False)
+def paintings() -> dict[str, Shot]:
+    """The paintings that ship, by their names."""
+    return _shots_in(Path(__file__).parent / "paintings")
+
+
+def _shots_in(folder: Path) -> dict[str, Shot]:
     return {
         path.stem: Shot(path.name, content, _digest(content))
         for path in sorted(folder.glob("*.jpg"))
@@ -94,14 +105,9 @@ def samples() -> dict[str, Shot]:
     }
 
 
-@st.cache_data(ttl=30, show_spinner=False)
-def _entries() -> list[tuple[str, ModelCard]]:
-    return [(entry.name, entry.card) for entry in list_styles() if entry.card is not None]
-
-
 def named_styles() -> dict[str, Style]:
-    """The styles of the catalogue, by key; those found broken are left out."""
-    return {name: Style(name, card) for name, card in _entries()}
+    """The styles of the catalogue, by key."""
+    return {name: Style(name, card) for name, card in catalogue()}
 
 
 def styles() -> dict[str, Style]:
@@ -114,6 +120,12 @@ def photos() -> list[Shot]:
     """The photos that are chosen: the first sample at the beginning."""
     shots: list[Shot] = st.session_state.get("photos") or list(samples().values())[:1]
     return shots
+
+
+def painting() -> Shot:
+    """The painting to optimise towards: the first that ships at the beginning."""
+    shot: Shot = st.session_state.get("painting") or next(iter(paintings().values()))
+    return shot
 
 
 def chosen() -> list[Style]:
@@ -167,7 +179,6 @@ def compare_or_not() -> None:
 
 def take(uploads: Iterable[Upload]) -> None:
     """Take photos in; what is beyond the limits is left out, and said."""
-    owner = st.session_state.setdefault("owner", secrets.token_hex(8))
     shots: dict[str, Shot] = {}
     together = 0
     notes = []
@@ -184,8 +195,8 @@ def take(uploads: Iterable[Upload]) -> None:
             )
             together -= len(content)
             continue
-        digest = _digest(content)
-        shots.setdefault(digest, Shot(name, content, digest, owner))
+        shot = _own_shot(name, content)
+        shots.setdefault(shot.digest, shot)
     st.session_state.photos = list(shots.values())
     if notes:
         st.session_state.notice = " ".join(dict.fromkeys(notes))
@@ -194,6 +205,19 @@ def take(uploads: Iterable[Upload]) -> None:
 def take_sample(name: str) -> None:
     """Take a photo that ships."""
     st.session_state.photos = [samples()[name]]
+
+
+def take_painting(upload: Upload | None) -> None:
+    """Take a painting in, or forget the one before; its uploader has seen to its size."""
+    if upload is None:
+        st.session_state.pop("painting", None)
+    else:
+        st.session_state.painting = _own_shot(PurePath(upload.name).name, upload.getvalue())
+
+
+def take_sample_painting(name: str) -> None:
+    """Take a painting that ships."""
+    st.session_state.painting = paintings()[name]
 
 
 def take_model(model: StyleModel, content: bytes) -> Style:
@@ -230,6 +254,11 @@ def notice() -> str | None:
     """What the visitor is to be told once."""
     text: str | None = st.session_state.pop("notice", None)
     return text
+
+
+def _own_shot(name: str, content: bytes) -> Shot:
+    owner = st.session_state.setdefault("owner", secrets.token_hex(8))
+    return Shot(name, content, _digest(content), owner)
 
 
 def _digest(content: bytes) -> str:

@@ -23,22 +23,33 @@ def shown(photo: Photo) -> bytes:
     return encode_image(photo, format="JPEG", quality=_QUALITY)[0]
 
 
-def compare(before: Photo, after: Photo, *, name: str, style: str) -> None:
+def compare(
+    before: bytes,
+    after: bytes,
+    *,
+    size: tuple[int, int],
+    name: str,
+    style: str,
+    key: str = "compare",
+) -> None:
     """Show two pictures of one size over each other, with a handle to draw between them.
 
     Args:
-        before: the photo.
+        before: the photo, as `shown` gives it.
         after: the same, painted.
+        size: width and height.
         name: the photo's file.
         style: what the style is called.
+        key: one for each place on the page.
     """
+    width, height = size
     _component(
-        key="compare",
+        key=key,
         data={
             "before": _address(before),
             "after": _address(after),
-            "width": after.width,
-            "height": after.height,
+            "width": width,
+            "height": height,
             "before_alt": f"The photo {name}",
             "after_alt": f"{name} in the style of {style}",
             "label": "How much of the photo is uncovered",
@@ -46,5 +57,5 @@ def compare(before: Photo, after: Photo, *, name: str, style: str) -> None:
     )
 
 
-def _address(photo: Photo) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(shown(photo)).decode("ascii")
+def _address(picture: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")

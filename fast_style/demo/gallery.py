@@ -1,10 +1,12 @@
 """The styles to choose from: their paintings and names, each a button."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import streamlit as st
 
 from fast_style import FastStyleError, encode_image, read_image
+from fast_style.demo.cards import card
 from fast_style.demo.choices import MOST_STYLES, Style, compare_or_not, pick, styles
 from fast_style.demo.words import plain
 
@@ -50,16 +52,12 @@ def gallery(chosen: Sequence[Style]) -> None:
     keys = [style.key for style in chosen]
     with st.container(horizontal=True, gap="small", key="gallery"):
         for key, style in known.items():
-            is_chosen = key in keys
-            with st.container(key=f"card-{key}", gap=None):
-                show_painting(style)
-                mark = "✓ " if is_chosen else ""
-                by = f" :small[{plain(style.by)}]" if style.by else ""
-                st.button(
-                    f"{mark}**{plain(style.title)}**{by}",
-                    key=f"pick-{key}",
-                    on_click=pick,
-                    args=(key,),
-                    type="primary" if is_chosen else "secondary",
-                    width="stretch",
-                )
+            by = f" :small[{plain(style.by)}]" if style.by else ""
+            card(
+                f"pick-{key}",
+                f"**{plain(style.title)}**{by}",
+                partial(show_painting, style),
+                chosen=key in keys,
+                on_click=pick,
+                args=(key,),
+            )

@@ -10,15 +10,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import streamlit as st
 
 from fast_style import Painted, StyleModel, Stylizer, read_image
+from fast_style.demo.backend import Painter, engine_words, painter, service
 from fast_style.demo.choices import MEGAPIXELS, Shot, Style
-
-MODELS = 4
-"""Styles that stay loaded. Each takes up to a few hundred megabytes, and loads in 0.1 s."""
 
 PICTURES = 256 << 20
 """Bytes of pictures that are kept, so that strength and colours can be changed at once."""
@@ -34,7 +33,7 @@ class Work:
     Attributes:
         painted: the photo and its full style.
         seconds: from the bytes of the photo to the stylized picture.
-        engine: what ran the network, in words.
+        engine: who or what did it, in words.
     """
 
     painted: Painted
@@ -109,11 +108,6 @@ def gate() -> threading.Lock:
     return threading.Lock()
 
 
-@st.cache_resource(max_entries=MODELS, show_spinner=False)
-def _named(key: str) -> Stylizer:
-    return Stylizer(key)
-
-
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _uploaded(key: str, _model: StyleModel) -> Stylizer:
     # What a visitor brings is not written to disk, compiled or not.
@@ -136,17 +130,22 @@ def paint(shot: Shot, style: Style, size: int, stroke_size: float) -> Work:
     work = shelf().get(key)
     if work is not None:
         return work
-    with gate():
+    # A service has limits of its own.
+    with gate() if service() is None else nullcontext():
         work = shelf().get(key)  # while this one waited
         if work is not None:
             return work
-        model = style.model
-        stylizer = _named(style.key) if model is None else _uploaded(style.key, model)
+        who, words = _painter(style)
         start = time.perf_counter()
         photo = read_image(shot.content, max_megapixels=MEGAPIXELS, name=shot.name)
-        painted = stylizer.paint(photo, size=size, stroke_size=stroke_size)
-        engine = stylizer.engine
-        words = f"{engine.name} ({engine.device}, {engine.precision})"
+        painted = who.paint(photo, size=size, stroke_size=stroke_size)
         work = Work(painted, time.perf_counter() - start, words)
         shelf().put(key, work)
     return work
+
+
+def _painter(style: Style) -> tuple[Painter, str]:
+    if style.model is None:
+        return painter(style.key)
+    stylizer = _uploaded(style.key, style.model)
+    return stylizer, engine_words(stylizer)

@@ -1,17 +1,24 @@
 """The page: its head and its tabs, and what happens when something goes wrong."""
 
+import itertools
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
+from fast_style import FastStyleError
+from fast_style.demo import any_painting
 from fast_style.demo.about import about
+from fast_style.demo.backend import catalogue, service, service_name
 from fast_style.demo.choices import MEGABYTES
 from fast_style.demo.own_model import own_model
 from fast_style.demo.studio import studio
+from fast_style.demo.words import plain
 
 _FOLDER = Path(__file__).parent
+_PAUSE = 4.0  # seconds between two attempts to reach a service that is down
 
 with suppress(ImportError):  # another server than the one that Streamlit has now
     from starlette.formparsers import MultiPartParser
@@ -34,16 +41,8 @@ def show() -> None:
     st.title("Fast Style", anchor=False)
     st.markdown("Your photo, as a painter would have seen it.")
     try:
-        one, two, three = st.tabs(
-            ["Stylize", "Your own model", "About"], key="tab", on_change="rerun"
-        )
-        with two:
-            own_model()  # before the gallery, which its style joins
-        with one:
-            studio()
-        with three:
-            if three.open:
-                about()
+        if _has_styles():
+            _tabs()
     except Exception:
         logging.getLogger(__name__).exception("the page failed")
         st.error(
@@ -51,3 +50,51 @@ def show() -> None:
             "happened is in the log of the server.",
             icon=":material/error:",
         )
+
+
+def _tabs() -> None:
+    is_local = service() is None
+    names = ["Stylize", "Your own model", "About"] if is_local else ["Stylize", "About"]
+    if any_painting.is_possible():
+        names.insert(1, "Any painting")
+    tabs = dict(zip(names, st.tabs(names, key="tab", on_change="rerun"), strict=True))
+    if "Any painting" in tabs:
+        with tabs["Any painting"]:
+            if tabs["Any painting"].open:
+                any_painting.any_painting()  # before the studio, so that it tells its own news
+            else:
+                any_painting.keep_settings()
+    if "Your own model" in tabs:
+        with tabs["Your own model"]:
+            own_model()  # before the gallery, which its style joins
+    with tabs["Stylize"]:
+        studio()
+    with tabs["About"]:
+        if tabs["About"].open:
+            about()
+    if not is_local:
+        st.caption(
+            f"The service at {plain(service_name())} paints, and this page computes nothing: so "
+            "there is no Any painting here, and no model of your own."
+        )
+
+
+def _has_styles() -> bool:
+    """Look for the styles; where a service has them and is down, say so and try again."""
+    try:
+        catalogue()
+    except FastStyleError as error:
+        st.error(plain(str(error)), icon=":material/cloud_off:")
+        st.fragment(_try_again, run_every=_PAUSE)(itertools.count())
+        return False
+    return True
+
+
+def _try_again(calls: Iterator[int]) -> None:
+    """Wait for the service: called at once, and then again and again."""
+    st.caption("As soon as it is back, so is this page.")
+    if next(calls) == 0:  # the page has just tried
+        return
+    with suppress(FastStyleError):
+        catalogue()
+        st.rerun()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from fast_style import FastStyleError, Photo, contact_sheet, encode_image, read_image
+from fast_style.demo.backend import service
 from fast_style.demo.choices import (
     MEGAPIXELS,
     Shot,
@@ -80,7 +81,7 @@ def studio() -> None:
             results = _results(shots, picked, settings)
             if results:
                 _show(results, settings)
-        if len(named_styles()) > 1:
+        if len(named_styles()) > 1 and service() is None:
             _sheet(shots[0])
 
 
@@ -175,7 +176,13 @@ def _show(results: Sequence[Result], settings: Settings) -> None:
             key="large",
         )
         large = results[number]
-    compare(large.work.painted.content, large.photo, name=large.shot.name, style=large.style.title)
+    compare(
+        shown(large.work.painted.content),
+        shown(large.photo),
+        size=(large.photo.width, large.photo.height),
+        name=large.shot.name,
+        style=large.style.title,
+    )
     with st.container(horizontal=True, vertical_alignment="center", key="below"):
         took = f"{large.work.seconds:.2f} s, {large.work.engine}"
         st.caption(f"{large.photo.width} × {large.photo.height} pixels in {took}")

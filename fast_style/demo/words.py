@@ -9,6 +9,7 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp"}
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])")
 _UNFIT = re.compile(r"[^\w.+-]+")
+_OPTIONS = re.compile(r"(?<!\S)--([a-z]+(?:-[a-z]+)*)")
 
 
 def plain(text: str) -> str:
@@ -34,6 +35,21 @@ def archive_name(photos: Sequence[str], styles: Sequence[str]) -> str:
     if len(styles) == 1:
         return f"{len(photos)}-photos-{_fit(styles[0]) or 'stylized'}.zip"
     return f"{len(photos)}-photos-{len(styles)}-styles.zip"
+
+
+def steps_name(photo: str, painting: str) -> str:
+    """Name a download of the pictures on the way: `holiday-sunflowers-steps.zip`."""
+    return f"{PurePath(file_name(photo, painting, 'JPEG')).stem}-steps.zip"
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes, no finer than one can know."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def on_the_page(sentence: str) -> str:
+    """Call options what they are called here: `--size 300` is `size 300`."""
+    return _OPTIONS.sub(lambda found: found[1].replace("-", " "), sentence)
 
 
 def distinct(names: Iterable[str]) -> list[str]:

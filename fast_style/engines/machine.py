@@ -32,6 +32,18 @@ def has_nvidia_gpu() -> bool:
     return any(Path(sign).exists() for sign in _CUDA_SIGNS)
 
 
+def gpu_count() -> int:
+    """Count the NVIDIA GPUs that this process may use, by what the driver lists; Linux only."""
+    if not has_nvidia_gpu():
+        return 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len(named.split(","))
+    with suppress(OSError):
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    return 1
+
+
 def has_apple_gpu() -> bool:
     """Say whether this is a Mac whose GPU torch can use."""
     return sys.platform == "darwin" and platform.machine() == "arm64"

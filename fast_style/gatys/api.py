@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 
 
 def optimize_steps(
-    photo: ImageSource,
-    paintings: ImageSource | Sequence[ImageSource],
-    *,
-    weights: Sequence[float] | None = None,
-    masks: Sequence[ImageSource] | None = None,
-    init: "ImageSource | StyleModel | None" = None,
-    config: OptimizeConfig | None = None,
-    **options: Any,
+    photo: ImageSource, paintings: ImageSource | Sequence[ImageSource], **options: Any
 ) -> Iterator[OptimizeStep]:
     """Put paintings' styles on a photo by optimisation, telling of each iteration.
 
@@ -37,36 +30,24 @@ def optimize_steps(
     To stop, leave the loop: `step.picture()` still gives the best picture.
 
     Args:
-        photo: the content image, anything that `Stylizer.stylize` takes.
-        paintings: one style image, or a list of them.
-        weights: of the paintings, each above 0; all alike if None.
-        masks: for each painting a picture of the photo's size, white where the painting goes.
-        init: a picture, a style or a model to start from, or one of the words of the option.
-        config: the options.
-        **options: single options instead, see `OptimizeConfig`.
+        photo: as for `make_optimization`.
+        paintings: as for `make_optimization`.
+        **options: weights, masks, init, config and single options, as for `make_optimization`.
 
     Returns:
         An iterator of steps; everything is checked before the first one.
 
     Raises:
-        FastStyleError: a picture cannot be read, something does not fit together, or there is too
-            little memory.
+        FastStyleError: as for `make_optimization`.
     """
-    run = make_optimization(
-        photo, paintings, weights=weights, masks=masks, init=init, config=config, **options
-    )
-    return run.steps()
+    return make_optimization(photo, paintings, **options).steps()
 
 
 def optimize_image(
     photo: ImageSource,
     paintings: ImageSource | Sequence[ImageSource],
     *,
-    weights: Sequence[float] | None = None,
-    masks: Sequence[ImageSource] | None = None,
-    init: "ImageSource | StyleModel | None" = None,
     on_step: Callable[[OptimizeStep], None] | None = None,
-    config: OptimizeConfig | None = None,
     **options: Any,
 ) -> "Image.Image":
     """Put paintings' styles on a photo by optimisation (Gatys, Ecker and Bethge 2015).
@@ -76,24 +57,18 @@ def optimize_image(
         optimize_image("photo.jpg", "painting.jpg", size=512).save("out.png")
 
     Args:
-        photo: as for `optimize_steps`.
-        paintings: as for `optimize_steps`.
-        weights: as for `optimize_steps`.
-        masks: as for `optimize_steps`.
-        init: as for `optimize_steps`.
+        photo: as for `make_optimization`.
+        paintings: as for `make_optimization`.
         on_step: is told of each iteration.
-        config: as for `optimize_steps`.
-        **options: as for `optimize_steps`.
+        **options: weights, masks, init, config and single options, as for `make_optimization`.
 
     Returns:
         A new image of mode "RGB", or "RGBA" if the photo has alpha, in sRGB; the best that came up.
 
     Raises:
-        FastStyleError: as for `optimize_steps`.
+        FastStyleError: as for `make_optimization`.
     """
-    run = make_optimization(
-        photo, paintings, weights=weights, masks=masks, init=init, config=config, **options
-    )
+    run = make_optimization(photo, paintings, **options)
     for step in run.steps():
         if on_step is not None:
             on_step(step)
@@ -110,7 +85,24 @@ def make_optimization(
     config: OptimizeConfig | None = None,
     **options: Any,
 ) -> Optimization:
-    """Read everything and set up an optimisation; see `optimize_steps`."""
+    """Read everything and set up an optimisation.
+
+    Args:
+        photo: the content image, anything that `Stylizer.stylize` takes.
+        paintings: one style image, or a list of them.
+        weights: of the paintings, each above 0; all alike if None.
+        masks: for each painting a picture of the photo's size, white where the painting goes.
+        init: a picture, a style or a model to start from, or one of the words of the option.
+        config: the options.
+        **options: single options instead, see `OptimizeConfig`.
+
+    Returns:
+        The optimisation, before its first step.
+
+    Raises:
+        FastStyleError: a picture cannot be read, something does not fit together, or there is too
+            little memory.
+    """
     if isinstance(init, str):
         options["init"], init = init, None
     chosen = configured(config, options)

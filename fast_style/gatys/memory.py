@@ -7,6 +7,7 @@ from torch import nn
 
 from fast_style.engines.machine import available_memory
 from fast_style.errors import ImageTooLargeError
+from fast_style.gatys.config import Stage
 from fast_style.gatys.descent import HISTORY
 from fast_style.vgg import Vgg
 
@@ -19,7 +20,7 @@ _MARGIN = 1.1
 _FLOAT, _INDEX = 4, 8
 
 
-def bytes_per_pixel(vgg: Vgg, optimizer: str, *, bf16: bool) -> float:
+def bytes_per_pixel(vgg: Vgg, optimizer: str, iterations: int, *, bf16: bool) -> float:
     """Estimate the bytes of memory that each pixel of the picture takes at the peak.
 
     The features of all layers are kept for the gradient, most of them in the first stage; at the
@@ -38,28 +39,29 @@ def bytes_per_pixel(vgg: Vgg, optimizer: str, *, bf16: bool) -> float:
         features += share * channels * each
         widest = max(widest, share * channels)
     copies = 2 * each + _FLOAT
-    pixels = 3 * _FLOAT * ((2 * HISTORY + 14) if optimizer == "lbfgs" else 10)
+    remembered = min(HISTORY, iterations)
+    pixels = 3 * _FLOAT * (2 * remembered + 17 if optimizer == "lbfgs" else 10)
     return _MARGIN * (features + copies * widest + pixels)
 
 
-def estimate_bytes(pixels: int, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
-    """Estimate the memory that a picture of so many pixels takes, in bytes."""
-    return round(_BASE + pixels * bytes_per_pixel(vgg, optimizer, bf16=bf16))
+def estimate_bytes(stage: Stage, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
+    """Estimate the memory that one size of an optimisation takes, in bytes."""
+    each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
+    return round(_BASE + stage.height * stage.width * each)
 
 
-def check_memory(
-    height: int, width: int, vgg: Vgg, optimizer: str, device: str, *, bf16: bool
-) -> None:
-    """See that a picture fits into the memory that is free.
+def check_memory(stage: Stage, vgg: Vgg, optimizer: str, device: str, *, bf16: bool) -> None:
+    """See that the last and largest size fits into the memory that is free.
 
     Raises:
         ImageTooLargeError: it does not; the message names the size that would.
     """
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
-    needed = estimate_bytes(height * width, vgg, optimizer, bf16=bf16)
+    needed = estimate_bytes(stage, vgg, optimizer, bf16=bf16)
+    height, width = stage.height, stage.width
     if needed <= free:
         return
-    each = bytes_per_pixel(vgg, optimizer, bf16=bf16)
+    each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
     side = math.floor(
         max(height, width) * math.sqrt(max(0.0, free - _BASE) / each / height / width)
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fast_style.color import preserve_color
 from fast_style.errors import EngineError, UsageError
-from fast_style.gatys.config import OptimizeConfig, Stage, plan_stages
+from fast_style.gatys.config import OptimizeConfig, Stage, painting_side, plan_stages
 from fast_style.gatys.descent import is_finite, make_descent
 from fast_style.gatys.masks import Mask, at_size
 from fast_style.gatys.memory import check_memory
@@ -20,7 +20,6 @@ from fast_style.gatys.objective import Objective
 from fast_style.gatys.pixels import enlarged, grey, matched, to_pixels, to_tensor
 from fast_style.gatys.starts import is_style, start_pixels
 from fast_style.images import ImageSource, Photo, resize_long_side, resize_to, to_pil
-from fast_style.option_fields import parse_layers
 from fast_style.perceptual import LossConfig, Losses
 from fast_style.vgg import Vgg
 
@@ -129,24 +128,16 @@ class Optimization:
         _check_paintings(paintings, self._weights, masks, photo)
         from_style = is_style(self._init)
         self.stages = plan_stages(photo.height, photo.width, self.config, from_network=from_style)
-        loss = self.config
-        self._loss = LossConfig(
-            vgg=loss.vgg,
-            content_layers=parse_layers(loss.content_layers, "--content-layers"),
-            style_layers=parse_layers(loss.style_layers, "--style-layers"),
-            content_weight=loss.content_weight,
-            style_weight=loss.style_weight,
-            tv_weight=loss.tv_weight,
-        )
+        self._loss = LossConfig.from_options(self.config.to_dict())
         self.device = _choose_device(self.config.device)
         bf16 = _use_bf16(self.config.precision, self.device)
         self.precision = "bf16" if bf16 else "fp32"
-        vgg = Vgg(loss.vgg, [*self._loss.content_layers, *self._loss.style_layers])
+        vgg = Vgg(self._loss.vgg, [*self._loss.content_layers, *self._loss.style_layers])
         # Each is the quicker one on processors; GPUs take channels-last in both.
         layout = torch.channels_last if bf16 or self.device == "cuda" else torch.contiguous_format
         self._vgg = vgg.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         last = self.stages[-1]
-        check_memory(last.height, last.width, vgg, loss.optimizer, self.device, bf16=bf16)
+        check_memory(last, vgg, self.config.optimizer, self.device, bf16=bf16)
         self._photo = photo.with_pixels(resize_to(photo.pixels, last.height, last.width))
         self._whole, self._paintings = photo.pixels, [p.pixels for p in paintings]
         self._masks = masks
@@ -154,26 +145,42 @@ class Optimization:
         self._best: Tensor | None = None
         self.history: list[dict[str, Any]] = []
 
-    def steps(self) -> Generator[OptimizeStep, None, None]:
-        """Go down through all sizes, telling of each iteration; may be left at any of them."""
+    def steps(self, start: Tensor | None = None) -> Generator[OptimizeStep, None, None]:
+        """Go down through all sizes, telling of each iteration; may be left at any of them.
+
+        Args:
+            start: a picture to go on from, what `best_tensor` gave in another process; `stages` is
+                to be set to what is left. Only what the descent remembers of its way is lost.
+        """
         begun, total = time.perf_counter(), sum(stage.iterations for stage in self.stages)
         work_done, iteration, evaluations = 0, 0, 0
         first = self.stages[0]
         shape = (first.height, first.width)
-        pixels = start_pixels(self._init, self._whole, self._paintings[0], *shape, self.config.seed)
-        picture = self._tensor(pixels)
-        if self.config.preserve_color:
-            picture = grey(picture)
+        if start is not None:
+            picture = enlarged(start.to(self.device), *shape)
+        else:
+            pixels = start_pixels(
+                self._init, self._whole, self._paintings[0], *shape, self.config.seed
+            )
+            picture = self._tensor(pixels)
+            if self.config.preserve_color:
+                picture = grey(picture)
         for number, stage in enumerate(self.stages):
             if number:
                 picture = enlarged(picture, stage.height, stage.width)
             self._best = picture
             objective = self._objective(stage, bf16=self.precision == "bf16")
             descent = make_descent(
-                self.config.optimizer, objective, picture, self.config.rate, objective.unit
+                self.config.optimizer,
+                objective,
+                picture,
+                self.config.rate,
+                objective.unit,
+                enlarged=number > 0,
             )
             bests = [float("inf")]
             ahead = sum(s.height * s.width * s.iterations for s in self.stages[number + 1 :])
+            done = 0  # none may be left, where it goes on
             for done in range(1, stage.iterations + 1):
                 losses = descent.step()
                 if not is_finite(losses):
@@ -217,6 +224,10 @@ class Optimization:
             pixels = preserve_color(pixels, self._photo.pixels)
         return self._photo.with_pixels(pixels)
 
+    def best_tensor(self) -> Tensor | None:
+        """Give the best picture so far as it is: float32 (1, 3, H, W) in [0, 1], at its stage."""
+        return None if self._best is None else self._best.detach().cpu()
+
     @property
     def seconds(self) -> float:
         """How long the steps took so far."""
@@ -254,10 +265,8 @@ class Optimization:
         longest = max(stage.height, stage.width)
         paintings = []
         for pixels in self._paintings:
-            # A painting that is enlarged has no fine strokes left, and gives none: its own size is
-            # as large as it goes, unless larger strokes are asked for.
-            limit = max(1.0, self.config.style_scale) * max(pixels.shape[:2])
-            side = max(16, round(min(longest * self.config.style_scale, limit)))
+            own = max(pixels.shape[:2])
+            side = max(16, round(painting_side(longest, own, self.config.style_scale)))
             paintings.append(self._tensor(resize_long_side(pixels, side, enlarge=True)))
         if self.config.preserve_color:
             photo = grey(photo)

@@ -30,7 +30,7 @@ from PIL import Image, ImageFile
 
 from fast_style.errors import FastStyleError, ImageTooLargeError, UnreadableImageError
 
-__all__ = ["check_size", "decode", "open_picture", "quiet_pillow", "reading"]
+__all__ = ["check_size", "decode", "open_picture", "picture_kind", "quiet_pillow", "reading"]
 
 _PLUGINS = {
     "JPEG": ("JpegImagePlugin", "JpegImageFile"),  # not jpeg_factory, which would parse MPO too
@@ -94,7 +94,7 @@ def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFil
     head = stream.read(4096)
     if not head:
         raise UnreadableImageError(f"{name} is empty (0 bytes): get a fresh copy of it")
-    kind = _recognised(head)
+    kind = picture_kind(head)
     if kind is None:
         raise UnreadableImageError(f"{name} {_what_else(head)}")
     if kind == "WEBP":
@@ -295,7 +295,15 @@ class _Stream:
         return self._stream.tell()
 
 
-def _recognised(head: bytes) -> str | None:
+def picture_kind(head: bytes) -> str | None:
+    """Tell by its first bytes what kind of picture a file is.
+
+    Args:
+        head: Its first 4096 bytes, or all if it has fewer.
+
+    Returns:
+        Pillow's name of the format, such as "JPEG"; None if it is none that is read.
+    """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind

@@ -11,13 +11,18 @@ from typing import Any, Literal
 from fast_style.architecture import SIZES, NetworkConfig
 from fast_style.errors import UsageError
 from fast_style.grain import GRAIN_LIMIT
-from fast_style.option_fields import check_options, option, parse_layers
+from fast_style.option_fields import (
+    VggChoice,
+    check_options,
+    loss_option,
+    option,
+    parse_layers,
+)
 
 __all__ = ["SEMANTIC_FIELDS", "TrainingConfig", "parse_layers"]
 
 Schedule = Literal["linear", "cosine", "constant"]
 TrainingPrecision = Literal["auto", "fp32", "bf16"]
-VggChoice = Literal["bundled", "vgg16", "vgg19"]
 SizeName = Literal["tiny", "standard", "full"]
 UpsamplingChoice = Literal["nearest", "transposed"]
 
@@ -76,21 +81,12 @@ class TrainingConfig:
         minimum=0,
         maximum=GRAIN_LIMIT,
     )
-    content_weight: float = option("Weight of the content loss.", 1.0, minimum=0)
-    style_weight: float = option(
-        "Weight of the style loss, on a scale that suits every painting alike.", 20.0, minimum=0
-    )
-    tv_weight: float = option("Weight of the total variation.", 0.0, minimum=0)
-    content_layers: str = option(
-        "VGG layers for the content loss, as LAYER[=WEIGHT],...", "relu2_2"
-    )
-    style_layers: str = option(
-        "VGG layers for the style loss, as LAYER[=WEIGHT],...", "relu1_2,relu2_2,relu3_3,relu4_3"
-    )
-    vgg: VggChoice = option(
-        "The loss network: bundled (VGG-16 to relu4_3), or torchvision's, fetched on first use.",
-        "bundled",
-    )
+    content_weight: float = loss_option("content_weight", 1.0)
+    style_weight: float = loss_option("style_weight", 20.0)
+    tv_weight: float = loss_option("tv_weight", 0.0)
+    content_layers: str = loss_option("content_layers", "relu2_2")
+    style_layers: str = loss_option("style_layers", "relu1_2,relu2_2,relu3_3,relu4_3")
+    vgg: VggChoice = loss_option("vgg", "bundled")
     learning_rate: float = option("Adam's learning rate at the start.", 1e-3, above=0)
     schedule: Schedule = option("How the learning rate falls to zero over the run.", "linear")
     precision: TrainingPrecision = option(
@@ -107,8 +103,9 @@ class TrainingConfig:
     )
     seed: int = option("Seed of the weights, the photos' order and the crops.", 0, minimum=0)
     init: str = option(
-        "Start from base (a network of this size that other paintings have taught, so that minutes "
-        "are enough), from scratch, or from another style's NAME or FILE.",
+        "Start from base (a network that other paintings have taught, so that minutes are enough), "
+        "from scratch, or from another style's NAME or FILE, of this size or narrower; for a "
+        "folder of paintings also from the folder RUNS/NAME/styles of an earlier run.",
         "base",
     )
     resume: bool = option("Go on with the run of this name from its last checkpoint.", False)

@@ -1,0 +1,226 @@
+"""Which pictures there are: a folder, a glob, a URL, or a list in Parquet or CSV."""
+
+import csv
+import glob
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fast_style.bulk.places import absolute, filesystem, is_url, local_path, read_bytes, reason
+from fast_style.bulk.places import require as required
+from fast_style.errors import BulkError, FastStyleError, UsageError
+from fast_style.images.folder import is_picture_name, pictures_in
+
+_LISTS = (".csv", ".parquet")
+_WILD = re.compile(r"[*?\[]")
+
+
+@dataclass(slots=True)
+class Listing:
+    """The pictures of an input, in columns: there may be millions.
+
+    Attributes:
+        sources: paths or URLs.
+        root: what all sources begin with and their names leave out; None if names are whole paths.
+        names: what to call each picture in the output, if the list says so; "" where it does not.
+        styles: the style of each, if the list says so; "" where it does not.
+        problems: folders that could not be searched: the path, and a sentence.
+    """
+
+    sources: list[str]
+    root: str | None = None
+    names: Sequence[str] | None = None
+    styles: Sequence[str] | None = None
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.sources)
+
+    def name(self, index: int) -> str:
+        """Give a picture's path below the input, with slashes; without root, its whole path."""
+        source = self.sources[index]
+        if self.root is not None:
+            return source[len(self.root) :].replace(os.sep, "/").lstrip("/")
+        scheme, mark, rest = source.partition("://")
+        whole = rest if mark else scheme
+        # `C:` is no name of a folder, nor are `.` and `..`.
+        parts = whole.replace(os.sep, "/").replace(":", "").split("/")
+        return "/".join(part for part in parts if part not in ("", ".", ".."))
+
+
+def list_pictures(
+    source: str,
+    leave_out: str,
+    *,
+    column: str = "path",
+    name_column: str | None = None,
+    style_column: str | None = None,
+) -> Listing:
+    """Find the pictures of an input.
+
+    Args:
+        source: a folder or a URL, searched with its subfolders; a glob, `**` for any folders; or a
+            file `.csv` or `.parquet`. Names in a list are relative to the list's folder.
+        leave_out: the output; pictures in it are no input.
+        column: the list's column with paths or URLs.
+        name_column: its column with names for the output, below the output's folder.
+        style_column: its column with styles.
+
+    Raises:
+        UsageError: there is no such input, no picture in it, or the list is not sound.
+        BulkError: it cannot be read.
+        MissingExtraError: fsspec, or pyarrow for Parquet, is not installed.
+    """
+    path = local_path(source)
+    suffix = PurePosixPath(source).suffix.lower()
+    there = path is not None and os.path.exists(path)
+    if suffix in _LISTS and not (there and os.path.isdir(str(path))) and not _WILD.search(source):
+        listing = _from_list(source, suffix, column, name_column, style_column)
+    elif name_column or style_column:
+        raise UsageError(
+            f"--name-column and --style-column belong to a list, and {source} is none: give a "
+            ".csv or .parquet file"
+        )
+    elif path is None:
+        listing = _from_url(source, leave_out)
+    elif os.path.isdir(path):
+        listing = _from_folder(path, leave_out)
+    elif _WILD.search(path) and not there:
+        listing = _from_glob(path, leave_out)
+    elif there:
+        raise UsageError(
+            f"{source} is a single file, and a folder, a glob, a URL or a list (.csv, .parquet) "
+            "was expected: fast-style stylize does one picture"
+        )
+    else:
+        raise UsageError(f"there is no folder, file or list {source}: check the path")
+    if not listing.sources and not listing.problems:
+        raise UsageError(f"there are no pictures in {source}: check the path")
+    return listing
+
+
+def _from_folder(folder: str, leave_out: str) -> Listing:
+    root = os.path.realpath(folder)
+    listing = Listing([], root)
+
+    def note(error: OSError) -> None:
+        where = str(error.filename)
+        listing.problems.append((where, f"the folder cannot be read: {error.strerror or error}"))
+
+    found = pictures_in(root, local_path(leave_out) or "", recursive=True, on_error=note)
+    listing.sources += map(str, found)
+    return listing
+
+
+def _from_glob(pattern: str, leave_out: str) -> Listing:
+    whole = os.path.abspath(pattern)
+    # The folder before the first wildcard is what names leave out.
+    fixed = os.path.dirname(whole[: _found(_WILD.search(whole)).start()])
+    root = os.path.realpath(fixed)
+    found = glob.iglob(root + whole[len(fixed) :], recursive=True)
+    own = local_path(leave_out) or ""
+    sources = [one for one in found if _wanted(one, own) and os.path.isfile(one)]
+    return Listing(sorted(sources), root)
+
+
+def _from_url(url: str, leave_out: str) -> Listing:
+    wild = _WILD.search(url)
+    root = url[: wild.start()].rpartition("/")[0] if wild else url.rstrip("/")
+    system, path = filesystem(url)
+    try:
+        system.invalidate_cache()
+        found = system.glob(path) if wild else system.find(path)
+    except Exception as error:  # of the remote file system's own kinds
+        raise BulkError(f"{url} cannot be listed: {reason(error)}") from error
+    # The user's own form of the URL, whatever the file system makes of it.
+    below = len(filesystem(root)[1].rstrip("/"))
+    sources = [root + str(one)[below:] for one in found]
+    return Listing(sorted(one for one in sources if _wanted(one, leave_out)), root)
+
+
+def _wanted(source: str, leave_out: str) -> bool:
+    inside = bool(leave_out) and source.startswith(leave_out.rstrip("/" + os.sep) + "/")
+    return not inside and is_picture_name(PurePosixPath(source).name)
+
+
+def _from_list(
+    source: str, suffix: str, column: str, name_column: str | None, style_column: str | None
+) -> Listing:
+    wanted = [column, *(one for one in (name_column, style_column) if one)]
+    try:
+        path = local_path(source)
+        data = read_bytes(source) if path is None else Path(path).read_bytes()
+        columns = (_csv_columns if suffix == ".csv" else _parquet_columns)(data, wanted)
+    except FastStyleError:
+        raise
+    except Exception as error:  # a file that is not what its name says, or cannot be reached
+        raise BulkError(f"the list {source} cannot be read: {reason(error)}") from error
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise UsageError(
+            f"the list {source} has no column {missing[0]}: name it with --column, --name-column "
+            "or --style-column"
+        )
+    base = absolute(source).rpartition("/" if is_url(source) else os.sep)[0]
+    paths = columns[column]
+    empty = next((row for row, one in enumerate(paths, 1) if not one), None)
+    if empty is not None:
+        raise UsageError(f"row {empty} of the list {source} has no {column}: fill it or remove it")
+    return Listing(
+        [_from_base(base, one) for one in paths],
+        # Relative paths keep their folders; with one that is not, all are called by the whole.
+        base if all(map(_is_relative, paths)) else None,
+        columns[name_column] if name_column else None,
+        columns[style_column] if style_column else None,
+    )
+
+
+def _csv_columns(data: bytes, wanted: Sequence[str]) -> dict[str, list[str]]:
+    rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+    head = next(rows, [])
+    places = {name: head.index(name) for name in wanted if name in head}
+    columns: dict[str, list[str]] = {name: [] for name in places}
+    for row in rows:
+        if row:  # not an empty line
+            for name, at in places.items():
+                columns[name].append(row[at] if at < len(row) else "")
+    return columns
+
+
+def _parquet_columns(data: bytes, wanted: Sequence[str]) -> dict[str, list[str]]:
+    parquet = required("pyarrow.parquet", "a list in Parquet")
+    file = parquet.ParquetFile(io.BytesIO(data))
+    present = [name for name in wanted if name in file.schema_arrow.names]
+    table = file.read(columns=present)
+    text: Callable[[Any], str] = lambda value: "" if value is None else str(value)  # noqa: E731
+    return {name: list(map(text, table.column(name).to_pylist())) for name in present}
+
+
+def _is_relative(path: str) -> bool:
+    return not is_url(path) and not os.path.isabs(path) and ".." not in PurePosixPath(path).parts
+
+
+def _from_base(base: str, path: str) -> str:
+    if is_url(path):
+        return local_path(path) or path
+    if is_url(base):
+        return path if os.path.isabs(path) else f"{base}/{path}"
+    return os.path.normpath(os.path.join(base, path))
+
+
+def _found(match: re.Match[str] | None) -> re.Match[str]:
+    assert match is not None  # the caller has looked
+    return match
+
+
+def each_style(listing: Listing, default: str) -> Iterator[str]:
+    """Give the style of each picture, in order: the list's, or the default where it has none."""
+    if listing.styles is None:
+        yield from (default for _ in listing.sources)
+    else:
+        yield from (style or default for style in listing.styles)

@@ -1,0 +1,59 @@
+"""The command `fast-style serve`."""
+
+import importlib.util
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from fast_style.cli.exits import EXIT_CODES, debug_option
+from fast_style.cli.options import options_from
+from fast_style.errors import MissingExtraError
+from fast_style.jobs.settings import JobSettings
+from fast_style.service.settings import ServiceSettings
+
+_NEEDED = (
+    ("fastapi", "fastapi"),
+    ("uvicorn", "uvicorn"),
+    ("python_multipart", "python-multipart"),
+    ("prometheus_client", "prometheus-client"),
+)
+_NEEDED_BY_JOBS = (("dbos", "dbos"), ("fsspec", "fsspec"))
+
+
+@click.command(
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@options_from(ServiceSettings)
+@click.option(
+    "--jobs/--no-jobs",
+    "with_jobs",
+    default=True,
+    help="Take jobs that run for minutes (/v1/jobs), or not.  [default: --jobs]",
+)
+@options_from(JobSettings)
+@debug_option
+def serve(with_jobs: bool, **options: Any) -> None:
+    r"""Serve styles over HTTP: photos in, stylized pictures out.
+
+    \b
+    fast-style serve
+    curl -F photo=@photo.jpg -F style=starry-night http://127.0.0.1:8000/v1/stylize -o out.jpg
+
+    /openapi.json describes everything, /healthz and /readyz tell how it is, /metrics is for
+    Prometheus. SIGTERM and Ctrl-C let what is in flight finish first.
+    """
+    for module, package in (*_NEEDED, *(_NEEDED_BY_JOBS if with_jobs else ())):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("fast-style serve", package, "serve")
+    settings = ServiceSettings(**_only(ServiceSettings, options))
+    jobs = JobSettings(**_only(JobSettings, options)) if with_jobs else None
+    from fast_style.service.app import create_app
+    from fast_style.service.server import serve as run
+
+    run(create_app(settings, jobs), settings)
+
+
+def _only(config: type, options: dict[str, Any]) -> dict[str, Any]:
+    return {spec.name: options[spec.name] for spec in fields(config)}

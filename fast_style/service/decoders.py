@@ -1,0 +1,299 @@
+"""A pool of processes that decode photos, each of which can be ended and is replaced then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from fast_style.images import Photo
+from fast_style.service.decoder_process import ANSWER, MARK, REQUEST, read_exactly
+from fast_style.service.problems import Problem
+
+__all__ = ["DecoderPool"]
+
+_PIPE_BYTES = 1 << 20
+"""Room in the pipes, where the system lets us choose: a photo of 512 pixels goes in one piece."""
+
+_LONGEST_HEAD = 1 << 20
+_AGAIN_SECONDS = 1.0
+"""Pause before a process is started anew that did not come up."""
+_LEAST = 1 << 26  # metadata may well be larger than a small photo's pixels
+_TRIES = 2  # a process that was dead before it got the photo is not the photo's fault
+_UNUSABLE = "The picture cannot be used"
+
+
+class _DeadError(Exception):
+    """The process ended; `started` tells whether it had the whole photo by then."""
+
+    def __init__(self, started: bool) -> None:
+        super().__init__()
+        self.started = started
+
+
+@dataclass(eq=False)
+class _Decoder:
+    """One process, and the pipes to it."""
+
+    command: list[str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pipesize=_PIPE_BYTES if sys.platform == "linux" else -1,
+            env=_bare_environment(),
+            # A process group of its own: a terminal's Ctrl-C is for the service alone.
+            process_group=0 if os.name == "posix" else None,
+        )
+
+    def wait(self) -> bool:
+        """Wait for the mark that it gives; False if it has ended instead."""
+        mark = bytearray(len(MARK))
+        try:
+            read_exactly(cast(BinaryIO, self.process.stdout), memoryview(mark))
+        except (OSError, EOFError, ValueError):
+            return False
+        return mark == MARK
+
+    def exchange(self, body: bytes, size: int, most: int) -> tuple[dict[str, Any], list[Any]]:
+        """Send a file and wait for what it holds; in a thread, since both may take a while.
+
+        Args:
+            body: the file.
+            size: long side to make it smaller to, or 0.
+            most: pixels that it may have, and bytes of metadata.
+        """
+        stdin = cast(BinaryIO, self.process.stdin)
+        stdout = cast(BinaryIO, self.process.stdout)
+        try:
+            for block in (REQUEST.pack(len(body), size), body):
+                view = memoryview(block)
+                while view:
+                    view = view[stdin.write(view) :]
+        except OSError as error:
+            raise _DeadError(started=False) from error
+        if not self.wait():
+            raise _DeadError(started=False)
+        try:
+            length = bytearray(ANSWER.size)
+            read_exactly(stdout, memoryview(length))
+            (size_of_head,) = ANSWER.unpack(length)
+            if size_of_head > _LONGEST_HEAD:
+                raise _DeadError(started=True)
+            text = bytearray(size_of_head)
+            read_exactly(stdout, memoryview(text))
+            head = json.loads(text)
+            if "problem" in head:
+                return head, []
+            height, width = head["height"], head["width"]
+            sizes = (height * width, head["exif"] or 0, head["icc_profile"] or 0)
+            if not all(0 <= size <= most for size in sizes):
+                raise _DeadError(started=True)  # no answer of ours: somebody else is in there
+            blocks: list[Any] = [np.empty((height, width, 3), np.uint8)]
+            blocks.append(np.empty((height, width), np.uint8) if head["alpha"] else None)
+            for name in ("exif", "icc_profile"):
+                blocks.append(None if head[name] is None else bytearray(head[name]))
+            for block in blocks:
+                if block is not None and len(block):
+                    read_exactly(stdout, memoryview(block).cast("B"))
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+            raise _DeadError(started=True) from error
+        return head, blocks
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):
+                cast(BinaryIO, pipe).close()
+
+
+class DecoderPool:
+    """Decodes photos in processes of their own.
+
+    Attributes:
+        restarts: how many processes had to be replaced.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        *,
+        max_megapixels: float,
+        seconds: float,
+        megabytes: int,
+    ) -> None:
+        """Describe the pool; `start` starts it.
+
+        Args:
+            processes: how many photos are decoded at once.
+            max_megapixels: photos whose header claims more are refused before they are decoded.
+            seconds: how long one may take.
+            megabytes: how much memory one may take, in millions of bytes.
+        """
+        self.restarts = 0
+        self._count, self._max_megapixels, self._seconds = processes, max_megapixels, seconds
+        self._command = [
+            sys.executable,
+            "-m",
+            "fast_style.service.decoder_process",
+            *map(str, (max_megapixels, megabytes, seconds)),
+        ]
+        self._idle: asyncio.Queue[_Decoder] = asyncio.Queue()
+        self._all: set[_Decoder] = set()
+        self._threads = ThreadPoolExecutor(processes, "decoder")
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Start the processes."""
+        for _ in range(self._count):
+            self._add()
+
+    async def stop(self) -> None:
+        """End them all."""
+        self._stopped = True
+        for decoder in list(self._all):
+            decoder.end()
+        self._all.clear()
+        self._threads.shutdown(wait=False)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The ids of the processes that run."""
+        return [decoder.process.pid for decoder in self._all]
+
+    async def decode(self, body: bytes, size: int | None = None) -> Photo:
+        """Decode a photo.
+
+        Args:
+            body: the bytes of its file.
+            size: the longest long side, in pixels, as for `Stylizer.stylize`.
+
+        Returns:
+            What `read_image` gives, made smaller if need be.
+
+        Raises:
+            Problem: 415 no picture, 422 too large, damaged, or too much for its process.
+        """
+        for _ in range(_TRIES):
+            decoder = await self._idle.get()
+            most = int(self._max_megapixels * 1e6)
+            job = self._threads.submit(decoder.exchange, body, size or 0, max(most, _LEAST))
+            late = asyncio.get_running_loop().call_later(self._seconds, decoder.process.kill)
+            # However this coroutine ends, the decoder is free once its thread is.
+            self._tell(job, partial(self._done, decoder, late))
+            try:
+                head, blocks = await asyncio.wrap_future(job)
+            except _DeadError as death:
+                if death.started:
+                    raise Problem(
+                        422,
+                        _UNUSABLE,
+                        "the photo's file cannot be decoded: decoding it took more than "
+                        f"{self._seconds:g} seconds, or ended its process; convert it to PNG or "
+                        "JPEG",
+                    ) from death
+                continue
+            return self._photo(head, blocks)
+        raise Problem(
+            503, "No decoder", "photos cannot be decoded now", headers={"Retry-After": "1"}
+        )
+
+    def _photo(self, head: dict[str, Any], blocks: list[Any]) -> Photo:
+        problem = head.get("problem")
+        if problem == "size":
+            raise Problem(
+                422,
+                "The picture is too large",
+                f"the photo has more than {self._max_megapixels:g} megapixels by its header: make "
+                "it smaller first",
+            )
+        if problem == "kind":
+            raise Problem(415, "Not a picture", str(head["detail"]))
+        if problem is not None:
+            raise Problem(422, _UNUSABLE, str(head["detail"]))
+        pixels, alpha, exif, profile = blocks
+        return Photo(
+            pixels,
+            alpha,
+            None if exif is None else bytes(exif),
+            None if profile is None else bytes(profile),
+            head["format"],
+            tuple(head["notes"]),
+        )
+
+    def _add(self) -> None:
+        decoder = _Decoder(self._command)
+        self._all.add(decoder)
+        self._tell(self._threads.submit(decoder.wait), lambda up: self._came_up(decoder, up))
+
+    def _came_up(self, decoder: _Decoder, up: bool) -> None:
+        if decoder not in self._all:  # the pool was stopped
+            return
+        if up:
+            self._idle.put_nowait(decoder)
+            return
+        decoder.end()
+        self._all.discard(decoder)
+        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._add_unless_stopped)
+
+    def _add_unless_stopped(self) -> None:
+        if not self._stopped:
+            self._add()
+
+    def _done(self, decoder: _Decoder, late: asyncio.TimerHandle, alive: bool) -> None:
+        late.cancel()
+        if decoder not in self._all:
+            return
+        if alive:
+            self._idle.put_nowait(decoder)
+            return
+        decoder.end()
+        self._all.discard(decoder)
+        self.restarts += 1
+        self._add()
+
+    def _tell(self, job: Future[Any], then: Callable[[bool], None]) -> None:
+        """Call back in the loop when a thread's job is over, and say whether it went well."""
+        loop = asyncio.get_running_loop()
+
+        def done(job: Future[Any]) -> None:
+            well = not job.cancelled() and job.exception() is None and job.result() is not False
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(then, well)
+
+        job.add_done_callback(done)
+
+
+def _bare_environment() -> dict[str, str]:
+    """What Python needs to run and to find this package, and none of the service's secrets."""
+    kept = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+    package = str(Path(__file__).parents[2])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "PYTHONPATH": os.pathsep.join(paths),
+        # Linear algebra is not needed, and would reserve memory for a thread on each core.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        # glibc: keep the memory of a photo for the next, for having the system clear it anew each
+        # time takes longer than decoding.
+        "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+    }

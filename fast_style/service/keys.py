@@ -1,0 +1,130 @@
+"""Who may use the service, and how often: API keys from a file, a limit of the rate for each."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from fast_style.errors import UsageError
+
+__all__ = ["KeyFile", "RateLimit"]
+
+SHORTEST_KEY = 16
+_LOOK_SECONDS = 1.0
+_MOST_CALLERS = 10_000
+
+
+class KeyFile:
+    """API keys, one a line, `KEY` or `NAME:KEY`; empty lines and those that begin with # are none.
+
+    The file is read again when it changes. While it cannot be read, or is not sound, the keys
+    before stay in force.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read the keys.
+
+        Args:
+            path: the file.
+            clock: tells the time.
+
+        Raises:
+            UsageError: it cannot be read, has no key, or one that is too short.
+        """
+        self._path, self._clock = path, clock
+        self._keys: list[tuple[str, bytes]] = []
+        self._state: tuple[int, int] | None = None
+        self._looked = float("-inf")
+        self._read()
+
+    def name_of(self, key: str) -> str | None:
+        """Tell whose key it is, in a time that does not depend on how much of it is right.
+
+        Args:
+            key: what a client sent.
+
+        Returns:
+            The key's name, or None if there is no such key.
+        """
+        if self._clock() - self._looked >= _LOOK_SECONDS:
+            try:
+                self._read()
+            except UsageError:
+                self._looked = self._clock()
+        digest = _digest(key)
+        found = None
+        for name, known in self._keys:  # all of them, also after the right one
+            if hmac.compare_digest(known, digest):
+                found = name
+        return found
+
+    def _read(self) -> None:
+        try:
+            status = self._path.stat()
+            state = (status.st_mtime_ns, status.st_size)
+            self._looked = self._clock()
+            if state == self._state:
+                return
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UsageError(f"--keys {self._path} cannot be read: {reason}") from error
+        keys = []
+        for number, line in enumerate(map(str.strip, lines), 1):
+            if not line or line.startswith("#"):
+                continue
+            name, colon, key = line.rpartition(":")
+            if len(key) < SHORTEST_KEY:
+                raise UsageError(
+                    f"--keys {self._path}, line {number}: a key has {len(key)} characters; "
+                    f"expected {SHORTEST_KEY} or more (`openssl rand -hex 16` makes one)"
+                )
+            keys.append((name if colon else f"line-{number}", _digest(key)))
+        if not keys:
+            raise UsageError(f"--keys {self._path} has no key; expected one a line")
+        self._keys, self._state = keys, state
+
+
+class RateLimit:
+    """A token bucket for each caller: so many at once, and so many a minute from then on."""
+
+    def __init__(
+        self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Make full buckets.
+
+        Args:
+            per_minute: tokens that come back in a minute.
+            burst: the most tokens in a bucket.
+            clock: tells the time.
+        """
+        self._rate, self._burst, self._clock = per_minute / 60, burst, clock
+        # Who has not called for long has a full bucket, which need not be kept.
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, caller: str) -> int:
+        """Take a token.
+
+        Args:
+            caller: whose bucket it is.
+
+        Returns:
+            0 if there was one, else the whole seconds until there is one again.
+        """
+        now = self._clock()
+        tokens, seen = self._buckets.pop(caller, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - seen) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[caller] = (tokens - allowed, now)
+        while len(self._buckets) > _MOST_CALLERS:
+            self._buckets.popitem(last=False)
+        return 0 if allowed else max(1, math.ceil((1 - tokens) / self._rate))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

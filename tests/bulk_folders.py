@@ -1,0 +1,83 @@
+"""Folders of small photos for `fast-style bulk`, its runs, and what they leave behind."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_style.checkpoint import save_model
+from fast_style.images import encode_image, read_image
+from fast_style.stylizer import Stylizer
+from tests.commands import invoke
+from tests.conftest import SMALLEST, make_card, make_weights
+
+MANIFEST = ".fast-style-bulk"
+
+
+def make_photos(folder: Path, count: int, source: Path, side: int = 48) -> list[Path]:
+    """Cut small photos out of a large one, into two folders and one below; seeded."""
+    random = np.random.default_rng(0)
+    paths = []
+    with Image.open(source) as opened:
+        whole = opened.convert("RGB")
+    for number in range(count):
+        left, top = random.integers(0, whole.width - side, 2)
+        path = folder / ("a", "b", "b/c")[number % 3] / f"{number:04}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole.crop((left, top, left + side, top + side - number % 7)).save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """All that is in an output but the manifest: names from the folder on, and contents."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in found}
+    return {n: path.read_bytes() for n, path in names.items() if not n.startswith(MANIFEST)}
+
+
+def expected(model: Path, photo: Path, **options: Any) -> bytes:
+    """The bytes that the library itself gives for a photo, as the format of the photo."""
+    stylized = Stylizer(model).stylize_photo(read_image(photo), **options)
+    return encode_image(stylized, format=stylized.format or "PNG")[0]
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The complete lines of an output's manifest."""
+    found = []
+    for part in sorted((folder / MANIFEST / "parts").glob("*.jsonl")):
+        data = part.read_bytes()
+        found += [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines()]
+    return found
+
+
+def times_done(folder: Path) -> Counter[str]:
+    """How often each output is noted as done."""
+    return Counter(record["target"] for record in records(folder) if "target" in record)
+
+
+@pytest.fixture
+def photos(workplace: Path, astronaut: Path) -> list[Path]:
+    """Nine small photos in `photos`, below the current directory."""
+    return make_photos(workplace / "photos", 9, astronaut)
+
+
+@pytest.fixture
+def second_style(workplace: Path) -> Path:
+    """Another style, `sunflowers`, where names are looked up."""
+    folder = workplace / "saved_models"
+    folder.mkdir()
+    path = folder / "sunflowers.safetensors"
+    save_model(path, make_card("sunflowers"), make_weights(SMALLEST, seed=1))
+    return path
+
+
+def bulk(*args: object, code: int = 0) -> Any:
+    """Run without Ray, in this process; give its summary."""
+    result = invoke("bulk", *args, "--runner", "local", "--json")
+    assert result.code == code, result.err
+    return result.json

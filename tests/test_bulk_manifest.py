@@ -1,0 +1,214 @@
+"""The manifest of `fast-style bulk`: whatever ends a run, the next one goes on exactly there."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fast_style.bulk.manifest import Manifest, Part, new_run
+from fast_style.bulk.naming import picture_id
+from fast_style.bulk.places import Place
+from fast_style.bulk.worker import Order, Picture, Worker
+from fast_style.pipeline import Treatment
+from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
+from tests.commands import environment
+from tests.conftest import STYLE
+
+__all__ = ["photos"]
+
+fsspec = pytest.importorskip("fsspec")
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+class TestManifest:
+    """Whatever is left of it, it says of no picture that it is done unless it is."""
+
+    def test_a_line_cut_short_is_no_line(self, photos, workplace):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        (part,) = (workplace / "out" / MANIFEST / "parts").iterdir()
+        whole = part.read_bytes()
+        random = np.random.default_rng(1)
+        before = outputs(workplace / "out")
+        for cut in (0, *random.integers(1, len(whole), 4), len(whole) - 1):
+            for other in part.parent.iterdir():
+                other.unlink()
+            part.write_bytes(whole[:cut])
+            told = bulk("photos", "-o", "out", "-s", STYLE)
+            assert told["done_before"] == whole[:cut].count(b"\n")
+            assert told["done"] == 9 - told["done_before"]
+            assert outputs(workplace / "out") == before
+
+    def test_damaged_lines_are_as_if_not_written(self, photos, workplace):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        (part,) = (workplace / "out" / MANIFEST / "parts").iterdir()
+        lines = part.read_bytes().splitlines(keepends=True)
+        lines[2] = b"\0" * len(lines[2].rstrip()) + b"\n"
+        lines[5] = b'["path"]\n'
+        part.write_bytes(b"".join(lines))
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 2
+
+    def test_temporary_files_of_a_kill_go(self, photos, workplace):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        left = workplace / "out" / MANIFEST / "tmp" / ".fast-style-0123.tmp"
+        left.write_bytes(b"half")
+        bulk("photos", "-o", "out", "-s", STYLE)
+        assert not left.exists()
+        assert not list((workplace / "out").rglob("*.tmp"))
+
+    def test_many_parts_become_one(self, photos, workplace, monkeypatch):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        parts = workplace / "out" / MANIFEST / "parts"
+        (part,) = parts.iterdir()
+        for number, line in enumerate(part.read_bytes().splitlines(keepends=True)):
+            (parts / f"20200101T000000-{number}.jsonl").write_bytes(line)
+        part.unlink()
+        monkeypatch.setattr("fast_style.bulk.manifest._MANY_PARTS", 3)
+        before = sorted(map(str, records(workplace / "out")))
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 0
+        assert len(list(parts.iterdir())) == 1
+        assert sorted(map(str, records(workplace / "out"))) == before
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done_before"] == 9
+
+    def test_an_object_store_gets_whole_parts(self):
+        memory = fsspec.filesystem("memory")
+        place = Place("memory://bulk-parts")
+        part = Part(place, "run")
+        try:
+            threads = [
+                threading.Thread(
+                    target=lambda n=n: [
+                        part.add({"path": f"{n}-{i}", "style": "s"}) for i in range(50)
+                    ]
+                )
+                for n in range(4)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert place.names(f"{MANIFEST}/parts") == []
+            part.flush()
+            part.add({"path": "last", "style": "s", "error": "x"})
+            part.close()
+            assert len(place.names(f"{MANIFEST}/parts")) == 2
+            assert len(Manifest(place).read().failed) == 201
+        finally:
+            memory.rm("/", recursive=True)
+
+
+class TestDeaths:
+    """A block comes again when the worker that had it has died."""
+
+    @pytest.fixture
+    def worker(self, workplace, model_file):
+        style = {STYLE: [(model_file.name, model_file.read_bytes(), 1.0)]}
+        worker = Worker(Order(str(workplace / "out"), new_run(), style, Treatment()))
+        yield worker
+        worker.close()
+
+    @pytest.fixture
+    def block(self, photos):
+        return [Picture(str(path), path.name, STYLE) for path in photos]
+
+    def test_a_block_that_comes_once(self, worker, block, workplace):
+        results = worker.run_guarded("0", block)
+        assert [result.source for result in results] == [picture.source for picture in block]
+        assert not any(result.error for result in results)
+        # It was done, and its results were lost on their way.
+        assert worker.run_guarded("0", block) == results
+        assert set(times_done(workplace / "out").values()) == {1}
+
+    def test_what_was_noted_is_not_done_again(self, worker, block, workplace):
+        worker.manifest.mark("0")  # by a worker that died, after four pictures
+        list(worker.run(block[:4]))
+        results = worker.run_guarded("0", block)
+        assert len(results) == 9
+        assert not any(result.error for result in results)
+        assert set(times_done(workplace / "out").values()) == {1}
+        assert len(outputs(workplace / "out")) == 9
+
+    def test_one_over_which_workers_die_is_given_up(self, worker, block, workplace):
+        poison = picture_id(block[3].source, STYLE).hex()
+        for deaths in range(3):
+            worker.manifest.mark("0")
+            if deaths:  # the first time, nobody knew which it was
+                worker.manifest.mark(poison)
+        results = worker.run_guarded("0", block)
+        (failed,) = (result for result in results if result.error)
+        assert failed.source == block[3].source
+        assert "died" in failed.error
+        assert len(outputs(workplace / "out")) == 8
+        assert len(worker.manifest.read().failed) == 1
+        assert worker.place.names(f"{MANIFEST}/begun") == []  # those were of a run that is over
+
+
+@posix
+class TestKilled:
+    """Processes of their own, ended at moments that their progress gives."""
+
+    @pytest.fixture
+    def many(self, workplace, astronaut):
+        return make_photos(workplace / "photos", 150, astronaut)
+
+    def started(self):
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-W", "error", "-m", "fast_style", "bulk", "photos", "-o", "out"),
+                *("-s", STYLE, "--runner", "local", "--workers", "2"),
+            ],
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end_at(self, count, number):
+        process = self.started()
+        until = time.monotonic() + 120
+        while len(records(Path("out"))) < count and time.monotonic() < until:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.002)
+        os.killpg(process.pid, number)
+        _, err = process.communicate(timeout=60)
+        return process.returncode, err
+
+    def test_sigkill_twice_then_complete(self, many, workplace):
+        random = np.random.default_rng(5)
+        for earliest in (10, 70):
+            moment = earliest + int(random.integers(0, 30))
+            code, _ = self.end_at(moment, signal.SIGKILL)
+            assert code == -signal.SIGKILL
+            noted = times_done(workplace / "out")
+            there = {name: (workplace / "out" / name).stat() for name in outputs(workplace / "out")}
+            assert noted.keys() <= there.keys()
+            # Written, and not noted yet: one a thread that writes.
+            assert len(there) - len(noted) <= 2
+        told = bulk("photos", "-o", "out", "-s", STYLE)
+        assert told["done_before"] == len(noted)
+        done = times_done(workplace / "out")
+        assert len(done) == 150
+        assert set(done.values()) == {1}
+        assert outputs(workplace / "out").keys() == done.keys()
+        for name in noted:
+            now = (workplace / "out" / name).stat()
+            assert (now.st_ino, now.st_mtime_ns) == (there[name].st_ino, there[name].st_mtime_ns)
+        bulk("photos", "-o", "plain", "-s", STYLE)
+        assert outputs(workplace / "out") == outputs(workplace / "plain")
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_interrupted(self, number, code, many, workplace):
+        ended, err = self.end_at(20, number)
+        assert ended == code
+        assert "the same command goes on from here" in err
+        assert "Traceback" not in err
+        assert not list((workplace / "out" / MANIFEST / "tmp").iterdir())
+        noted = times_done(workplace / "out")
+        assert 20 <= len(noted) < 150
+        assert outputs(workplace / "out").keys() == noted.keys()
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 150 - len(noted)

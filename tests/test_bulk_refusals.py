@@ -1,0 +1,140 @@
+"""What `fast-style bulk` refuses, and which runner it chooses."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from fast_style.bulk.manifest import Manifest
+from fast_style.bulk.places import Place
+from fast_style.checkpoint import save_model
+from fast_style.engines import machine
+from tests.bulk_folders import MANIFEST, bulk, outputs, photos, second_style
+from tests.commands import failure
+from tests.conftest import SMALLEST, STYLE, make_card, make_weights
+
+__all__ = ["photos", "second_style"]
+
+posix = pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("option", "word"),
+        [
+            (("--size", 32), "size"),
+            (("--strength", 0.5), "strength"),
+            (("--preserve-color",), "preserve color"),
+            (("--stroke-size", 2), "stroke size"),
+            (("--format", "png"), "format"),
+            (("--quality", 50), "quality"),
+            (("-s", "sunflowers"), "style"),
+        ],
+    )
+    def test_other_settings_in_an_output(self, option, word, photos, workplace, second_style):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        before = outputs(workplace / "out")
+        sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, *option, code=2)
+        assert f"was begun with {word} " in sentence
+        assert "another output" in sentence
+        assert outputs(workplace / "out") == before
+
+    def test_another_input_and_other_weights(self, photos, workplace, second_style):
+        bulk("photos/a", "-o", "out", "-s", "sunflowers")
+        assert "input" in failure("bulk", "photos/b", "-o", "out", "-s", "sunflowers", code=2)
+        save_model(second_style, make_card("sunflowers"), make_weights(SMALLEST, seed=2))
+        assert "style" in failure("bulk", "photos/a", "-o", "out", "-s", "sunflowers", code=2)
+
+    def test_a_damaged_manifest(self, photos, workplace):
+        bulk("photos", "-o", "out", "-s", STYLE)
+        (workplace / "out" / MANIFEST / "settings.json").write_text("{")
+        assert "damaged" in failure("bulk", "photos", "-o", "out", "-s", STYLE, code=2)
+
+    def test_inputs_that_are_none(self, photos, workplace):
+        def wrong(*args):
+            return failure("bulk", *args, "-o", "out", code=2)
+
+        assert "there is no folder" in wrong("none", "-s", STYLE)
+        assert "no pictures" in wrong("photos/*.png", "-s", STYLE)
+        assert "single file" in wrong("photos/a/0000.jpg", "-s", STYLE)
+        assert "--style" in wrong("photos")
+        assert "belong to a list" in wrong("photos", "-s", STYLE, "--name-column", "x")
+        assert "fsspec knows" in wrong("nothing://x", "-s", STYLE)
+        Path("list.csv").write_text("path,name,s\nphotos/a/0000.jpg,../x,\n")
+        assert "no column image" in wrong("list.csv", "-s", STYLE, "--column", "image")
+        assert "without .." in wrong("list.csv", "-s", STYLE, "--name-column", "name")
+        assert "without a style" in wrong("list.csv", "--style-column", "s")
+        Path("list.csv").write_text('path\nphotos/a/0000.jpg\n""\n')
+        assert "row 2" in wrong("list.csv", "-s", STYLE)
+        Path("list.parquet").write_text("no")
+        message = failure("bulk", "list.parquet", "-o", "out", "-s", STYLE)
+        assert "list.parquet cannot be read" in message
+        assert not (workplace / "out").exists() or not outputs(workplace / "out")
+
+    def test_no_input_is_overwritten(self, photos, workplace):
+        before = {path: path.read_bytes() for path in photos}
+        assert "is the input" in failure("bulk", "photos", "-o", "photos", "-s", STYLE, code=2)
+        (workplace / "photos" / "b" / "b").mkdir()
+        photos[1].rename(workplace / "photos" / "b" / "b" / "same.jpg")
+        photos[4].rename(workplace / "photos" / "b" / "same.jpg")
+        sentence = failure("bulk", "photos/b", "-o", "photos", "-s", STYLE, code=2)
+        assert "would be overwritten" in sentence
+        assert photos[0].read_bytes() == before[photos[0]]
+
+    def test_runners_that_do_not_fit(self, photos, monkeypatch):
+        two = ("bulk", "photos", "-o", "out", "-s", STYLE, "--runner", "local", "--actors", 2)
+        assert "--runner local" in failure(*two, code=2)
+        ray_in_memory = ("bulk", "photos", "-o", "memory://x", "-s", STYLE, "--runner", "ray")
+        assert "in this process only" in failure(*ray_in_memory, code=2)
+        monkeypatch.setattr("fast_style.bulk.run.installed", lambda name: False)
+        sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, "--runner", "ray")
+        assert 'pip install "fast-style[bulk]"' in sentence
+
+    def test_packages_that_are_missing(self, photos, monkeypatch):
+        monkeypatch.setitem(sys.modules, "fsspec", None)
+        sentence = failure("bulk", "s3://bucket/in", "-o", "out", "-s", STYLE)
+        assert 'pip install "fast-style[bulk]"' in sentence
+        Path("list.parquet").write_bytes(b"PAR1")
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+        sentence = failure("bulk", "list.parquet", "-o", "out", "-s", STYLE)
+        assert 'pip install "fast-style[bulk]"' in sentence
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
+
+    @posix
+    def test_two_at_once(self, photos, workplace):
+        with Manifest(Place(str(workplace / "out"))).held():
+            assert "at work" in failure("bulk", "photos", "-o", "out", "-s", STYLE)
+        assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
+
+
+def test_which_runner_pays(monkeypatch):
+    from fast_style.bulk import run
+    from fast_style.bulk.listing import Listing
+    from fast_style.pipeline import Treatment
+
+    def chosen(pictures, **options):
+        config = run.BulkConfig("in", "out", STYLE, Treatment(), **options)
+        return run._chosen_runner(config, pictures, "/out", Listing(["/in/a.jpg"]))
+
+    monkeypatch.setattr(run, "installed", lambda name: True)
+    monkeypatch.setattr(run, "gpu_count", lambda: 0)
+    monkeypatch.setattr(run, "core_limit", lambda: 8)
+    assert chosen(10**6) == "local"
+    assert chosen(1, address="auto") == chosen(1, actors=2) == chosen(1, runner="ray") == "ray"
+    monkeypatch.setattr(run, "core_limit", lambda: 32)
+    assert [chosen(10**6), chosen(10)] == ["ray", "local"]
+    monkeypatch.setattr(run, "core_limit", lambda: 8)
+    monkeypatch.setattr(run, "gpu_count", lambda: 4)
+    assert chosen(10**6) == "ray"
+    assert chosen(10**6, runner="local") == "local"
+    monkeypatch.setattr(run, "installed", lambda name: False)
+    assert chosen(10**6) == "local"
+
+
+def test_gpus_are_counted_as_the_process_sees_them(monkeypatch):
+    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
+    assert machine.gpu_count() == 3
+    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: False)
+    assert machine.gpu_count() == 0

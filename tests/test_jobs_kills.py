@@ -1,0 +1,335 @@
+"""Nothing is lost: workers and servers killed at any moment, on SQLite and on a real PostgreSQL.
+
+A few kills by default; FAST_STYLE_KILLS says how many, such as 20.
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("dbos")
+pytest.importorskip("fastapi")
+
+from fast_style.images import encode_image, read_image
+from fast_style.jobs.settings import JobSettings
+from fast_style.stylizer import Stylizer
+from tests.conftest import STYLE
+from tests.job_service import (
+    Client,
+    Process,
+    batch_form,
+    free_port,
+    kill,
+    optimize_form,
+    running,
+    worker_of,
+)
+from tests.test_jobs_api import service_for
+from tests.test_jobs_steps import small_photos
+
+KILLS = int(os.environ.get("FAST_STYLE_KILLS", "3"))
+PATIENCE = 300.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc"),
+]
+
+
+@pytest.fixture
+def photos(astronaut):
+    return small_photos(astronaut, 12)
+
+
+def until(condition, what):
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+    return found
+
+
+def answers(client):
+    try:
+        return client.get("/healthz").status == 200
+    except Exception:
+        return False
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists()
+
+
+def a_worker(log: Path, settings: JobSettings) -> Process:
+    """A worker of its own, on the same database and place for files."""
+    where = ("--database", settings.database, "--results", settings.results)
+    return Process(log, "worker", *where, *settings.worker_options())
+
+
+class Jobs:
+    """Some jobs, asked for with idempotency keys, and whether they came to their end."""
+
+    def __init__(self, photos, batches, optimizations):
+        one, two = list(photos.values())[:2]
+        self.photos = photos
+        several = {
+            f"batch-{n}": batch_form(photos, STYLE, strength=1 - n / 20) for n in range(batches)
+        }
+        small = {"size": 64, "iterations": 12, "tolerance": 0, "preview_every": 6}
+        for n in range(optimizations):
+            several[f"optimize-{n}"] = optimize_form(one, two, seed=n, **small)
+        # The optimisations in the midst of the others, so that they are killed too.
+        names = sorted(several, key=lambda name: (int(name.partition("-")[2]), name))
+        self.forms = {name: several[name] for name in names}
+        self.places: dict[str, str] = {}
+
+    def post(self, client: Client) -> None:
+        """Ask for those that have not been taken as far as we know, as a client would."""
+        for name, form in self.forms.items():
+            if name not in self.places:
+                answer = client.post(form, Idempotency_Key=name)
+                assert answer.status == 202, answer.content
+                self.places[name] = answer.headers["location"]
+
+    def moments(self, chance: random.Random, kills: int) -> list[int]:
+        """Choose after how much work to kill: counted in photos and steps that were begun."""
+        photos = len(self.photos) * sum(name.startswith("batch") for name in self.forms)
+        return sorted(chance.sample(range(1, photos), kills))
+
+    def done(self, client: Client) -> bool:
+        states = [client.get(place).json["state"] for place in self.places.values()]
+        assert set(states) <= {"queued", "running", "done"}, states
+        return len(states) == len(self.forms) and set(states) == {"done"}
+
+    def check(self, client: Client, log: Path, kills: int) -> None:
+        """Compare every result with the library's, and count how often each photo was done."""
+        self.check_results(client)
+        begun = Counter(re.findall(r"job (\w+): photo (\d+) of", log.read_text()))
+        batches = [place[-32:] for name, place in self.places.items() if name[0] == "b"]
+        expected = {(job, str(n + 1)) for job in batches for n in range(len(self.photos))}
+        assert set(begun) == expected  # none lost, and none of a job that nobody asked for
+        # Only what was in flight is done again: a photo, or a step of an optimisation, a kill.
+        again = sum(begun.values()) - len(expected)
+        steps = Counter(re.findall(r"job (\w+): step (\d+) from", log.read_text()))
+        again += sum(steps.values()) - len(steps)
+        assert again <= kills, (begun, steps)
+
+    def check_results(self, client: Client) -> None:
+        stylizer = Stylizer(STYLE)
+        for name, place in self.places.items():
+            result = client.get(place + "/result")
+            assert result.status == 200, (name, result.content)
+            if name.startswith("optimize"):
+                job = client.get(place).json
+                numbers = [loss["iteration"] for loss in job["losses"]]
+                assert numbers == list(range(1, 13)), numbers
+                assert read_image(result.content).width == 64
+                assert job["losses"][-1]["total"] < job["losses"][0]["total"]
+                continue
+            files = result.zip
+            assert sorted(files) == sorted([*self.photos, "report.json"])
+            assert not any(entry["error"] for entry in json.loads(files["report.json"]))
+            strength = 1 - int(name[-1]) / 20
+            for photo, data in self.photos.items():
+                painted = stylizer.stylize_photo(read_image(data), strength=strength)
+                assert files[photo] == encode_image(painted, format="PNG")[0], (name, photo)
+
+
+def begun(log: Path) -> int:
+    """How many photos, and steps of optimisations, workers have begun."""
+    return len(re.findall(r": (photo|step) \d", log.read_text())) if log.exists() else 0
+
+
+def wait_for_the_moment(number: int, moment: int, log: Path, chance: random.Random) -> None:
+    """Wait until a worker is well into the work; every fourth time, only until it is about to."""
+    if number % 4 == 3:
+        time.sleep(chance.uniform(0, 2))
+    else:
+        until(lambda: begun(log) >= moment, f"{moment} photos or steps are begun")
+        time.sleep(chance.uniform(0, 0.03))
+
+
+def test_kills_of_server_and_worker_on_sqlite(workplace, photos):
+    chance = random.Random(8)
+    log, port = workplace / "log", free_port()
+    jobs = Jobs(photos, batches=2 + KILLS // 4, optimizations=1)
+    arguments = ["serve", "--port", port, "--warm", "none", "--decoders", 1, "--quiet"]
+    arguments += ["--database", f"sqlite:///{workplace / 'jobs.sqlite'}"]
+    arguments += ["--results", workplace / "files", "--checkpoint-seconds", 0.1]
+    client = Client(f"http://127.0.0.1:{port}")
+    server = Process(log, *arguments)
+    try:
+        for number, moment in enumerate(jobs.moments(chance, KILLS)):
+            until(lambda: answers(client), "the service answers")
+            jobs.post(client)
+            worker = until(partial(worker_of, server), "there is a worker")
+            wait_for_the_moment(number, moment, log, chance)
+            if number % 3 == 1:
+                server.kill()
+                until(partial(gone, worker), "the worker goes with it")
+                server = Process(log, *arguments)
+            else:
+                kill(worker)
+        until(lambda: answers(client), "the service answers")
+        jobs.post(client)
+        until(lambda: jobs.done(client), "all jobs are done")
+        jobs.check(client, log, KILLS)
+    finally:
+        worker = worker_of(server) if server.alive else None
+        server.end()
+    assert worker is None or gone(worker)
+    text = log.read_text()
+    assert "Traceback" not in text, text[-3000:]
+
+
+def test_a_worker_that_is_told_to_stop_goes_on_after_restart(workplace, photos):
+    log = workplace / "log"
+    settings = JobSettings(
+        database=f"sqlite:///{workplace / 'jobs.sqlite'}",
+        results=str(workplace / "files"),
+        worker="elsewhere",
+    )
+    jobs = Jobs(photos, batches=3, optimizations=0)
+    with running(service_for(), settings) as client:
+        jobs.post(client)
+        first = a_worker(log, settings)
+        until(lambda: "photo 5 of" in log.read_text(), "the work has begun")
+        assert first.stop() == 143
+        text = log.read_text()
+        assert "stopping" in text
+        assert not jobs.done(client)
+        second = a_worker(log, settings)
+        try:
+            until(lambda: jobs.done(client), "all jobs are done")
+        finally:
+            second.stop()
+        jobs.check(client, log, 0)  # told to stop, it does nothing twice
+
+
+def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
+    from fast_style.errors import JobError
+    from fast_style.jobs.liveness import sign_of_life
+
+    settings = JobSettings(
+        database=f"sqlite:///{workplace / 'jobs.sqlite'}", results=str(workplace)
+    )
+    first = sign_of_life(settings)
+    with pytest.raises(JobError, match="another worker has the database"):
+        sign_of_life(settings, wait_seconds=0.1)
+    first.close()
+    sign_of_life(settings, wait_seconds=0.1).close()
+
+
+def postgres_programs() -> dict[str, str]:
+    """Where initdb and postgres are; empty if they are not."""
+    folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
+    found = {name: shutil.which(name, path=path) for name in ("initdb", "postgres")}
+    return {} if None in found.values() else found  # type: ignore[return-value]
+
+
+@pytest.fixture
+def postgres(tmp_path) -> Iterator[str]:
+    """The URL of a PostgreSQL server that is started for this test."""
+    programs = postgres_programs()
+    if not programs:
+        pytest.skip("PostgreSQL is not installed")
+    as_user, folder = [], tmp_path / "postgres"
+    if os.geteuid() == 0:  # which it refuses to run as
+        runuser = shutil.which("runuser")
+        if runuser is None or subprocess.run(["id", "postgres"], capture_output=True).returncode:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+        as_user = [runuser, "-u", "postgres", "--"]
+        # The folders above belong to root alone.
+        folder = Path(f"/tmp/fast-style-postgres-{os.getpid()}")
+        folder.mkdir(mode=0o700)
+        shutil.chown(folder, "postgres")
+    else:
+        folder.mkdir()
+    port = free_port()
+    data = folder / "data"
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": port,
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "max_connections": 100,
+    }
+    options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+    server = None
+    try:
+        initialize = [programs["initdb"], "-D", str(data), "-U", "jobs", "-A", "trust", "-N"]
+        subprocess.run(
+            [*as_user, *initialize], check=True, capture_output=True, timeout=120, cwd=folder
+        )
+        with open(tmp_path / "postgres.log", "wb") as log:
+            server = subprocess.Popen(
+                [*as_user, programs["postgres"], "-D", str(data), *options],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+            )
+        until(lambda: listens(port), "PostgreSQL listens")
+        yield f"postgresql://jobs@127.0.0.1:{port}/fast_style"
+    finally:
+        if server is not None:
+            server.terminate()
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_kills_of_two_workers_on_postgresql(workplace, photos, postgres):
+    chance = random.Random(9)
+    log = workplace / "log"
+    settings = JobSettings(
+        database=postgres,
+        results=(workplace / "files").as_uri(),
+        worker="elsewhere",
+        checkpoint_seconds=0.1,
+    )
+    jobs = Jobs(photos, batches=2 + KILLS // 4, optimizations=1)
+    with running(service_for(), settings) as client:
+        jobs.post(client)
+        workers = [a_worker(log, settings) for _ in range(2)]
+        try:
+            for number, moment in enumerate(jobs.moments(chance, KILLS)):
+                wait_for_the_moment(number, moment, log, chance)
+                index = chance.randrange(2)
+                workers[index].kill()
+                # Not at once: it is the other one that is to take over.
+                time.sleep(chance.uniform(0, 1))
+                workers[index] = a_worker(log, settings)
+            until(lambda: jobs.done(client), "all jobs are done")
+            jobs.check(client, log, KILLS)
+            # One that is killed for good leaves its job to the other.
+            last = Jobs(photos, batches=2, optimizations=0)
+            last.forms = {f"last-{name}": form for name, form in last.forms.items()}
+            before = begun(log)
+            last.post(client)
+            until(lambda: begun(log) > before + 3, "the work has begun")
+            workers.pop().kill()
+            until(lambda: last.done(client), "the other one has taken over")
+        finally:
+            for worker in workers:
+                worker.end()
+    assert "Traceback" not in log.read_text(), log.read_text()[-3000:]

@@ -1,0 +1,385 @@
+"""What the steps of a job do, called as DBOS would call them, without DBOS."""
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_style.errors import MissingExtraError, UsageError
+from fast_style.images import encode_image, read_image
+from fast_style.jobs import optimizing
+from fast_style.jobs.archives import Limits
+from fast_style.jobs.batches import ARCHIVE, RESULT, Batch
+from fast_style.jobs.optimizing import Run
+from fast_style.jobs.orders import BatchOrder, JobSpec, OptimizeOrder, read_order
+from fast_style.jobs.store import Store
+from fast_style.jobs.workplace import Workplace
+from fast_style.stylizer import Stylizer
+from tests.conftest import STYLE
+
+LIMITS = Limits(photos=10, unpacked=50_000_000)
+
+
+def small_photos(astronaut, count):
+    """Parts of a real photo, as PNG, by name."""
+    whole = Image.open(astronaut)
+    photos = {}
+    for number in range(count):
+        file = io.BytesIO()
+        whole.crop((40 * number, 30, 40 * number + 64 + number, 94)).save(file, "PNG")
+        photos[f"photo-{number}.png"] = file.getvalue()
+    return photos
+
+
+def zipped(photos):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in photos.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return file.getvalue()
+
+
+@pytest.fixture
+def place(workplace):
+    """A worker's place, and the ids that it holds to be cancelled."""
+    cancelled = set()
+    work = Workplace(Store(str(workplace / "files")), cancelled.__contains__, 60.0)
+    return work, cancelled
+
+
+def batch_spec(photos, **options):
+    order = BatchOrder(style=STYLE, **options)
+    return JobSpec(
+        kind="batch",
+        options=asdict(order),
+        inputs="job/input",
+        digest="",
+        photos=len(photos),
+        limits=asdict(LIMITS),
+        max_megapixels=10,
+        expiry_seconds=60,
+    )
+
+
+def batch_of(work, photos, **options):
+    spec = batch_spec(photos, **options)
+    work.store.write(f"job/input/{ARCHIVE}", zipped(photos))
+    return Batch(work, "job", spec)
+
+
+def expected(photo, name, **options):
+    """What the library makes of a photo, encoded."""
+    stylized = Stylizer(STYLE).stylize_photo(read_image(photo, name=name), **options)
+    return encode_image(stylized, format="PNG")[0]
+
+
+class TestABatch:
+    def test_gives_the_librarys_pictures_and_a_report(self, place, astronaut):
+        work, _ = place
+        photos = small_photos(astronaut, 3)
+        photos["bad.jpg"] = b"this is no picture"
+        photos["cut-off.png"] = photos["photo-0.png"][:900]
+        batch = batch_of(work, photos, strength=0.5, size=50)
+        outcomes, failed = [], 0
+        for position in range(len(photos)):
+            outcomes.append(batch.paint(position, failed))
+            failed += outcomes[-1]["error"] is not None
+        given = batch.bundle(outcomes)
+        batch.close()
+        assert given == {
+            "result": RESULT,
+            "media_type": "application/zip",
+            "pictures": 3,
+            "failed": 2,
+        }
+        progress = json.loads(work.store.read("job/progress.json"))
+        assert progress == {"done": 5, "total": 5, "unit": "photos", "failed": 2}
+        with zipfile.ZipFile(io.BytesIO(work.store.read(f"job/{RESULT}"))) as archive:
+            assert sorted(archive.namelist()) == sorted([*list(photos)[:3], "report.json"])
+            report = json.loads(archive.read("report.json"))
+            for name in list(photos)[:3]:
+                same = expected(photos[name], name, strength=0.5, size=50)
+                assert archive.read(name) == same
+        assert [entry["photo"] for entry in report] == list(photos)
+        assert [entry["picture"] for entry in report[3:]] == [None, None]
+        assert "bad.jpg" in report[3]["error"]
+        assert "cut off" in report[4]["error"]
+        assert [entry["error"] for entry in report[:3]] == [None] * 3
+
+    def test_metadata_stays_out_unless_asked_for(self, place, astronaut):
+        work, _ = place
+        exif = Image.Exif()
+        exif[0x010E] = "where we live"
+        file = io.BytesIO()
+        Image.open(astronaut).crop((0, 0, 60, 60)).save(file, "JPEG", exif=exif)
+        for keep in (False, True):
+            batch = batch_of(work, {"a.jpg": file.getvalue()}, keep_metadata=keep)
+            name = batch.paint(0, 0)["file"]
+            assert (b"where we live" in work.store.read(f"job/{name}")) is keep
+            batch.close()
+
+    def test_a_picture_that_was_left_half_written_is_made_again(self, place, astronaut):
+        work, _ = place
+        photos = small_photos(astronaut, 3)
+        batch = batch_of(work, photos)
+        outcomes = [batch.paint(position, 0) for position in range(3)]
+        whole = [work.store.read(f"job/{outcome['file']}") for outcome in outcomes]
+        # As a power cut leaves them: one short, one gone.
+        work.store.write(f"job/{outcomes[0]['file']}", whole[0][:100])
+        work.store.delete(f"job/{outcomes[2]['file']}")
+        batch.bundle(outcomes)
+        batch.close()
+        with zipfile.ZipFile(io.BytesIO(work.store.read(f"job/{RESULT}"))) as archive:
+            assert [archive.read(name) for name in photos] == whole
+
+    def test_a_photo_that_workers_die_at_is_passed_over(self, place, astronaut, monkeypatch):
+        work, _ = place
+        photos = small_photos(astronaut, 2)
+
+        class Died(BaseException):
+            pass
+
+        def dies(*_, **__):
+            raise Died
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stylizer, "stylize_photo", dies)
+            for _ in range(5):
+                with pytest.raises(Died):
+                    batch_of(work, photos).paint(0, 0)
+        outcome = batch_of(work, photos).paint(0, 0)
+        assert "died at it 5 times" in outcome["error"]
+        assert batch_of(work, photos).paint(1, 1)["error"] is None
+
+    def test_a_style_that_is_gone_is_not_the_photos_matter(self, place, astronaut):
+        work, _ = place
+        spec = batch_spec({"a": 1})
+        work.store.write(f"job/input/{ARCHIVE}", zipped(small_photos(astronaut, 1)))
+        spec = replace(spec, options={**spec.options, "style": "gone"})
+        with pytest.raises(Exception, match="gone"):
+            Batch(work, "job", spec).paint(0, 0)
+
+
+@pytest.fixture
+def optimization(place, astronaut):
+    """A small optimisation of two sizes, stored; its spec."""
+    pytest.importorskip("torch")
+    work, _ = place
+    photos = list(small_photos(astronaut, 3).values())
+    work.store.write("job/input/photo", photos[0])
+    for number, painting in enumerate(photos[1:]):
+        work.store.write(f"job/input/{optimizing.PAINTING.format(number)}", painting)
+    order = OptimizeOrder(
+        size=64, scales=2, iterations=6, tolerance=0, preview_every=4, weights="2,1", format="png"
+    )
+    return JobSpec(
+        kind="optimize",
+        options=asdict(order),
+        inputs="job/input",
+        digest="",
+        paintings=2,
+        limits={},
+        max_megapixels=10,
+        expiry_seconds=60,
+    )
+
+
+def all_steps(work, spec, run=None, number=0):
+    """Go on to the end; gives the last run."""
+    run = run or Run(work, "job", spec, number)
+    while not run.advance()["finished"]:
+        pass
+    return run
+
+
+def directly(work, spec, iterations=None):
+    """The library's own optimisation of the same."""
+    from fast_style.gatys.run import Optimization
+
+    photos = [read_image(work.store.read(f"job/input/{name}")) for name in ("photo",)]
+    paintings = [
+        read_image(work.store.read(f"job/input/{optimizing.PAINTING.format(number)}"))
+        for number in range(2)
+    ]
+    whole = Optimization(photos[0], paintings, spec.optimize_order().config(), weights=[2.0, 1.0])
+    for step in whole.steps():
+        if step.iteration == iterations:
+            break
+    return whole
+
+
+class TestAnOptimisation:
+    def test_is_one_descent_over_all_steps(self, place, optimization):
+        work, _ = place
+        work.checkpoint_seconds = 0.0  # a step for each iteration
+        run = all_steps(work, optimization)
+        given = run.finish()
+        whole = directly(work, optimization)
+        assert given["iterations"] == len(whole.history) == 9
+        picture = encode_image(whole.best(), format="PNG")[0]
+        assert work.store.read("job/result.png") == picture
+        progress = json.loads(work.store.read("job/progress.json"))
+        assert (progress["done"], progress["total"]) == (9, 9)
+        assert [loss["total"] for loss in progress["losses"]] == [
+            entry["total"] for entry in whole.history
+        ]
+        assert [loss["iteration"] for loss in progress["losses"]] == list(range(1, 10))
+        assert {loss["width"] for loss in progress["losses"]} == {32, 64}
+        assert work.store.names("job/previews") == ["00004.png", "00008.png"]
+        at_four = directly(work, optimization, iterations=4)
+        preview = encode_image(at_four.best(), format="PNG")[0]
+        assert work.store.read("job/previews/00004.png") == preview
+        # Only the last two checkpoints stay.
+        kept = [name for name in work.store.names("job") if name.startswith("checkpoint")]
+        assert len(kept) == 2
+
+    @pytest.mark.parametrize("killed_after", [1, 5, 6, 8])
+    def test_goes_on_from_its_checkpoint(self, place, optimization, killed_after):
+        work, _ = place
+        work.checkpoint_seconds = 0.0
+        first = Run(work, "job", optimization, 0)
+        for _ in range(killed_after):
+            first.advance()
+        at_kill = directly(work, optimization, iterations=killed_after)
+        second = Run(work, "job", optimization, killed_after)
+        assert second.advance()["iteration"] == killed_after + 1
+        run = all_steps(work, optimization, second)
+        given = run.finish()
+        assert given["iterations"] == 9
+        losses = json.loads(work.store.read("job/progress.json"))["losses"]
+        assert [loss["iteration"] for loss in losses] == list(range(1, 10))
+        reached = [entry["total"] for entry in at_kill.history]
+        assert [loss["total"] for loss in losses[:killed_after]] == reached
+        widths = [loss["width"] for loss in losses]
+        assert widths == [32] * 6 + [64] * 3
+        # It goes on downwards from where it was: the first loss after the kill is the next one's
+        # and not that of a beginning. At a new size there is nothing to compare with.
+        if killed_after not in (6,):
+            assert losses[killed_after]["total"] < 1.02 * min(
+                loss["total"]
+                for loss in losses[:killed_after]
+                if loss["width"] == widths[killed_after]
+            )
+
+    def test_the_checkpoint_is_in_full_precision(self, place, optimization):
+        work, _ = place
+        work.checkpoint_seconds = 0.0
+        run = Run(work, "job", optimization, 0)
+        for _ in range(3):
+            run.advance()
+        loaded = run._loaded(2)
+        picture = loaded[0]
+        best = directly(work, optimization, iterations=3).best_tensor().numpy()
+        assert picture.dtype == np.float32
+        assert np.array_equal(picture, best)
+        assert not np.array_equal(np.round(picture * 255) / 255, picture)
+
+    def test_a_step_that_is_done_again_does_not_count_twice(self, place, optimization):
+        """Killed after the checkpoint and before DBOS had taken it down."""
+        work, _ = place
+        work.checkpoint_seconds = 0.0
+        first = Run(work, "job", optimization, 0)
+        for _ in range(3):
+            first.advance()
+        run = all_steps(work, optimization, number=2)
+        assert run.finish()["iterations"] == 9
+
+    def test_a_damaged_checkpoint_is_passed_over(self, place, optimization):
+        work, _ = place
+        work.checkpoint_seconds = 0.0
+        first = Run(work, "job", optimization, 0)
+        for _ in range(4):
+            first.advance()
+        newest = "job/checkpoint-000003.safetensors"
+        work.store.write(newest, work.store.read(newest)[:500])
+        second = Run(work, "job", optimization, 4)
+        assert second.advance()["iteration"] == 4
+        for name in work.store.names("job"):
+            if name.startswith("checkpoint"):
+                work.store.write(f"job/{name}", b"")
+        assert Run(work, "job", optimization, 5).advance()["iteration"] == 1
+
+    def test_the_last_step_alone_can_be_done_again(self, place, optimization):
+        work, _ = place
+        work.checkpoint_seconds = 0.0
+        run = all_steps(work, optimization)
+        run.finish()
+        result = work.store.read("job/result.png")
+        work.store.delete("job/result.png")
+        again = Run(work, "job", optimization, run.number)
+        assert again.finish()["iterations"] == 9
+        assert work.store.read("job/result.png") == result
+
+    def test_it_stops_within_an_iteration(self, place, optimization):
+        work, cancelled = place
+        run = Run(work, "job", optimization, 0)
+        cancelled.add("job")
+        assert run.advance() == {"iteration": 1, "finished": False}
+        cancelled.clear()
+        work.stop(0)
+        assert run.advance() == {"iteration": 2, "finished": False}
+        # A worker that stops leaves a checkpoint, a cancelled job does not.
+        kept = [name for name in work.store.names("job") if name.startswith("checkpoint")]
+        assert kept == ["checkpoint-000001.safetensors"]
+
+    def test_without_torch_it_says_so(self, place, optimization, monkeypatch):
+        import sys
+
+        work, _ = place
+        monkeypatch.delitem(sys.modules, "fast_style.gatys.run", raising=False)
+        monkeypatch.setitem(sys.modules, "torch", None)
+        with pytest.raises(MissingExtraError, match=r"optimize needs torch.*fast-style\[torch\]"):
+            Run(work, "job", optimization, 0)
+
+
+class TestOrders:
+    def test_fields_become_values(self):
+        order = read_order(
+            "optimize",
+            {"size": "128", "preserve_color": "true", "learning_rate": "", "init": "noise"},
+        )
+        assert order == OptimizeOrder(size=128, preserve_color=True, init="noise")
+        assert order.config().size == 128
+
+    @pytest.mark.parametrize(
+        ("kind", "fields", "told"),
+        [
+            ("optimize", {"size": "big"}, "whole number"),
+            ("optimize", {"size": "8"}, "size is 8; expected 32 or more"),
+            ("optimize", {"style_weight": "nan"}, "style_weight"),
+            ("optimize", {"colour": "red"}, "no field 'colour'"),
+            ("optimize", {"preserve_color": "maybe"}, "true or false"),
+            ("optimize", {"init": "/etc/passwd"}, "no name of a style"),
+            ("optimize", {"init": "../secret.png"}, "no name of a style"),
+            ("optimize", {"weights": "1,zero"}, "numbers above 0"),
+            ("optimize", {"vgg": "vgg19"}, "no field"),
+            ("optimize", {"quality": "101"}, "expected 100 or less"),
+            ("batch", {}, "style is missing"),
+            ("batch", {"style": "/models/x.safetensors"}, "no name of a style"),
+            ("batch", {"style": "a", "strength": "2"}, "expected 1 or less"),
+            ("batch", {"style": "a", "format": "exe"}, "format is 'exe'"),
+        ],
+    )
+    def test_what_is_refused(self, kind, fields, told):
+        with pytest.raises(UsageError) as caught:
+            read_order(kind, fields)
+        assert told in str(caught.value)
+        assert "--" not in str(caught.value)
+
+    def test_a_spec_of_a_newer_release_is_understood(self):
+        spec = batch_spec({"a": 1})
+        kept = json.loads(json.dumps({**spec.to_dict(), "added_later": 1}))
+        kept["options"]["also_later"] = 2
+        assert JobSpec.from_dict(kept).batch_order() == spec.batch_order()
+
+
+def test_the_digest_of_a_picture_is_that_of_its_file(place, astronaut):
+    work, _ = place
+    outcome = batch_of(work, small_photos(astronaut, 1)).paint(0, 0)
+    data = work.store.read(f"job/{outcome['file']}")
+    assert outcome["digest"] == hashlib.sha256(data).hexdigest()

@@ -1,0 +1,93 @@
+"""`fast-style optimize` with torchvision's VGGs: up to their download, and where it fails."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from fast_style import vgg
+from fast_style.vgg import Vgg
+from tests.commands import failure
+from tests.test_optimize_command import QUICK, optimized, place
+
+__all__ = ["place"]
+
+
+def torchvision_features(name):
+    """The convolutions of torchvision's network, with random weights."""
+    from torchvision.models import vgg as networks
+
+    torch.manual_seed(0)
+    return networks.make_layers(networks.cfgs["D" if name == "vgg16" else "E"])
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """Publish weights under their own hash, and put them where a download would; or do not."""
+
+    def publish(name, network):
+        folder = tmp_path / "hub" / "checkpoints"
+        folder.mkdir(parents=True)
+        path = folder / name
+        if network is not None:
+            state = {f"features.{key}": value for key, value in network.state_dict().items()}
+            # As in the real file, which has the classifier too.
+            torch.save({**state, "classifier.0.weight": torch.zeros(2, 2)}, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8] if network else "00000000"
+        final = path.with_name(f"{name}-{digest}.pth")
+        if network is not None:
+            path.rename(final)
+        # Nobody listens there.
+        monkeypatch.setattr(vgg, "_published_url", lambda _: f"http://127.0.0.1:9/{final.name}")
+        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+        return final
+
+    return publish
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+def test_torchvisions_vggs(place, published, name):
+    """Random weights of the real shapes, lying where the download would have put them."""
+    network = torchvision_features(name)
+    published(name, network)
+    whole = ("--style-layers", "relu1_2,relu2_2,relu3_3,relu4_3,relu5_1")
+    document = optimized("--vgg", name, *whole, "--content-layers", "relu4_2")
+    assert document["options"]["vgg"] == name
+    still = ("--optimizer", "adam", "--learning-rate", 1e-9)
+    start = optimized("--vgg", name, *whole, "--content-layers", "relu4_2", *still)
+    assert document["losses"]["total"] < 0.9 * start["losses"]["total"]
+    # And they are seen through as torchvision itself does.
+    picture = torch.rand((1, 3, 48, 48), generator=torch.Generator().manual_seed(0))
+    seen = Vgg(name, ["relu5_1"])(picture, ["relu1_2", "relu3_3", "relu5_1"])
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    x = (picture - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+    expected, stage, number = {}, 1, 0
+    with torch.no_grad():
+        for layer in network:
+            x = layer(x)
+            if isinstance(layer, torch.nn.ReLU):
+                number += 1
+                expected[f"relu{stage}_{number}"] = x.clone()
+            elif isinstance(layer, torch.nn.MaxPool2d):
+                stage, number = stage + 1, 0
+    for layer, features in seen.items():
+        torch.testing.assert_close(features, expected[layer])
+
+
+def test_a_vgg_that_cannot_be_fetched(place, published):
+    published("vgg19", None)
+    options = ("--style-image", "painting.png", *QUICK, "-o", "out.png", "--vgg", "vgg19")
+    sentence = failure("optimize", "photo.png", *options)
+    assert sentence.startswith("the weights of vgg19 could not be downloaded (")
+    assert sentence.endswith("or use the bundled VGG")
+    assert not Path("out.png").exists()
+    assert not list(Path().rglob("*.pth"))
+
+
+def test_a_vgg_that_did_not_come_whole(place, published):
+    path = published("vgg19", torchvision_features("vgg19")[:1])
+    path.write_bytes(path.read_bytes()[:-1])
+    options = ("--style-image", "painting.png", *QUICK, "-o", "out.png", "--vgg", "vgg19")
+    sentence = failure("optimize", "photo.png", *options)
+    assert "is not the file that torchvision published" in sentence

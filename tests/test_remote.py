@@ -1,0 +1,208 @@
+"""`RemoteStylizer` against a service of a few lines, which is the library behind http.server."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fast_style
+from fast_style import RemoteStylizer, Stylizer, read_image, remote_styles
+from fast_style.catalogue import list_styles
+from fast_style.checkpoint import save_model
+from fast_style.images import Photo
+from tests.conftest import SMALLEST, STYLE, make_card, make_weights
+from tests.small_service import Service, document, problem
+
+OTHER = "waves"
+KEY = "secret"
+
+
+@pytest.fixture
+def service(workplace, model_file, monkeypatch):
+    folder = workplace / "styles"
+    save_model(folder / f"{OTHER}.safetensors", make_card(OTHER), make_weights(SMALLEST, seed=5))
+    (folder / model_file.name).write_bytes(model_file.read_bytes())
+    monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
+    monkeypatch.setattr("fast_style.remote.time.sleep", lambda seconds: None)
+    with Service().running() as running:
+        yield running
+
+
+@pytest.fixture
+def photo() -> Photo:
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (50, 70, 3), np.uint8)
+    return Photo(pixels, alpha=random.integers(0, 256, (50, 70), np.uint8), exif=b"Exif\0\0x")
+
+
+class TestPaint:
+    @pytest.mark.parametrize(
+        "options", [{}, {"size": 40}, {"size": 400, "stroke_size": 2.0}], ids=str
+    )
+    @pytest.mark.parametrize("style", [STYLE, f"{STYLE}:0.25,{OTHER}:0.75"])
+    def test_it_is_the_librarys_own(self, service, photo, style, options):
+        far = RemoteStylizer(service.url, style).paint(photo, **options)
+        near = Stylizer(style).paint(photo, **options)
+        np.testing.assert_array_equal(far.pixels, near.pixels)
+        np.testing.assert_array_equal(far.content.pixels, near.content.pixels)
+        np.testing.assert_array_equal(far.content.alpha, near.content.alpha)
+        assert far.content.exif == photo.exif
+        finished = far.finish(strength=0.5, preserve_color=True)
+        wanted = near.finish(strength=0.5, preserve_color=True)
+        np.testing.assert_array_equal(finished.pixels, wanted.pixels)
+
+    def test_what_is_sent(self, service, photo):
+        RemoteStylizer(service.url + "/", STYLE, api_key=KEY).paint(photo, size=40)
+        ((method, path, fields),) = service.asked
+        assert (method, path) == ("POST", "/v1/stylize")
+        sent = fields.pop("photo")
+        with Image.open(io.BytesIO(sent)) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (40, 29))
+            assert not image.getexif()
+        assert fields == {
+            "style": STYLE.encode(),
+            "strength": b"1",
+            "preserve_color": b"false",
+            "size": b"40",
+            "stroke_size": b"1.0",
+            "format": b"png",
+        }
+        assert service.keys == [KEY]
+
+    def test_a_key_is_only_sent_where_there_is_one(self, service, photo):
+        RemoteStylizer(service.url, STYLE).paint(photo)
+        assert service.keys == [None]
+
+    def test_wrong_arguments_are_told_before_anything_is_sent(self, service, photo):
+        stylizer = RemoteStylizer(service.url, STYLE)
+        for options in ({"size": 0}, {"stroke_size": 0.0}):
+            with pytest.raises(fast_style.UsageError):
+                stylizer.paint(photo, **options)
+        for arguments in (("ftp://x", STYLE), (service.url, STYLE)):
+            with pytest.raises(fast_style.UsageError):
+                RemoteStylizer(*arguments, timeout=0 if arguments[0] == service.url else 1)
+        assert service.asked == []
+
+
+class TestCards:
+    def test_the_list(self, service):
+        cards = remote_styles(service.url)
+        assert cards == [entry.card for entry in list_styles() if entry.card]
+        assert {STYLE, OTHER} <= {card.name for card in cards}
+
+    def test_one(self, service):
+        card = RemoteStylizer(service.url, STYLE).card
+        assert card == Stylizer(STYLE).card
+
+    def test_a_mixture(self, service):
+        style = f"{STYLE}:0.25,{OTHER}:0.75"
+        assert RemoteStylizer(service.url, style).card == Stylizer(style).card
+
+    def test_none_of_that_name(self, service, photo):
+        stylizer = RemoteStylizer(service.url, "frobnicate")
+        for ask in (lambda: stylizer.card, lambda: stylizer.paint(photo)):
+            with pytest.raises(fast_style.StyleNotFoundError, match=r"no style .*'frobnicate'"):
+                ask()
+
+    @pytest.mark.parametrize(
+        "body", [b"<html>", b"[]", b'{"styles": 3}', b'{"a": ' * 3000], ids=lambda b: b[:9]
+    )
+    def test_what_is_no_such_service(self, service, body):
+        service.answers = [(200, {}, body)]
+        with pytest.raises(fast_style.ServiceError, match=r"127\.0\.0\.1"):
+            remote_styles(service.url)
+
+    def test_a_card_that_is_not_sound(self, service):
+        service.answers = [document({"name": "x"})]
+        with pytest.raises(fast_style.ModelFileError, match="card of x"):
+            _ = RemoteStylizer(service.url, "x").card
+
+
+class TestTrouble:
+    def test_busy_is_tried_again(self, service, photo):
+        service.answers = [problem(503, "full", **{"Retry-After": "1"})] * 2
+        painted = RemoteStylizer(service.url, STYLE).paint(photo)
+        np.testing.assert_array_equal(painted.pixels, Stylizer(STYLE).paint(photo).pixels)
+        assert len(service.asked) == 3
+
+    @pytest.mark.parametrize("after", ["1", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
+    def test_but_not_for_ever(self, service, photo, monkeypatch, after):
+        pauses = []
+        monkeypatch.setattr("fast_style.remote.time.sleep", pauses.append)
+        service.answers = [problem(503, "full", **{"Retry-After": after})] * 9
+        with pytest.raises(fast_style.ServiceError, match="is busy"):
+            RemoteStylizer(service.url, STYLE).paint(photo)
+        assert len(service.asked) == 4
+        assert len(pauses) == 3
+        assert max(pauses) <= 8
+
+    def test_nor_longer_than_the_timeout(self, service, photo):
+        service.answers = [problem(503, "full", **{"Retry-After": "5"})] * 9
+        with pytest.raises(fast_style.ServiceError, match="is busy"):
+            RemoteStylizer(service.url, STYLE, timeout=2).paint(photo)
+        assert len(service.asked) == 1
+
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (413, fast_style.ImageTooLargeError),
+            (422, fast_style.UsageError),
+            (401, fast_style.ServiceError),
+            (500, fast_style.ServiceError),
+        ],
+    )
+    def test_problems_keep_their_sentence(self, service, photo, status, kind):
+        service.answers = [problem(status, "so it\n is")]
+        with pytest.raises(kind, match="so it is"):
+            RemoteStylizer(service.url, STYLE).paint(photo)
+        assert len(service.asked) == 1
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (404, {}, b"not here"),
+            (302, {"Location": "http://example.invalid/"}, b""),
+            (500, {"Content-Type": "application/problem+json"}, b"[1"),
+            (500, {"Content-Type": "application/problem+json"}, b"[1]"),
+        ],
+        ids=["404", "302", "broken", "list"],
+    )
+    def test_what_is_no_problem_document(self, service, photo, answer):
+        service.answers = [answer]
+        with pytest.raises(fast_style.ServiceError, match=f"answers {answer[0]}"):
+            RemoteStylizer(service.url, STYLE).paint(photo)
+
+    def test_a_picture_that_is_none(self, service, photo):
+        service.answers = [(200, {}, b"nothing")]
+        with pytest.raises(fast_style.UnreadableImageError, match="the service's picture"):
+            RemoteStylizer(service.url, STYLE).paint(photo)
+
+    def test_a_picture_of_another_size(self, service, photo):
+        buffer = io.BytesIO()
+        Image.new("RGB", (3, 4)).save(buffer, "PNG")
+        service.answers = [(200, {}, buffer.getvalue())]
+        with pytest.raises(fast_style.ServiceError, match="3x4 pixels for a photo of 70x50"):
+            RemoteStylizer(service.url, STYLE).paint(photo)
+
+    def test_nobody_there(self, service, photo):
+        url = "http://me:password@127.0.0.1:1"
+        for ask in (lambda: RemoteStylizer(url, STYLE).paint(photo), lambda: remote_styles(url)):
+            with pytest.raises(fast_style.ServiceError, match="no connection") as told:
+                ask()
+            assert "password" not in str(told.value)
+
+    def test_no_answer_in_time(self, service, photo, monkeypatch):
+        monkeypatch.setattr(
+            service.__class__, "answer", lambda *_: (threading.Event().wait(0.5), {}, b"")
+        )
+        with pytest.raises(fast_style.ServiceError, match="cannot be used"):
+            RemoteStylizer(service.url, STYLE, timeout=0.1).paint(photo)
+
+
+def test_a_photo_file_goes_the_whole_way(service, astronaut):
+    photo = read_image(astronaut)
+    far = RemoteStylizer(service.url, STYLE).paint(photo, size=128).finish(strength=0.7)
+    near = Stylizer(STYLE).stylize_photo(photo, size=128, strength=0.7)
+    np.testing.assert_array_equal(far.pixels, near.pixels)

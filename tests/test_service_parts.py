@@ -1,0 +1,204 @@
+"""Parts of the service on their own: keys, rates, places, and the processes that decode."""
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the service needs the extra serve")
+
+from fast_style.errors import UsageError
+from fast_style.images import read_image
+from fast_style.service.decoders import DecoderPool
+from fast_style.service.keys import KeyFile, RateLimit
+from fast_style.service.places import Places
+from fast_style.service.problems import Problem
+from fast_style.service.settings import ServiceSettings
+
+
+class Clock:
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_keys_are_read_again_when_they_change(tmp_path):
+    path, clock = tmp_path / "keys", Clock()
+    first, second = "a" * 16, "b" * 16
+    path.write_text(f"alice:{first}\n# bob\n\n{second}\n")
+    keys = KeyFile(path, clock)
+    assert (keys.name_of(first), keys.name_of(second)) == ("alice", "line-4")
+    assert keys.name_of("") is keys.name_of(first[:-1]) is keys.name_of(f"alice:{first}") is None
+    path.write_text(f"carol:{second}\n")
+    assert keys.name_of(first) == "alice"  # it is looked at once a second
+    clock.now += 2
+    assert (keys.name_of(first), keys.name_of(second)) == (None, "carol")
+    path.write_text("short\n")  # somebody is in the middle of writing it
+    clock.now += 2
+    assert keys.name_of(second) == "carol"
+    path.unlink()
+    clock.now += 2
+    assert keys.name_of(second) == "carol"
+
+
+def test_files_of_keys_that_are_none(tmp_path):
+    path = tmp_path / "keys"
+    for content, word in (("# nothing\n", "no key"), ("alice:abc\n", "line 1"), ("\n\nx\n", "3")):
+        path.write_text(content)
+        with pytest.raises(UsageError, match=word):
+            KeyFile(path)
+
+
+def test_the_bucket_is_exact():
+    """Three at once, then one every two seconds, whatever the others do."""
+    clock = Clock()
+    rate = RateLimit(30, 3, clock)
+    assert [rate.wait("a") for _ in range(5)] == [0, 0, 0, 2, 2]
+    assert rate.wait("b") == 0
+    clock.now += 1.5
+    assert rate.wait("a") == 1
+    clock.now += 0.5
+    assert [rate.wait("a"), rate.wait("a")] == [0, 2]
+    clock.now += 3600
+    assert [rate.wait("a") for _ in range(4)] == [0, 0, 0, 2]
+    for number in range(10_001):  # who has not come for long is forgotten, with a full bucket
+        rate.wait(str(number))
+    assert rate.wait("a") == 0
+
+
+def test_settings_are_checked():
+    for wrong in ({"in_flight": 0}, {"rate": -1.0}, {"request_seconds": 0.0}, {"engine": "x"}):
+        with pytest.raises(UsageError):
+            ServiceSettings(**wrong)
+
+
+def test_places_are_given_in_turn_and_given_back():
+    async def main():
+        places, order = Places(1, 2, 100), []
+
+        async def visit(name, seconds):
+            async with places.turn():
+                order.append(name)
+                await asyncio.sleep(seconds)
+
+        first = asyncio.create_task(visit("a", 0.2))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(visit(name, 0)) for name in "bc"]
+        await asyncio.sleep(0)
+        assert (places.working, places.waiting) == (1, 2)
+        with pytest.raises(Problem, match="2 wait") as refused:
+            places.check()
+        assert refused.value.status == 503
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        others[0].cancel()
+        await asyncio.gather(first, *others, return_exceptions=True)
+        assert order == ["a", "c"]
+        assert (places.working, places.waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
+def test_a_place_is_kept_while_its_thread_works():
+    """The memory is, too; but the one who waited is gone at once."""
+
+    async def main():
+        places, go = Places(1, 1, 100), threading.Event()
+
+        async def visit():
+            async with places.turn() as turn:
+                await turn.run(threads, go.wait, 30)
+
+        with ThreadPoolExecutor(1) as threads:
+            task = asyncio.create_task(visit())
+            while not threads._work_queue.empty() or places.working == 0:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert places.working == 1
+            go.set()
+            while places.working:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_the_memory_for_bodies_is_bounded():
+    places = Places(1, 1, 100)
+    with places.body() as one, places.body() as other:
+        one.add(60)
+        other.add(40)
+        with pytest.raises(Problem) as refused:
+            one.add(1)
+        assert refused.value.status == 503
+        other.free()
+        one.add(40)
+        other.free()
+    assert places.held_bytes == 0
+
+
+def in_a_pool(work, **options):
+    """Run a coroutine function with a pool that is up."""
+    settings = {"max_megapixels": 20, "seconds": 20, "megabytes": 300, **options}
+
+    async def main():
+        pool = DecoderPool(1, **settings)
+        await pool.start()
+        try:
+            return await work(pool)
+        finally:
+            await pool.stop()
+
+    return asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_decoders_give_what_read_image_gives(astronaut):
+    body = astronaut.read_bytes()
+
+    async def work(pool):
+        return [await pool.decode(body, size) for size in (None, 100, 9999)]
+
+    whole, small, same = in_a_pool(work)
+    wanted = read_image(body)
+    assert (whole.pixels == wanted.pixels).all()
+    assert (same.pixels == wanted.pixels).all()
+    assert max(small.pixels.shape) == 100
+    assert (whole.format, whole.notes, whole.exif) == (wanted.format, wanted.notes, wanted.exif)
+    assert whole.pixels.flags.writeable
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="it looks at processes by /proc")
+def test_a_decoder_knows_no_secrets_and_may_not_write(astronaut, monkeypatch):
+    monkeypatch.setenv("DATABASE_PASSWORD", "secret")
+
+    async def work(pool):
+        await pool.decode(astronaut.read_bytes())
+        (process,) = pool.process_ids
+        with open(f"/proc/{process}/environ", "rb") as file:
+            assert b"secret" not in file.read()
+        with open(f"/proc/{process}/limits") as file:
+            limits = {line[:26].strip(): line[26:].split()[0] for line in file}
+        assert limits["Max file size"] == limits["Max core file size"] == "0"
+        assert int(limits["Max address space"]) < 4e9
+
+    in_a_pool(work)
+
+
+def test_who_waits_for_a_decoder_may_go(astronaut):
+    body = astronaut.read_bytes()
+
+    async def work(pool):
+        tasks = [asyncio.create_task(pool.decode(body)) for _ in range(6)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(one, asyncio.CancelledError) for one in done] == [True, False] * 3
+        assert (await pool.decode(body)).width == read_image(body).width
+        assert pool.restarts == 0
+
+    in_a_pool(work)
