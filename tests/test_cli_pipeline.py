@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fast_style import pipeline as pipeline_module
 from fast_style import stylizer as stylizer_module
 from fast_style.cli import batch as batch_module
 from fast_style.cli.batch import Batch, Treatment, default_workers
@@ -197,7 +198,7 @@ def test_a_slow_network_does_not_let_them_pile_up(place, monkeypatch):
 
 
 def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
-    monkeypatch.setattr(batch_module, "MEGAPIXELS_EACH", 0.001)  # 6000 pixels for all
+    monkeypatch.setattr(pipeline_module, "MEGAPIXELS_EACH", 0.001)  # 6000 pixels for all
     flight = Flight(monkeypatch, write_seconds=0.005)
     work = jobs(16, sizes={5: (200, 100), 6: (60, 60), 7: (60, 60), 11: (500, 500)})
     assert names(Batch(Watched(), Treatment(), workers=4).run(work)) == names(
@@ -213,7 +214,7 @@ def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
 
 
 def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
-    monkeypatch.setattr(batch_module, "MEGAPIXELS_EACH", 0.02)
+    monkeypatch.setattr(pipeline_module, "MEGAPIXELS_EACH", 0.02)
     flight = Flight(monkeypatch, write_seconds=0.02)
     Path("in").mkdir()
     for i in range(8):
@@ -284,7 +285,7 @@ def test_numbers_of_workers_that_are_wrong(photos, number):
 
 def test_the_default_leaves_a_core_to_the_network(monkeypatch):
     for cores, on_cpu, on_gpu in ((1, 1, 1), (2, 1, 2), (8, 4, 8), (96, 8, 16)):
-        monkeypatch.setattr(batch_module, "core_limit", lambda cores=cores: cores)
+        monkeypatch.setattr(pipeline_module, "core_limit", lambda cores=cores: cores)
         assert (default_workers("cpu"), default_workers("cuda")) == (on_cpu, on_gpu)
 
 
