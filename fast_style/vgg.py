@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fast_style.downloads import OFFLINE_VARIABLE, is_offline
 from fast_style.errors import MissingExtraError, UsageError, WeightsError
 
 VggName = Literal["bundled", "vgg16", "vgg19"]
@@ -157,14 +158,21 @@ def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
     prefix = filename.removesuffix(".pth").rsplit("-", 1)[-1]
     path = Path(torch.hub.get_dir()) / "checkpoints" / filename
     if not path.exists():
+        remedy = (
+            f"fetch {url} on another machine and put it at {path} (its SHA-256 begins with "
+            f"{prefix}), or use the bundled VGG"
+        )
+        if is_offline():
+            raise WeightsError(
+                f"the weights of {name} are not here, and {OFFLINE_VARIABLE} forbids downloads: "
+                f"unset it, {remedy}"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
         except (OSError, RuntimeError) as error:  # RuntimeError is torch's word for a wrong hash
             raise WeightsError(
-                f"the weights of {name} could not be downloaded ({error}): fetch {url} on "
-                f"another machine and put it at {path} (its SHA-256 begins with {prefix}), "
-                "or use the bundled VGG"
+                f"the weights of {name} could not be downloaded ({error}): {remedy}"
             ) from error
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -260,8 +260,10 @@ class TestTab:
     def test_and_a_run(self):
         at = with_pictures()
         run(at.toggle(key="any-colours").set_value(True))
+        run(at.select_slider(key="any-weight").set_value(80))
         start(at)
         finished(at)
+        assert at.select_slider(key="any-weight").value == 80
         assert at.toggle(key="any-colours").value is True
         assert at.select_slider(key="any-iterations").value == 10
         assert not at.warning

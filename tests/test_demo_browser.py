@@ -241,11 +241,16 @@ class TestAnyPainting:
         page.wait_for_timeout(500)
         page.get_by_role("button", name="Start", exact=True).click()
 
+    def is_set(self, page, *, steps: int) -> None:
+        for key, value in (("iterations", str(steps)), ("size", "384 px"), ("weight", "40")):
+            page.locator(f".st-key-any-{key}").get_by_text(value, exact=True).first.wait_for()
+
     def test_from_start_to_the_file(self, tab):
         page, photo, painting = tab
         self.start(page, 10)
         stylized(page, "mine.jpg", "theirs.png")
         page.get_by_text("10 steps in").wait_for()
+        self.is_set(page, steps=10)
         page.locator(".st-key-any-format").get_by_text("PNG", exact=True).click()
         page.wait_for_timeout(500)
         with page.expect_download() as coming:
@@ -278,6 +283,12 @@ class TestAnyPainting:
         page.locator(".st-key-any-stop button").click()
         page.get_by_text("stopped early").wait_for()
         page.get_by_role("button", name="Download", exact=True).wait_for()
+        self.is_set(page, steps=200)
+        page.get_by_role("tab", name="About").click()
+        page.get_by_text("How it works").wait_for()
+        page.get_by_role("tab", name="Any painting").click()
+        page.get_by_text("stopped early").wait_for()
+        self.is_set(page, steps=200)
         steps = int(re.search(r"(\d+) steps in", page.locator("body").inner_text())[1])
         assert 1 < steps < 200
 

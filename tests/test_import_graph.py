@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "grain": {"errors"},
     "networks": BOTTOM,
     "widening": BOTTOM,
-    "vgg": BOTTOM,
+    "vgg": BOTTOM | {"downloads"},
     "perceptual": BOTTOM | {"option_fields", "vgg"},
     "color": BOTTOM,
     "tiling": BOTTOM,
@@ -69,9 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMAGES
     | {"option_fields"}
     | {"networks", "widening", "perceptual", "catalogue", "checkpoint", "fingerprint", ""},
-    "jobs": BOTTOM
-    | IMAGES
-    | {"option_fields", "blending", "stylizer", "gatys"},
+    "jobs": BOTTOM | IMAGES | {"option_fields", "blending", "stylizer", "gatys"},
     "service": BOTTOM
     | IMAGES
     | {"option_fields", "strokes", "blending", "catalogue", "checkpoint", "stylizer"}

@@ -91,3 +91,13 @@ def test_a_vgg_that_did_not_come_whole(place, published):
     options = ("--style-image", "painting.png", *QUICK, "-o", "out.png", "--vgg", "vgg19")
     sentence = failure("optimize", "photo.png", *options)
     assert "is not the file that torchvision published" in sentence
+
+
+def test_a_vgg_that_may_not_be_fetched(place, published, monkeypatch):
+    path = published("vgg19", None)
+    monkeypatch.setenv("FAST_STYLE_OFFLINE", "1")
+    sentence = failure(
+        "optimize", "photo.png", "--style-image", "painting.png", "--vgg", "vgg19", "-o", "o.png"
+    )
+    assert "FAST_STYLE_OFFLINE forbids downloads" in sentence
+    assert str(path) in sentence

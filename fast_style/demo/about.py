@@ -241,7 +241,7 @@ def _figures(card: ModelCard) -> None:
     title = "L-BFGS iterations"
     bars = base.mark_bar(height=12).encode(
         x=alt.X("median:Q", title=title),
-        color=alt.Color("by:N", title="Judged by", legend=alt.Legend(orient="top")),
+        color=alt.Color("by:N", title="Judged by", legend=alt.Legend(orient="top", columns=2)),
     )
     spread = base.mark_rule(strokeWidth=2, color="gray").encode(
         x=alt.X("low:Q", title=title), x2="high:Q"

@@ -63,6 +63,15 @@ def keep_settings() -> None:
     for key in _DEFAULTS:
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
+    st.session_state["any-hidden"] = True
+
+
+def _bring_back_settings() -> None:
+    # The browser shows what is set in the very run in which a control comes back, and else the
+    # control's own default.
+    if st.session_state.pop("any-hidden", True):
+        for key, value in _DEFAULTS.items():
+            st.session_state[key] = st.session_state.get(key, value)
 
 
 def any_painting() -> None:
@@ -80,6 +89,7 @@ def any_painting() -> None:
             keep_settings()
             st.fragment(_follow, run_every=_POLL)(run)
             return
+        _bring_back_settings()
         if run is not None:
             _show_result(run)
         _prepare()
@@ -171,8 +181,6 @@ def _order(photo: Shot, model: Shot) -> Order:
     """Show what can be set, and give it."""
     known = named_styles()
     starts = {**_STARTS, **{key: style.title for key, style in known.items()}}
-    for key, value in _DEFAULTS.items():
-        st.session_state.setdefault(key, value)
     if st.session_state["any-start"] not in starts:
         st.session_state["any-start"] = "photo"
     first, second = st.columns(2, gap="medium")
@@ -269,7 +277,6 @@ def _show_result(run: Run) -> None:
     elif run.state == "stopped":
         took += ", stopped early"
     st.caption(f"{photo.width} × {photo.height} pixels, {took}")
-    st.session_state.setdefault("any-format", _DEFAULTS["any-format"])
     with st.container(horizontal=True, vertical_alignment="bottom", key="any-downloads"):
         format = str(
             st.segmented_control("Download as", list(SUFFIXES), required=True, key="any-format")

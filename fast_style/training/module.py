@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fast_style.networks import StyleNetwork
 from fast_style.perceptual import LossConfig, Losses, PerceptualLoss
-from fast_style.training.config import TrainingConfig, parse_layers
+from fast_style.training.config import TrainingConfig
 from fast_style.training.data import Batch
 from fast_style.training.style_bank import StyleBank
 
@@ -18,18 +18,6 @@ VECTOR_RATE = 15.0
 """The rate of the norms' scales and shifts and of the last bias, by that of the convolutions. The
 Scream from the base, 120 steps of four crops: loss on other photos 3.03e5 with 1, 2.91e5 with 5,
 2.85e5 with 15."""
-
-
-def loss_config(config: TrainingConfig) -> LossConfig:
-    """The perceptual loss that a run's options describe."""
-    return LossConfig(
-        vgg=config.vgg,
-        content_layers=parse_layers(config.content_layers, "--content-layers"),
-        style_layers=parse_layers(config.style_layers, "--style-layers"),
-        content_weight=config.content_weight,
-        style_weight=config.style_weight,
-        tv_weight=config.tv_weight,
-    )
 
 
 def schedule_factor(schedule: str, progress: float) -> float:
@@ -59,7 +47,7 @@ class StyleTransferModule(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)
         # In a list, so that the frozen VGG is no submodule: it stays out of checkpoints and of the
         # gradient exchange between devices.
-        loss = PerceptualLoss(loss_config(config), list(paintings.values()))
+        loss = PerceptualLoss(LossConfig.from_options(config.to_dict()), list(paintings.values()))
         self._loss = [loss.to(memory_format=torch.channels_last)]
         self.bank = StyleBank(network, list(paintings)) if len(paintings) > 1 else None
         """What the paintings do not share, where there are several."""
