@@ -87,8 +87,10 @@ def alive(number):
 
 @contextlib.contextmanager
 def started(*args):
+    # A signal may come between the opening of a file and the `with` that closes it.
+    strict = ("-W", "error", "-W", "ignore::ResourceWarning")
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "fast_style", "bulk", *map(str, args)],
+        [sys.executable, *strict, "-m", "fast_style", "bulk", *map(str, args)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

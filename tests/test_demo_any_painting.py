@@ -3,6 +3,8 @@
 import gc
 import io
 import itertools
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -20,6 +22,7 @@ from streamlit.testing.v1 import AppTest  # noqa: E402
 import fast_style  # noqa: E402
 from fast_style.demo import any_painting, choices, easel, words  # noqa: E402
 from fast_style.gatys.run import Optimization  # noqa: E402
+from tests.commands import environment  # noqa: E402
 from tests.conftest import STYLE  # noqa: E402
 from tests.demo_page import PAGE, photo_bytes, run  # noqa: E402
 from tests.demo_page import words as told  # noqa: E402
@@ -394,6 +397,22 @@ def test_without_torch_the_tab_is_absent(monkeypatch):
     at = run(AppTest.from_file(PAGE))
     assert "Any painting" not in [tab.label for tab in at.tabs]
     monkeypatch.undo()
+
+
+def test_the_page_loads_no_torch(workplace):
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+at = AppTest.from_file({str(PAGE)!r})
+at.session_state["tab"] = "Any painting"
+at.run(timeout=60)
+assert not at.exception
+assert at.button(key="any-start-button")
+assert "torch" not in sys.modules
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=workplace, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_words():
