@@ -62,7 +62,7 @@ def main() -> None:
             for name in ("photos", "grainy")
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16("cpu")):
-            pictures = network(grainy)
+            pictures = network(grainy, wrap=True)
         loss = functional.mse_loss(pictures.float(), photos)
         optimizer.zero_grad()
         loss.backward()

@@ -125,7 +125,7 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
     _check_container(path)
     try:
         with safe_open(path, "numpy") as file:
-            return _card_from_metadata(path, file.metadata())
+            return card_from_metadata(path, file.metadata())
     except SafetensorError as error:
         raise _damaged(path, error) from error
 
@@ -142,7 +142,7 @@ def load_model(path: str | os.PathLike[str]) -> StyleModel:
     _check_container(path)
     try:
         with safe_open(path, "numpy") as file:
-            card = _card_from_metadata(path, file.metadata())
+            card = card_from_metadata(path, file.metadata())
             # Shapes and types come from the header, before memory is spent on the values.
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: (one.get_shape(), one.get_dtype()) for name, one in slices.items()}
@@ -169,7 +169,7 @@ def model_from_bytes(content: bytes, name: str = "the file") -> StyleModel:
     except SafetensorError as error:
         raise _damaged(label, error) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    card = _card_from_metadata(label, header.get("__metadata__"))
+    card = card_from_metadata(label, header.get("__metadata__"))
 
     def array(name: str) -> NDArray[Any]:
         tensor = tensors[name]
@@ -324,7 +324,8 @@ def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
     return ModelFileError(f"{path} is not a sound safetensors file ({error})")
 
 
-def _card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
+def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
+    """Read a card out of a model file's metadata; ModelFileError says what is wrong with it."""
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ModelFileError(

@@ -93,7 +93,7 @@ def download(
             fetch.go_on()
             break
         except (urllib3.exceptions.HTTPError, _TryAgainError) as error:
-            problem = f"{url}: {_reason(error)}"
+            problem = f"{url}: {reason_of(error)}"
         except OSError as error:
             raise DownloadError(f"{part} cannot be written: {error.strerror or error}") from error
     else:
@@ -201,7 +201,7 @@ def _open(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
     """Send a request and give the answer, following redirections, but not from https to http."""
     for _ in range(_REDIRECTS + 1):
         with_timeout: dict[str, Any] = {"timeout": _TIMEOUT, "retries": False, "redirect": False}
-        response = _pool(url).request(
+        response = connection_pool(url).request(
             "GET", url, headers=headers, preload_content=False, **with_timeout
         )
         target = response.get_redirect_location()
@@ -216,7 +216,7 @@ def _open(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
     raise DownloadError(f"{url}: the server redirects without end")
 
 
-def _pool(url: str) -> urllib3.PoolManager:
+def connection_pool(url: str) -> urllib3.PoolManager:
     """The connections to a server, by the proxy that the environment names for it."""
     parts = urlsplit(url)
     proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
@@ -227,7 +227,8 @@ def _sidecar(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Say in a few words why a request failed."""
     if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError):
         return "there is no connection to the server"  # a TimeoutError too, to urllib3
     if isinstance(error, urllib3.exceptions.TimeoutError):

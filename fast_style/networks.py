@@ -5,6 +5,11 @@ changes what it computes: instance norm as group norm with one channel a group (
 channels-last), nearest upsampling + convolution as one transposed convolution
 (`upsample_convolution`), and the last convolution at half resolution (`output_convolution`). They
 hold in training too: gradients reach the plain 3x3 and 9x9 weights, which a model file stores.
+
+Training wraps the borders (`wrap`: circular padding in place of reflection). A network that learns
+with reflection finds the border by the symmetry there, and puts what the painting asks for and the
+photo has no place for into a band along it. A torus has no border to find, and what was learnt on
+it leaves none with reflection.
 """
 
 import math
@@ -100,7 +105,7 @@ class _Convolution(nn.Module):
 
 
 class ConvolutionNorm(nn.Module):
-    """Reflection padding, convolution, instance norm."""
+    """Reflection (or circular) padding, convolution, instance norm."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
         """Take channels in and out, the kernel's side and the stride."""
@@ -109,14 +114,15 @@ class ConvolutionNorm(nn.Module):
         self.norm = InstanceNorm(n_out)
         self.padding, self.stride = kernel // 2, stride
 
-    def convolve(self, features: Tensor) -> Tensor:
+    def convolve(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Give what the norm sees: (B, n_in, H, W) to (B, n_out, ceil(H/s), ceil(W/s))."""
-        padded = functional.pad(features, (self.padding,) * 4, mode="reflect")
+        mode = "circular" if wrap else "reflect"
+        padded = functional.pad(features, (self.padding,) * 4, mode=mode)
         return functional.conv2d(padded, self.conv.weight, stride=self.stride)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Apply padding, convolution and norm."""
-        normalized: Tensor = self.norm(self.convolve(features))
+        normalized: Tensor = self.norm(self.convolve(features, wrap))
         return normalized
 
 
@@ -131,17 +137,19 @@ class UpsampleNorm(nn.Module):
         self.norm = InstanceNorm(n_out)
         self.transposed = transposed
 
-    def convolve(self, features: Tensor) -> Tensor:
+    def convolve(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Give what the norm sees: (B, n_in, H, W) to (B, n_out, 2H, 2W)."""
-        if self.transposed:
-            return functional.conv_transpose2d(
-                features, self.conv.weight, stride=2, padding=1, output_padding=1
-            )
-        return upsample_convolution(features, self.conv.weight)
+        if not self.transposed:
+            return upsample_convolution(features, self.conv.weight, wrap)
+        if wrap:  # padding=3 crops two pixels more from each side
+            features = functional.pad(features, (1, 1, 1, 1), mode="circular")
+        return functional.conv_transpose2d(
+            features, self.conv.weight, stride=2, padding=3 if wrap else 1, output_padding=1
+        )
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Apply upsampling, convolution and norm."""
-        normalized: Tensor = self.norm(self.convolve(features))
+        normalized: Tensor = self.norm(self.convolve(features, wrap))
         return normalized
 
 
@@ -154,9 +162,10 @@ class ResidualBlock(nn.Module):
         self.first = ConvolutionNorm(channels, channels, 3)
         self.second = ConvolutionNorm(channels, channels, 3)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Give features + block(features), shape unchanged; no activation after the sum."""
-        residual: Tensor = self.second(functional.relu(self.first(features), inplace=True))
+        hidden = functional.relu(self.first(features, wrap), inplace=True)
+        residual: Tensor = self.second(hidden, wrap)
         return features + residual
 
 
@@ -204,11 +213,13 @@ class StyleNetwork(nn.Module):
             assert self.output.bias is not None
             self.output.bias.fill_(127.5)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, wrap: bool = False) -> Tensor:
         """Stylize a batch in one pass.
 
         Args:
             images: float RGB, shape (B, 3, H, W), range [0, 1]; H and W of 1 pixel or more.
+            wrap: join opposite borders, as training does. Pictures whose sides are multiples of
+                four, rolled by multiples of four pixels, then give the same picture, rolled.
 
         Returns:
             RGB of the same shape, nominally [0, 1] but not clamped: the perceptual loss needs the
@@ -227,12 +238,12 @@ class StyleNetwork(nn.Module):
         if any(short):
             features = functional.pad(features, (0, short[1], 0, short[0]), mode="replicate")
         for layer in self.encoder:
-            features = functional.relu(layer(features), inplace=True)
+            features = functional.relu(layer(features, wrap), inplace=True)
         for layer in self.trunk:
-            features = layer(features)
+            features = layer(features, wrap)
         for layer in self.decoder:
-            features = functional.relu(layer(features), inplace=True)
-        picture = output_convolution(features, self.output.weight, self.output.bias)
+            features = functional.relu(layer(features, wrap), inplace=True)
+        picture = output_convolution(features, self.output.weight, self.output.bias, wrap)
         if self.config.tanh:
             picture = torch.tanh(picture) * self.config.tanh
         return picture[:, :, :height, :width] / 255
@@ -291,7 +302,7 @@ class StyleNetwork(nn.Module):
         return measured
 
 
-def upsample_convolution(features: Tensor, weight: Tensor) -> Tensor:
+def upsample_convolution(features: Tensor, weight: Tensor, wrap: bool = False) -> Tensor:
     """Nearest upsampling by 2, reflection padding by 1 and a 3x3 convolution, as one operation.
 
     Each output pixel sees a 2x2 neighbourhood of the small picture, so the three together equal a
@@ -302,6 +313,7 @@ def upsample_convolution(features: Tensor, weight: Tensor) -> Tensor:
     Args:
         features: shape (B, C, H, W).
         weight: the convolution's, shape (N, C, 3, 3).
+        wrap: pad by what lies at the opposite border instead.
 
     Returns:
         Features of shape (B, N, 2H, 2W).
@@ -310,11 +322,13 @@ def upsample_convolution(features: Tensor, weight: Tensor) -> Tensor:
     mirrored = functional.pad(weight.flip(2, 3), (1, 1, 1, 1))
     box = mirrored[..., 1:, :] + mirrored[..., :-1, :]
     kernel = (box[..., 1:] + box[..., :-1]).transpose(0, 1)
-    padded = functional.pad(features, (1, 1, 1, 1), mode="replicate")
+    padded = functional.pad(features, (1, 1, 1, 1), mode="circular" if wrap else "replicate")
     return functional.conv_transpose2d(padded, kernel, stride=2, padding=3)
 
 
-def output_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def output_convolution(
+    features: Tensor, weight: Tensor, bias: Tensor | None, wrap: bool = False
+) -> Tensor:
     """Reflection padding and the last convolution, computed at half resolution.
 
     Three output channels leave most vector lanes idle. A (k+1)x(k+1) convolution of stride 2 with
@@ -325,6 +339,7 @@ def output_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) ->
         features: shape (B, C, H, W), H and W even.
         weight: shape (3, C, k, k), k odd.
         bias: shape (3,), or None.
+        wrap: pad by what lies at the opposite border instead.
 
     Returns:
         Shape (B, 3, H, W).
@@ -333,5 +348,6 @@ def output_convolution(features: Tensor, weight: Tensor, bias: Tensor | None) ->
     shifted = [functional.pad(weight, (x, 1 - x, y, 1 - y)) for y, x in cells]
     kernel = torch.stack(shifted, dim=1).flatten(0, 1)  # pixel_shuffle's order: channel, then cell
     wide_bias = None if bias is None else bias.repeat_interleave(4)
-    padded = functional.pad(features, (weight.shape[-1] // 2,) * 4, mode="reflect")
+    mode = "circular" if wrap else "reflect"
+    padded = functional.pad(features, (weight.shape[-1] // 2,) * 4, mode=mode)
     return functional.pixel_shuffle(functional.conv2d(padded, kernel, wide_bias, stride=2), 2)

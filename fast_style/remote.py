@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit
 import urllib3
 
 from fast_style.blending import how_to_mix, looks_like_mixture, mixed_card, parse_mixture
-from fast_style.checkpoint import METADATA_KEY, ModelCard, _card_from_metadata
-from fast_style.downloads import _pool, _reason, check_url
+from fast_style.checkpoint import METADATA_KEY, ModelCard, card_from_metadata
+from fast_style.downloads import check_url, connection_pool, reason_of
 from fast_style.errors import (
     FastStyleError,
     ImageTooLargeError,
@@ -156,7 +156,7 @@ class _Service:
         self.name = f"the service at {urlsplit(url).netloc.rpartition('@')[2]}"
         self._url, self._timeout = url.rstrip("/"), timeout
         self._headers = {"X-API-Key": api_key} if api_key else {}
-        self._pool = _pool(url)
+        self._pool = connection_pool(url)
 
     def card(self, name: str) -> ModelCard:
         """Ask for a style's card; its thumbnail is given by its address, and asked for too."""
@@ -167,7 +167,7 @@ class _Service:
             picture = base64.b64encode(self.ask("GET", thumbnail)).decode("ascii")
             document["thumbnail"] = picture
         label = Path(f"the card of {name}")
-        return _card_from_metadata(label, {METADATA_KEY: json.dumps(document)})
+        return card_from_metadata(label, {METADATA_KEY: json.dumps(document)})
 
     def document(self, path: str) -> dict[str, Any]:
         """Ask for a JSON object."""
@@ -196,7 +196,7 @@ class _Service:
                     redirect=False,
                 )
             except urllib3.exceptions.HTTPError as error:
-                raise ServiceError(f"{self.name} cannot be used: {_reason(error)}") from error
+                raise ServiceError(f"{self.name} cannot be used: {reason_of(error)}") from error
             if response.status == 200:
                 return response.data
             pause = _pause(response, attempt)

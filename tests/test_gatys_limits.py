@@ -23,22 +23,9 @@ from fast_style.gatys.config import (
 )
 from fast_style.gatys.masks import read_mask
 from fast_style.gatys.pixels import to_tensor
-from fast_style.images import read_image, resize_long_side
-from tests.training_photos import make_painting
+from tests.test_gatys import QUICK, painting, photo
 
-QUICK = {"size": 48, "precision": "fp32", "device": "cpu"}
-LAYERS = {"content_layers": "relu2_2", "style_layers": "relu1_2,relu2_2"}
-
-
-@pytest.fixture(scope="module")
-def photo(astronaut):
-    return resize_long_side(read_image(astronaut).pixels, 64)
-
-
-@pytest.fixture(scope="module")
-def painting(tmp_path_factory):
-    path = make_painting(tmp_path_factory.mktemp("painting") / "painting.png")
-    return read_image(path).pixels
+__all__ = ["painting", "photo"]
 
 
 class TestPlanning:

@@ -152,6 +152,31 @@ def test_output_convolution_is_exact(half_height: int, half_width: int, n_in: in
     )
 
 
+class TestWrap:
+    @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+    @pytest.mark.parametrize("roll", [(4, 0), (0, 8), (-12, 16)])
+    def test_a_torus_has_no_border(self, upsampling, roll):
+        network = random_network(NetworkConfig(4, 2, upsampling))
+        images = torch.rand(2, 3, 32, 40, dtype=torch.float64)
+        with torch.no_grad():
+            expected = network(images, wrap=True).roll(roll, (2, 3))
+            rolled = network(images.roll(roll, (2, 3)), wrap=True)
+            torch.testing.assert_close(rolled, expected, rtol=0, atol=1e-9)
+            reflected = network(images.roll(roll, (2, 3)))
+        assert (reflected - expected).abs().max() > 1e-3  # and reflection has one
+
+    @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+    def test_away_from_the_border_nothing_changes(self, upsampling):
+        network = random_network(NetworkConfig(4, 0, upsampling))
+        images = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+        network.fix_statistics(network.measure_statistics(images))
+        with torch.no_grad():
+            plain, wrapped = network(images), network(images, wrap=True)
+        middle = (..., slice(24, 40), slice(24, 40))
+        torch.testing.assert_close(wrapped[middle], plain[middle], rtol=0, atol=1e-9)
+        assert (wrapped - plain).abs().max() > 1e-3
+
+
 def test_norm_with_given_statistics_is_a_scale_and_a_shift() -> None:
     network = random_network(NetworkConfig(2, 0))
     norm = network.norms()["encoder.0.norm"]

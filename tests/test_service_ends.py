@@ -127,6 +127,7 @@ def test_mistakes_at_the_start(workplace):
         (("--keys", "keys"), "16 or more"),
         (("--keys", "none"), "No such file"),
         (("--in-flight", "0"), "--in-flight"),
+        (("--port", "99999"), "65535 or less"),
         (("--engine", "abacus"), "abacus"),
     ):
         result = invoke("serve", "--no-jobs", *options)

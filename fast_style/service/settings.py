@@ -21,7 +21,9 @@ class ServiceSettings:
     host: str = option(
         "Address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 everywhere.", "127.0.0.1"
     )
-    port: int = option("Port to listen on; 0 takes one that is free.", 8000, minimum=0)
+    port: int = option(
+        "Port to listen on; 0 takes one that is free.", 8000, minimum=0, maximum=65535
+    )
     warm: str = option(
         "Styles that are loaded before the first request: names with commas between them, all that "
         "there are, or none.",

@@ -68,7 +68,9 @@ class TrainingConfig:
         None,
         above=0,
     )
-    batch_size: int = option("Photos a step, on each device.", 2, minimum=1)
+    batch_size: int = option(
+        "Photos a step, on each device: on a processor one learns most a minute.", 1, minimum=1
+    )
     crop_size: int = option("Side of the training crops, in pixels.", 192, minimum=32)
     style_size: int = option(
         "Long side to which the painting is resized, in pixels: larger gives finer strokes.",

@@ -107,7 +107,7 @@ class StyleTransferModule(pl.LightningModule):
         paintings = self._paintings_of(len(photos))
         if self.bank is not None:
             self.bank.choose(paintings)
-        losses: Losses = self.loss(self.network(grainy), photos, paintings)
+        losses: Losses = self.loss(self.network(grainy, wrap=True), photos, paintings)
         self.log_dict(
             {
                 "loss/total": losses.total.detach(),
