@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-_WHOLE_LIMIT = 2 << 30
-"""Bytes that a picture may take as a whole, however much memory there is."""
+_WHOLE_LIMIT, _ALWAYS_WHOLE = 2 << 30, 32 << 20
+"""Bytes that a picture may take as a whole, however much memory there is, and however little."""
 
 Tile = Literal["auto", "off"] | int
 """How large pictures are taken on a CPU, see `Stylizer`."""
@@ -112,6 +112,7 @@ class Stylizer:
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
         tile: Tile = "auto",
         cache: bool = True,
+        concurrency: int = 1,
     ) -> None:
         """Load the style and prepare the engine.
 
@@ -127,6 +128,8 @@ class Stylizer:
                 the same result, slower and in bounded memory; `off` takes every picture whole; a
                 number takes all in strips of about that number of pixels, squared.
             cache: whether the compiled network may be kept on disk, for a quicker start next time.
+            concurrency: how many pictures of several threads may be in work at once, see
+                `fast_style.engines.create_engine`.
 
         Raises:
             StyleNotFoundError: there is no such style.
@@ -141,6 +144,10 @@ class Stylizer:
             raise UsageError(
                 f"tile must be auto, off or a number of {SHORTEST_TILE} or more, and {tile!r} was "
                 "given"
+            )
+        if type(concurrency) is not int or concurrency < 1:
+            raise UsageError(
+                f"concurrency must be a whole number of 1 or more, and {concurrency!r} was given"
             )
         parts = [(style, 1.0)] if isinstance(style, StyleModel) else load_parts(style)
         cards = [(model.card, share) for model, share in parts]
@@ -158,6 +165,7 @@ class Stylizer:
                     max_megapixels=max_megapixels,
                     tile=tile,
                     cache=cache,
+                    concurrency=concurrency,
                 )
                 self._members.append((member, share))
             self._model, self.engine = parts[0][0], self._members[0][0].engine
@@ -166,7 +174,12 @@ class Stylizer:
         self._model = mix_models(parts)
         self.card = self._model.card
         self.engine = create_engine(
-            self._model, engine=engine, device=device, precision=precision, cache=cache
+            self._model,
+            engine=engine,
+            device=device,
+            precision=precision,
+            cache=cache,
+            concurrency=concurrency,
         )
 
     def stylize(
@@ -296,7 +309,8 @@ class Stylizer:
         if strips and self._tile == "auto":
             assert isinstance(self.engine, GraphEngine)
             needed = self.engine.bytes_per_filter * self.card.network.width * height * width
-            strips = needed > min(_WHOLE_LIMIT, available_memory() // 2)
+            # In this order: for a small picture, to ask what is free takes a while.
+            strips = needed > _ALWAYS_WHOLE and needed > min(_WHOLE_LIMIT, available_memory() // 2)
         if strips and self._tile != "off":
             assert isinstance(self.engine, GraphEngine)
             area = STRIP_PIXELS if self._tile == "auto" else int(self._tile) ** 2

@@ -99,6 +99,7 @@ class TestStyles:
             module, "create_engine", lambda model, **options: seen.update(options) or Inverting()
         )
         options = {"engine": "torch", "device": "cuda", "precision": "bf16", "cache": False}
+        options["concurrency"] = 3
         Stylizer(model, **options)
         assert seen == options
 

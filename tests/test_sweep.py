@@ -103,6 +103,7 @@ def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPa
     Stylizer(model, tile=64).stylize(picture)
     assert calls == [64 * 64]
     monkeypatch.setattr("fast_style.stylizer.available_memory", lambda: 20_000)
+    monkeypatch.setattr("fast_style.stylizer._ALWAYS_WHOLE", 0)
     Stylizer(model, tile="off").stylize(picture)
     assert len(calls) == 1
     Stylizer(model).stylize(picture)

@@ -50,6 +50,7 @@ def create_engine(
     device: str = "auto",
     precision: str = "auto",
     cache: bool = True,
+    concurrency: int = 1,
 ) -> Engine:
     """Load a style into an engine.
 
@@ -61,6 +62,10 @@ def create_engine(
         device: `auto` or one of `DEVICES`.
         precision: `auto` (bf16 where the device has it natively, else fp32) or one of `PRECISIONS`.
         cache: whether the compiled network may be kept on disk.
+        concurrency: how many pictures of several threads OpenVINO takes at once when they meet,
+            each with its share of the cores: more pictures a second, each a little later. With bf16
+            pixels may then differ by some levels, for sums are rounded in another order. The other
+            engines take one picture after the other.
 
     Raises:
         UsageError: a name that does not exist, or an engine that never runs on that device.
@@ -75,12 +80,12 @@ def create_engine(
         if value not in ("auto", *known):
             raise UsageError(f"no such {what}: {value!r}; choose auto or {' or '.join(known)}")
     if engine != "auto":
-        return _create(engine, model, device, precision, cache)
+        return _create(engine, model, device, precision, cache, concurrency)
 
     failures: list[FastStyleError] = []
     for name, place in _candidates(device):
         try:
-            return _create(name, model, place, precision, cache)
+            return _create(name, model, place, precision, cache, concurrency)
         except (EngineError, MissingExtraError) as error:
             failures.append(error)
     # One that is there and cannot do what was asked says more than one that is not there.
@@ -121,7 +126,9 @@ def _candidates(device: str) -> list[tuple[EngineName, str]]:
     return candidates
 
 
-def _create(name: str, model: StyleModel, device: str, precision: str, cache: bool) -> Engine:
+def _create(
+    name: str, model: StyleModel, device: str, precision: str, cache: bool, concurrency: int
+) -> Engine:
     """Load a style into a given engine; whatever its package raises becomes an `EngineError`."""
     if name != "torch" and device not in ("auto", "cpu"):
         raise UsageError(
@@ -143,7 +150,7 @@ def _create(name: str, model: StyleModel, device: str, precision: str, cache: bo
         if name == "openvino":
             from fast_style.engines.openvino_engine import OpenVINOEngine
 
-            return OpenVINOEngine(model, precision, cache=cache)
+            return OpenVINOEngine(model, precision, cache=cache, concurrency=concurrency)
         from fast_style.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine(model, precision)

@@ -2,10 +2,11 @@
 
 import hashlib
 import platform
+import queue
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -92,6 +93,7 @@ class OpenVINOEngine:
         *,
         statistics: Statistics | None = None,
         cache: bool = True,
+        concurrency: int = 1,
     ) -> None:
         """Compile a model, or load what an earlier process compiled.
 
@@ -101,6 +103,7 @@ class OpenVINOEngine:
                 `PRECISIONS`.
             statistics: normalize with these, see `Engine.freeze`.
             cache: whether the compiled network may be kept on disk.
+            concurrency: pictures in work at once, see `create_engine`.
 
         Raises:
             EngineError: a precision that the processor does not have.
@@ -115,10 +118,15 @@ class OpenVINOEngine:
             precision, native, automatic, "openvino on this processor"
         )
         # A graph frozen to one picture will not be wanted again: not worth a file.
-        self._request = _compile(graph, self._precision, keep=cache and statistics is None)
+        compiled = _compile(graph, self._precision, keep=cache and statistics is None)
+        self._request = compiled.create_infer_request()
         self._measuring: Any = None
         self._large: tuple[tuple[int, int], Any] | None = None  # its height and width, its request
         self._lock = threading.Lock()
+        self._concurrency, self._callers = concurrency, 0
+        self._counting = threading.Lock()
+        self._streams: queue.SimpleQueue[Any] | None = None
+        """Requests of a second copy, compiled when callers first meet."""
 
     @property
     def name(self) -> EngineName:
@@ -144,21 +152,63 @@ class OpenVINOEngine:
         """Stylize pictures; see `Engine.predict`."""
         check_batch(batch)
         height, width = batch.shape[1:3]
-        padded = np.ascontiguousarray(pad_short_sides(batch))
-        with self._lock:
-            request = self._request
-            if self._statistics is None and len(batch) == 1 and height * width >= _LARGE_PIXELS:
-                request = self._request_for(height, width)
-            result = request.infer({INPUT: padded}, share_inputs=True)
+        large = height * width >= _LARGE_PIXELS
+        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        with self._counted() as others:
+            if others and self._concurrency > 1 and not large:
+                result = self._predict_beside(inputs)
+            else:
+                with self._lock:
+                    request = self._request
+                    if self._statistics is None and len(batch) == 1 and large:
+                        request = self._request_for(height, width)
+                    result = request.infer(inputs, share_inputs=True)
         picture: Pictures = result[OUTPUT]
         return np.ascontiguousarray(picture[:, :height, :width])
+
+    @contextmanager
+    def _counted(self) -> Iterator[int]:
+        """Be one of those who predict; gives how many others there are."""
+        with self._counting:
+            others = self._callers
+            self._callers += 1
+        try:
+            yield others
+        finally:
+            with self._counting:
+                self._callers -= 1
+
+    def _predict_beside(self, inputs: dict[str, Any]) -> Any:
+        """Take one of several requests, each of which has its share of the cores to itself.
+
+        All cores on one picture wait for the slowest of them at every layer. Where others have
+        work for them too, such as decoding and encoding, a millisecond of that costs a millisecond
+        of every core.
+        """
+        with self._counting:
+            if self._streams is None:
+                graph = build_graph(
+                    self._model.card.network, self._model.weights, statistics=self._statistics
+                )
+                keep = self._cache and self._statistics is None
+                compiled = _compile(graph, self._precision, keep, streams=self._concurrency)
+                self._streams = queue.SimpleQueue()
+                for _ in range(self._concurrency):
+                    self._streams.put(compiled.create_infer_request())
+            streams = self._streams
+        request = streams.get()
+        try:
+            return request.infer(inputs, share_inputs=True)
+        finally:
+            streams.put(request)
 
     def _request_for(self, height: int, width: int) -> Any:
         """An inference request for large pictures of one size."""
         if self._large is None or self._large[0] != (height, width):
             self._large = None  # its memory goes before the next takes any
             graph = build_banded_graph(self._model.card.network, self._model.weights, height, width)
-            self._large = ((height, width), _compile(graph, self._precision, keep=False))
+            compiled = _compile(graph, self._precision, keep=False)
+            self._large = ((height, width), compiled.create_infer_request())
         return self._large[1]
 
     def measure(self, batch: Pictures) -> Statistics:
@@ -175,7 +225,8 @@ class OpenVINOEngine:
                     statistics_input=self._statistics is not None,
                     measure=True,
                 )
-                self._measuring = _compile(graph, self._precision, keep=self._cache)
+                compiled = _compile(graph, self._precision, keep=self._cache)
+                self._measuring = compiled.create_infer_request()
             result: Statistics = self._measuring.infer(inputs, share_inputs=True)[MEASURED]
         return result
 
@@ -187,7 +238,7 @@ class OpenVINOEngine:
 
     def load_graph(self, graph: bytes) -> Run:
         """Load any graph; see `GraphEngine.load_graph`."""
-        request = _compile(graph, self._precision, keep=False)
+        request = _compile(graph, self._precision, keep=False).create_infer_request()
 
         def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
             shared = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
@@ -205,18 +256,27 @@ def _native_precisions() -> list[Precision]:
     return [precision for precision in _HINTS if precision.upper() in capabilities]
 
 
-def _compile(graph: bytes, precision: Precision, keep: bool) -> Any:
-    """Give an inference request for an ONNX graph, from the cache on disk if it is there."""
+def _compile(graph: bytes, precision: Precision, keep: bool, streams: int = 1) -> Any:
+    """Compile an ONNX graph, or take it from the cache on disk if it is there.
+
+    Args:
+        graph: a serialized ONNX ModelProto.
+        precision: what it is to compute in.
+        keep: whether to look into the cache, and leave it there.
+        streams: among how many requests the cores are shared out.
+    """
     core = _core()
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
     }
+    if streams > 1:
+        options |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams}
     limit = core_limit()
     if limit is not None:
         options["INFERENCE_NUM_THREADS"] = limit
     if not keep:
-        return core.compile_model(core.read_model(graph), "CPU", options).create_infer_request()
+        return core.compile_model(core.read_model(graph), "CPU", options)
 
     # What the compiled model depends on, beside the graph with its weights. OpenVINO's own cache
     # (CACHE_DIR) would leave half-written files, and needs the graph read before it is looked up.
@@ -227,9 +287,9 @@ def _compile(graph: bytes, precision: Precision, keep: bool) -> Any:
     if blob is not None:
         # Sound, but it may still be refused: then it is compiled anew, as below.
         with suppress(Exception):
-            return core.import_model(blob, "CPU", options).create_infer_request()
+            return core.import_model(blob, "CPU", options)
     compiled = core.compile_model(core.read_model(graph), "CPU", options)
     with suppress(Exception):  # not every build can export
         exported = compiled.export_model()
         store_blob(key, exported if isinstance(exported, bytes) else exported.getvalue())
-    return compiled.create_infer_request()
+    return compiled

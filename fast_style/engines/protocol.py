@@ -29,7 +29,7 @@ class Engine(Protocol):
     """One style, ready to be laid on pictures.
 
     All methods may be called from several threads; the engine uses all cores (or the whole GPU) for
-    each call and takes the calls one after the other.
+    each call and takes the calls one after the other, unless it was made to take several at once.
     """
 
     @property

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fast_style.engines.machine import core_limit, visible_cores
 from fast_style.option_fields import check_options, option
 
 EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+
+_MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,12 @@ class ServiceSettings:
     engine: EngineChoice = option("What runs the networks; auto takes the fastest.", "auto")
     device: DeviceChoice = option("Where they run; auto takes a GPU that can be used.", "auto")
     precision: PrecisionChoice = option("auto takes bf16 where the processor has it.", "auto")
+    concurrency: int | None = option(
+        "Photos that share a processor's cores when several are there: more a second, each a "
+        "little later. [default: one a core, 4 at most]",
+        None,
+        minimum=1,
+    )
     in_flight: int = option(
         "Photos that are held decoded, in or near the network; the others wait as they came.",
         6,
@@ -111,6 +120,12 @@ class ServiceSettings:
             UsageError: a value that is none of the choices, or out of its bounds.
         """
         check_options(self)
+
+    @property
+    def at_once(self) -> int:
+        """How many photos the network works on at once."""
+        cores = core_limit() or visible_cores()
+        return self.concurrency or min(cores, _MOST_AT_ONCE)
 
     @property
     def max_body_bytes(self) -> int:

@@ -29,8 +29,10 @@ class ServiceState:
         places: who is here.
         shelf: its styles.
         decoders: the processes that decode photos.
-        network: the thread that runs the networks; an engine takes all cores for each picture, and
-            a batch of pictures takes it no less time than one after the other.
+        network: the threads that run the networks. A picture that comes alone takes all cores;
+            several share them out, since whatever else a core has to do then holds up one picture
+            and not all cores. A batch of pictures takes no less time than one after the other.
+        large: held while a photo is in the network that takes much memory there.
         writers: the threads that encode pictures.
         trouble: why the service is not ready and will not be; None if nothing is wrong.
         warm: whether the styles that should be are loaded.
@@ -48,7 +50,8 @@ class ServiceState:
             seconds=settings.decode_seconds,
             megabytes=settings.decode_megabytes,
         )
-        self.network = ThreadPoolExecutor(1, "network")
+        self.network = ThreadPoolExecutor(settings.at_once, "network")
+        self.large = threading.Lock()
         self.writers = ThreadPoolExecutor(_WRITERS, "writer")
         self.trouble: str | None = None
         self.warm = False

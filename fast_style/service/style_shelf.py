@@ -151,6 +151,7 @@ class StyleShelf:
             max_megapixels=settings.max_megapixels,
             # Clients think up mixtures as they like: not each is worth a file in the cache.
             cache=single,
+            concurrency=settings.at_once,
         )
         # The first picture takes longer than the second.
         stylizer.engine.predict(np.zeros((1, 256, 256, 3), np.uint8))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 import time
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 from fastapi import APIRouter
@@ -24,6 +25,9 @@ from fast_style.stylizer import Stylizer
 __all__ = ["stylize_router"]
 
 _Result = TypeVar("_Result")
+
+_LARGE_PIXELS = 2_000_000
+"""Of photos with more, one is in the network at a time."""
 
 _HEADERS = {
     "Fast-Style-Seconds": ("number", "Time taken from the whole body to the finished picture."),
@@ -93,7 +97,9 @@ async def _answer(state: ServiceState, order: StylizeOrder, body: Body) -> Respo
         order = dataclasses.replace(order, photo=b"")
         stylizer = await state.shelf.get(order.style)  # it is loaded but for the first time
         asked = time.perf_counter()
-        begun, done, photo = await turn.run(state.network, _painted, stylizer, photo, order)
+        begun, done, photo = await turn.run(
+            state.network, _painted, stylizer, photo, order, state.large
+        )
         times["network"], times["wait"] = done - begun, waited + begun - asked
         for stage in ("network", "wait"):
             state.metrics.observe(stage, times[stage])
@@ -116,16 +122,20 @@ async def _answer(state: ServiceState, order: StylizeOrder, body: Body) -> Respo
     return Response(data, headers=headers, media_type=FORMATS[format])
 
 
-def _painted(stylizer: Stylizer, photo: Photo, order: StylizeOrder) -> tuple[float, float, Photo]:
+def _painted(
+    stylizer: Stylizer, photo: Photo, order: StylizeOrder, large: threading.Lock
+) -> tuple[float, float, Photo]:
     """Run the network, in its thread; give when it began and ended, too."""
-    begun = time.perf_counter()
-    stylized = stylizer.stylize_photo(
-        photo,
-        size=order.size,
-        strength=order.strength,
-        preserve_color=order.preserve_color,
-        stroke_size=order.stroke_size,
-    )
+    pixels = photo.width * photo.height / min(1.0, order.stroke_size) ** 2
+    with large if pixels > _LARGE_PIXELS else nullcontext():
+        begun = time.perf_counter()
+        stylized = stylizer.stylize_photo(
+            photo,
+            size=order.size,
+            strength=order.strength,
+            preserve_color=order.preserve_color,
+            stroke_size=order.stroke_size,
+        )
     if not order.keep_metadata:
         stylized = dataclasses.replace(stylized, exif=None, icc_profile=None)
     return begun, time.perf_counter(), stylized
