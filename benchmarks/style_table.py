@@ -33,13 +33,21 @@ def figure(values: Mapping[str, Any] | None, limit: int | None) -> str:
     return f"{one(values['median'])} ({one(lower)}-{one(upper)})"
 
 
+def training(values: Mapping[str, Any]) -> str:
+    """Steps, minutes and start of the run that ended in a model; a dash where they are unknown."""
+    if not values.get("steps_taken") or not values.get("seconds"):
+        return "-"
+    start = (values.get("started_from") or {}).get("name") or "scratch"
+    return f"{values['steps_taken']:,} steps, {values['seconds'] / 60:.0f} min, from {start}"
+
+
 def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
     """Lines of a Markdown table.
 
     Args:
         styles: cards, and sizes of their files in bytes.
     """
-    head = ["style", "", "painting", "network", "file"]
+    head = ["style", "", "painting", "network", "file", "last training"]
     head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
@@ -51,7 +59,7 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
             painting + (f" ({card.licence})" if card.licence else ""),
         ]
         cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
-        cells += [f"{size / 1000:,.0f} KB"]
+        cells += [f"{size / 1000:,.0f} KB", training(card.training)]
         found = [card.quality.get(card_key(side), {}) for side in SIDES]
         cells += [figure(f.get("equals_iteration"), f.get("lbfgs_iterations")) for f in found]
         cells += [figure(found[0].get("on_unseen_layers"), found[0].get("lbfgs_iterations"))]

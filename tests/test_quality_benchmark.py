@@ -380,9 +380,12 @@ def test_the_table_of_styles():
         "on_unseen_layers": {"median": 100.0, "quartiles": [100.0, 100.0]},
         "lbfgs_iterations": 100,
     }
-    card = make_card("a", quality={"photos_of_256_px": found})
+    training = {"steps_taken": 2911, "seconds": 419.7, "started_from": {"name": "base"}}
+    card = make_card("a", quality={"photos_of_256_px": found}, training=training)
     head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
     assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
-    assert bare.endswith("| 0 KB | - | - | - |")
+    assert bare.endswith("| 0 KB | - | - | - | - |")
     assert "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent" in style
-    assert style.endswith("| 5 KB | 62 (48->100) | - | >100 (>100->100) |")
+    assert style.endswith(
+        "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100) | - | >100 (>100->100) |"
+    )
