@@ -104,6 +104,19 @@ json_values = hy.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("network", "title"),
+    [
+        (fast_style.SIZES["standard"], "Waves"),
+        (fast_style.SIZES["full"], "Waves (full)"),
+        (fast_style.SIZES["tiny"], "Waves (tiny)"),
+        (SMALLEST, "Waves"),
+    ],
+)
+def test_a_painting_in_several_sizes_can_be_told_apart(network, title):
+    assert choices.Style("waves", make_card(config=network, title="Waves")).title == title
+
+
 class TestFigures:
     def test_a_curve(self):
         curve = {"step": [1, 2], "content": [3.0, 2.0], "style": [0.0, 4.0], "total": [1.0]}

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import streamlit as st
 
-from fast_style import ModelCard, StyleModel
+from fast_style import SIZES, ModelCard, StyleModel, size_name
 from fast_style.demo.backend import catalogue
 
 MEGABYTES = 20
@@ -63,8 +63,9 @@ class Style:
 
     @property
     def title(self) -> str:
-        """What to call it."""
-        return (self.card.title or self.card.name or "Untitled")[:_LONGEST]
+        """What to call it; a painting may be there in several sizes."""
+        title, size = self.card.title or self.card.name or "Untitled", size_name(self.card.network)
+        return title[:_LONGEST] + (f" ({size})" if size in SIZES and size != "standard" else "")
 
     @property
     def by(self) -> str:
