@@ -220,7 +220,8 @@ class TestWithoutAWorker:
         assert optimize["properties"]["size"] == {
             "type": "integer",
             "minimum": 32,
-            "default": 512,
+            "maximum": 256,
+            "default": 256,
             "description": optimize["properties"]["size"]["description"],
         }
 

@@ -341,7 +341,7 @@ class TestOrders:
     def test_fields_become_values(self):
         order = read_order(
             "optimize",
-            {"size": "128", "preserve_color": "true", "learning_rate": "", "init": "noise"},
+            {"size": "128", "preserve_color": "true", "weights": "", "init": "noise"},
         )
         assert order == OptimizeOrder(size=128, preserve_color=True, init="noise")
         assert order.config().size == 128
@@ -350,6 +350,8 @@ class TestOrders:
         ("kind", "fields", "told"),
         [
             ("optimize", {"size": "big"}, "whole number"),
+            ("optimize", {"learning_rate": ""}, "learning_rate is ''; expected a number"),
+            ("optimize", {"keep_metadata": "0"}, "keep_metadata is '0'; expected true or false"),
             ("optimize", {"size": "8"}, "size is 8; expected 32 or more"),
             ("optimize", {"style_weight": "nan"}, "style_weight"),
             ("optimize", {"colour": "red"}, "no field 'colour'"),

@@ -193,7 +193,7 @@ def read_order(kind: Kind, texts: Mapping[str, str]) -> OptimizeOrder | BatchOrd
 
     Args:
         kind: of the job.
-        texts: the fields; one that is missing or empty has its default.
+        texts: the fields; one that is missing has its default.
 
     Raises:
         UsageError: a field that there is not, is missing, or is not of its type or out of range.
@@ -209,9 +209,7 @@ def read_order(kind: Kind, texts: Mapping[str, str]) -> OptimizeOrder | BatchOrd
     for spec in fields(order):
         if spec.default is MISSING and not texts.get(spec.name, "").strip():
             raise UsageError(f"the field {spec.name} is missing: {spec.metadata['help']}")
-    values = {
-        name: _value(name, text.strip(), hints[name]) for name, text in texts.items() if text != ""
-    }
+    values = {name: _value(name, text.strip(), hints[name]) for name, text in texts.items()}
     try:
         return order(**values)
     except UsageError as error:
@@ -245,7 +243,7 @@ def _value(name: str, text: str, hint: Any) -> Any:
     if get_origin(hint) is UnionType:
         (hint,) = (part for part in get_args(hint) if part is not NoneType)
     if hint is bool:
-        known = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+        known = {"true": True, "false": False}
         if text.lower() not in known:
             raise UsageError(f"{name} is {text[:80]!r}; expected true or false")
         return known[text.lower()]

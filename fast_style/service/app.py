@@ -80,5 +80,6 @@ def create_app(settings: ServiceSettings, jobs: JobSettings | None = None) -> Fa
         )
     app.add_middleware(RequestLog, metrics=state.metrics)
     problems.install(app)
-    description.install(app, state, with_keys=keys is not None, with_rate=rate is not None)
+    limited = {"with_keys": keys is not None, "with_rate": rate is not None}
+    description.install(app, state, jobs, **limited)
     return app

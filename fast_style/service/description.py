@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 
 from fast_style.catalogue import list_styles
 from fast_style.service.problems import documented
 from fast_style.service.state import ServiceState
-from fast_style.service.stylize_form import form_schema
+from fast_style.service.stylize_form import PICTURE_TYPES, form_schema
+
+if TYPE_CHECKING:
+    from fast_style.jobs.settings import JobSettings
 
 __all__ = ["OWN_HEADERS", "TEXT", "install"]
 
@@ -28,6 +31,7 @@ OWN_HEADERS = (
     "X-Request-ID",
 )
 
+_NEVER = "HTTPValidationError"
 _OPEN = ("/healthz", "/readyz")
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -35,12 +39,20 @@ _SECURITY = {
 }
 
 
-def install(app: FastAPI, state: ServiceState, *, with_keys: bool, with_rate: bool) -> None:
+def install(
+    app: FastAPI,
+    state: ServiceState,
+    jobs: JobSettings | None,
+    *,
+    with_keys: bool,
+    with_rate: bool,
+) -> None:
     """Complete the document of an app.
 
     Args:
         app: the app, with all its routes.
         state: for the names of the styles.
+        jobs: the options of the jobs, if there are any.
         with_keys: whether keys are asked for.
         with_rate: whether the rate is limited.
     """
@@ -50,11 +62,18 @@ def install(app: FastAPI, state: ServiceState, *, with_keys: bool, with_rate: bo
         document = plain()
         names = [entry.name for entry in list_styles() if entry.card is not None]
         document["paths"]["/v1/stylize"]["post"]["requestBody"] = _body(names)
+        if jobs is not None:
+            from fast_style.service.job_forms import form_body
+
+            document["paths"]["/v1/jobs"]["post"]["requestBody"] = form_body(names, jobs)
         statuses = [*((401, 403) if with_keys else ()), *((429,) if with_rate else ())]
         for path, methods in document["paths"].items():
             if path in _OPEN:
                 continue
             for operation in methods.values():
+                # FastAPI expects any path to be wrong in a way that one of text cannot be.
+                if _NEVER in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
                 needed = statuses if path != "/metrics" else [s for s in statuses if s != 429]
                 for status, response in documented(*needed).items():
                     operation["responses"].setdefault(str(status), response)
@@ -79,9 +98,7 @@ def _body(names: list[str]) -> dict[str, Any]:
         "content": {
             "multipart/form-data": {
                 "schema": schema,
-                "encoding": {
-                    "photo": {"contentType": "image/jpeg, image/png, image/webp, image/*"}
-                },
+                "encoding": {"photo": {"contentType": PICTURE_TYPES}},
             }
         },
     }

@@ -53,6 +53,12 @@ JOB_SCHEMA: dict[str, Any] = {
     },
 }
 
+JOB_LINKS = {
+    name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
+    for name in ("job", "job_result", "job_previews", "cancel_job")
+}
+"""Where the id in the answer to a form leads."""
+
 
 def summary(job: Job, place: str) -> dict[str, Any]:
     """Tell of a job without looking at its files.

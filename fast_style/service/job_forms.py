@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, fields
 from types import NoneType, UnionType
 from typing import IO, Any, Literal, get_args, get_origin, get_type_hints
@@ -26,6 +27,9 @@ from fast_style.jobs.settings import JobSettings
 from fast_style.service.intake import Form
 from fast_style.service.problems import Problem
 from fast_style.service.settings import ServiceSettings
+from fast_style.service.stylize_form import PICTURE_TYPES, style_schema
+
+ARCHIVE_TYPE = "application/zip"
 
 FILES: dict[Kind, tuple[str, ...]] = {"optimize": ("photo", "painting"), "batch": ("photos",)}
 
@@ -138,17 +142,38 @@ def _check_style(style: str) -> None:
             )
 
 
-def form_schema() -> dict[str, Any]:
-    """Describe the form for the OpenAPI document, from the fields of the orders."""
+def form_body(names: Iterable[str], jobs: JobSettings) -> dict[str, Any]:
+    """Describe the form for the OpenAPI document, as its `requestBody`.
+
+    Args:
+        names: of the styles that there are.
+        jobs: the limits.
+    """
+    pictures = {"contentType": PICTURE_TYPES}
+    encoding = {"photo": pictures, "painting": pictures, "photos": {"contentType": ARCHIVE_TYPE}}
+    form = {"schema": _form_schema(list(names), jobs), "encoding": encoding}
+    return {"required": True, "content": {"multipart/form-data": form}}
+
+
+def _form_schema(names: list[str], jobs: JobSettings) -> dict[str, Any]:
+    """The fields of the orders, and what they may be here."""
     picture = {"type": "string", "format": "binary"}
+    style = style_schema(names)
     batch = _schema("batch", BatchOrder)
+    batch["properties"]["style"] |= style
     batch["properties"]["photos"] = {**picture, "description": "A ZIP archive of photos."}
     optimize = _schema("optimize", OptimizeOrder)
+    known = optimize["properties"]
+    for name, most in (("size", jobs.optimize_size), ("iterations", jobs.optimize_iterations)):
+        known[name] |= {"maximum": most, "default": min(known[name]["default"], most)}
+    known["init"]["pattern"] = f"^(?:{'|'.join(STARTS)}|{style['pattern'][1:-1]})$"
+    known["weights"]["pattern"] = r"^$|^\d+(\.\d+)?(,\d+(\.\d+)?)*$"
     optimize["properties"]["photo"] = {**picture, "description": "The photo."}
     optimize["properties"]["painting"] = {
         "type": "array",
         "items": picture,
         "minItems": 1,
+        "maxItems": jobs.optimize_paintings,
         "description": "One painting or several: the field is repeated.",
     }
     for kind, schema in (("batch", batch), ("optimize", optimize)):

@@ -26,8 +26,8 @@ from fast_style.jobs.settings import JobSettings
 from fast_style.jobs.worker_process import WorkerProcess
 from fast_style.service.front import CALLER
 from fast_style.service.intake import read_form
-from fast_style.service.job_document import JOB_SCHEMA, document, summary
-from fast_style.service.job_forms import form_schema, largest_body, read_job
+from fast_style.service.job_document import JOB_LINKS, JOB_SCHEMA, document, summary
+from fast_style.service.job_forms import largest_body, read_job
 from fast_style.service.problems import Problem, documented
 from fast_style.service.settings import ServiceSettings
 from fast_style.service.state import ServiceState
@@ -111,14 +111,14 @@ def jobs_router(settings: ServiceSettings, jobs: JobSettings) -> APIRouter:
         summary="Ask for a job",
         operation_id="ask_for_job",
         responses={
-            202: {"description": "It is taken; Location says where to look for it.", **shown},
+            202: {
+                "description": "It is taken; Location says where to look for it.",
+                "links": JOB_LINKS,
+                **shown,
+            },
             **documented(400, 408, 413, 415, 422, 503),
         },
         openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"multipart/form-data": {"schema": form_schema()}},
-            },
             "parameters": [
                 {
                     "name": "Idempotency-Key",
@@ -339,8 +339,11 @@ def _full(sentence: str) -> Problem:
 
 
 def _idempotency_key(request: Request) -> str:
-    key = request.headers.get("idempotency-key", "").strip().strip('"')
-    if "idempotency-key" in request.headers and not (1 <= len(key) <= 255 and key.isprintable()):
+    sent = request.headers.get("idempotency-key", "")
+    key = sent.strip().strip('"')
+    if "idempotency-key" in request.headers and not (
+        key and len(sent) <= 255 and key.isprintable()
+    ):
         raise Problem(
             422, "A header is wrong", "the Idempotency-Key must have 1 to 255 printable characters"
         )

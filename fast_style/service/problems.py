@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from fast_style.errors import (
     EngineError,
@@ -153,11 +154,15 @@ def install(app: FastAPI) -> None:
         sentence = f"{place}: {first.get('msg', 'not as described in /openapi.json')}"
         return problem_response(Problem(422, "A field is wrong", sentence))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         title = HTTPStatus(error.status_code).phrase
         detail = _MEANINGS.get(error.status_code, str(error.detail))
-        return problem_response(Problem(error.status_code, title, detail, headers=error.headers))
+        headers = dict(error.headers or {})
+        if error.status_code == 405 and (methods := _methods(app, request.scope["path"])):
+            # Starlette names those of the first route there only.
+            headers["Allow"] = ", ".join(sorted(methods))
+        return problem_response(Problem(error.status_code, title, detail, headers=headers))
 
     async def on_gone(_: Request, __: Exception) -> Response:
         return Response(status_code=_CLIENT_WENT)
@@ -173,6 +178,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, on_gone)
     app.add_exception_handler(Exception, on_bug)
     _document(app)
+
+
+def _methods(app: FastAPI, place: str) -> set[str]:
+    """The methods that an address takes, of all routes that lead there."""
+    return {
+        method.upper()
+        for path, operations in app.openapi()["paths"].items()
+        if compile_path(path)[0].match(place)
+        for method in operations
+    }
 
 
 def _document(app: FastAPI) -> None:

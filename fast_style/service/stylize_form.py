@@ -12,10 +12,13 @@ from fast_style.service.intake import Form
 from fast_style.service.problems import Problem
 from fast_style.strokes import COARSEST, FINEST
 
-__all__ = ["FORMATS", "StylizeOrder", "form_schema", "read_order"]
+__all__ = ["FORMATS", "PICTURE_TYPES", "StylizeOrder", "form_schema", "read_order", "style_schema"]
 
 FORMATS = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 """The formats that are written, with their media types."""
+
+PICTURE_TYPES = "image/jpeg, image/png, image/webp, image/*"
+"""The media types of a photo that comes."""
 
 Format = Literal["jpeg", "png", "webp"]
 
@@ -96,8 +99,8 @@ def read_order(form: Form) -> StylizeOrder:
     )
 
 
-def form_schema(names: Iterable[str]) -> dict[str, Any]:
-    """Describe the form for OpenAPI.
+def style_schema(names: Iterable[str]) -> dict[str, Any]:
+    """Describe a name or a mixture of names for OpenAPI.
 
     Args:
         names: of the styles that there are.
@@ -105,7 +108,21 @@ def form_schema(names: Iterable[str]) -> dict[str, Any]:
     names = list(names)
     one = f"(?:{'|'.join(map(_literal, names))})" if names else "(?!)"
     more = f"{{0,{MOST_PARTS - 1}}}"
-    mixture = f"^(?:{one}(?:,{one}){more}|{one}:{_SHARE}(?:,{one}:{_SHARE}){more})$"
+    return {
+        "type": "string",
+        "maxLength": LONGEST_STYLE,
+        "pattern": f"^(?:{one}(?:,{one}){more}|{one}:{_SHARE}(?:,{one}:{_SHARE}){more})$",
+        "description": "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME "
+        "for equal shares.",
+    }
+
+
+def form_schema(names: Iterable[str]) -> dict[str, Any]:
+    """Describe the form for OpenAPI.
+
+    Args:
+        names: of the styles that there are.
+    """
     return {
         "type": "object",
         "required": ["photo", "style"],
@@ -116,13 +133,7 @@ def form_schema(names: Iterable[str]) -> dict[str, Any]:
                 "format": "binary",
                 "description": "A picture file: JPEG, PNG, WebP, TIFF, AVIF, GIF, BMP and others.",
             },
-            "style": {
-                "type": "string",
-                "maxLength": LONGEST_STYLE,
-                "pattern": mixture,
-                "description": "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or "
-                "NAME,NAME for equal shares.",
-            },
+            "style": style_schema(names),
             "strength": {
                 "type": "number",
                 "minimum": 0,
