@@ -156,7 +156,7 @@ class TestRefusals:
 
 class TestMemory:
     def test_too_little_is_told_with_a_size_that_fits(self, astronaut, painting, monkeypatch):
-        monkeypatch.setattr(memory, "available_memory", lambda: 1000 << 20)
+        monkeypatch.setattr(memory, "available_memory", lambda: 1400 << 20)
         with pytest.raises(ImageTooLargeError, match=r"give --size (\d+) or less") as caught:
             make_optimization(astronaut, painting, size=4096, device="cpu", precision="fp32")
         # The photo in the tests has 256 pixels a side.
