@@ -191,7 +191,7 @@ def _order(photo: Shot, model: Shot) -> Order:
             format_func=lambda side: f"{side} px",
             key="any-size",
             help="The longest side of the picture. 512 pixels take four times as long as 256, and "
-            "about 1.7 GB of memory where this page is served.",
+            "up to 1.9 GB of memory where this page is served.",
         )
         iterations = st.select_slider(
             "Steps",
