@@ -192,9 +192,10 @@ class OpenVINOEngine:
                 )
                 keep = self._cache and self._statistics is None
                 compiled = _compile(graph, self._precision, keep, streams=self._concurrency)
-                self._streams = queue.SimpleQueue()
+                requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
                 for _ in range(self._concurrency):
-                    self._streams.put(compiled.create_infer_request())
+                    requests.put(compiled.create_infer_request())
+                self._streams = requests
             streams = self._streams
         request = streams.get()
         try:
