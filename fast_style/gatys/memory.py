@@ -11,8 +11,9 @@ from fast_style.gatys.config import Stage
 from fast_style.gatys.descent import HISTORY
 from fast_style.vgg import Vgg
 
-# The process itself with torch, the VGG, the workspaces of its convolutions, and what is left of the
-# painting, which is looked at first: most, as measured, where it has another shape than the photo.
+# The process itself with torch, the VGG, the workspaces of its convolutions, and what is left of
+# the painting, which is looked at first: most, as measured, where it has another shape than the
+# photo.
 _BASE = 1250 << 20
 
 # Beside what is counted below: what the allocator holds back.
