@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": BOTTOM
     | IMAGES
     | {"option_fields", "strokes", "blending", "catalogue", "checkpoint", "stylizer"}
-    | {"jobs", "gatys", ""},
+    | {"engines", "jobs", "gatys", ""},
     "demo": {""},  # public names only
     "cli": BOTTOM
     | IMAGES
