@@ -256,6 +256,14 @@ class Pipeline(ABC):
     def _written(self, photo: Photo, job: Job) -> tuple[str, ...]:
         """Write a picture and give the notes on it; runs in a thread unless it is `alone`."""
 
+    def _look_at_file(self, passage: Passage) -> None:
+        """Learn from the header of a picture that is a file here."""
+        try:
+            with open(passage.job.source, "rb") as stream:
+                self._looked_at(passage, stream)
+        except (OSError, ValueError):  # reading it will say so
+            pass
+
     def _looked_at(self, passage: Passage, stream: BinaryIO) -> None:
         """Learn from a picture's header how small it may be decoded and what it counts for."""
         try:

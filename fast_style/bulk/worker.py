@@ -227,13 +227,8 @@ class _BulkPipeline(Pipeline):
         if is_url(job.source):
             # To look first would be a request more; it counts for as much as each may.
             passage.megapixels = MEGAPIXELS_EACH
-            return passage
-        try:
-            if stat.S_ISREG(os.stat(job.source).st_mode):
-                with open(job.source, "rb") as stream:
-                    self._looked_at(passage, stream)
-        except (OSError, ValueError):  # reading it will say so
-            pass
+        elif os.path.isfile(job.source):
+            self._look_at_file(passage)
         return passage
 
     def _loaded(self, passage: Passage) -> Photo:

@@ -35,13 +35,8 @@ class Batch(Pipeline):
         once_only = _may_block(job.source)
         # A thread that waits for the other end of a pipe could not be stopped.
         passage.alone = once_only or _may_block(job.target)
-        if once_only:
-            return passage
-        try:
-            with open(job.source, "rb") as stream:
-                self._looked_at(passage, stream)
-        except (OSError, ValueError):  # reading it will say so
-            pass
+        if not once_only:
+            self._look_at_file(passage)
         return passage
 
     def _loaded(self, passage: Passage) -> Photo:
