@@ -28,6 +28,8 @@ from fast_style.perceptual import LossConfig
 
 LineSearch = Literal["none", "strong-wolfe"]
 LINE_SEARCHES: tuple[str, ...] = get_args(LineSearch)
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 PROCEDURE = 1
 """Raised when the curves of before would not be those of now."""
@@ -36,6 +38,7 @@ EVERY = 2
 """Iterations from one record to the next: a record takes a third of an iteration's time."""
 
 _HISTORY = 100
+_FURTHER = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,12 @@ class Curve:
             self.evaluations[:count],
             {name: terms[:count] for name, terms in self.terms.items()},
             self.made_with,
+        )
+
+    def reaches(self, goal: Mapping[str, Terms]) -> bool:
+        """Tell whether the descent has come as low as a picture, by every measure."""
+        return all(
+            best_so_far(self.terms[name])[-1].total <= terms.total for name, terms in goal.items()
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def descend(
     loss: Callable[[Tensor], Tensor],
     start: Tensor,
     iterations: int,
-    record: Callable[[int, int, Tensor], None],
+    record: Callable[[int, int, Tensor], bool],
     line_search: LineSearch = "none",
     every: int = EVERY,
 ) -> None:
@@ -102,7 +111,7 @@ def descend(
         start: the picture to start at; not changed.
         iterations: how many.
         record: told of an iteration, the evaluations so far, and the picture, at 0, at every
-            `every`-th and at the last.
+            `every`-th and at the last; gives True to end the descent there.
         line_search: `none`, or `strong-wolfe`.
         every: see `record`.
     """
@@ -127,41 +136,74 @@ def descend(
         value.backward()
         return value
 
-    record(0, 0, picture.detach())
+    if record(0, 0, picture.detach()):
+        return
     for iteration in range(1, iterations + 1):
         optimizer.step(closure)
         with torch.no_grad():
             picture.clamp_(0, 1)
-        if iteration % every == 0 or iteration == iterations:
-            record(iteration, evaluations, picture.detach())
+        due = iteration % every == 0 or iteration == iterations
+        if due and record(iteration, evaluations, picture.detach()):
+            return
 
 
 def compute_curve(
-    objective: Objective, photo: Pixels, iterations: int, line_search: LineSearch = "none"
+    objective: Objective,
+    photo: Pixels,
+    iterations: int,
+    line_search: LineSearch = "none",
+    goal: Mapping[str, Terms] | None = None,
+    precision: Precision = "fp32",
 ) -> Curve:
-    """Follow L-BFGS from a photo, (H, W, 3)."""
+    """Follow L-BFGS from a photo, (H, W, 3).
+
+    Args:
+        objective: what falls.
+        photo: where to start.
+        iterations: how far at most.
+        line_search: see `descend`.
+        goal: terms by measure that are far enough: the descent goes on for a quarter of the
+            iterations that they took, so that a somewhat better picture finds its place too.
+        precision: of the gradients; what is recorded is always computed in float32.
+    """
     of_photo = objective.of_photo(photo)
+    reached: int | None = None
     numbers: list[int] = []
     counts: list[int] = []
     terms: dict[str, list[Terms]] = {name: [] for name in objective.measures}
 
-    def record(iteration: int, evaluations: int, picture: Tensor) -> None:
+    def curve() -> Curve:
+        return Curve(
+            tuple(numbers),
+            tuple(counts),
+            {name: tuple(values) for name, values in terms.items()},
+            f"torch {torch.__version__} on {objective.device}, {precision}",
+        )
+
+    def loss(picture: Tensor) -> Tensor:
+        with torch.autocast(objective.device, torch.bfloat16, enabled=precision == "bf16"):
+            return of_photo.loss(picture)
+
+    def record(iteration: int, evaluations: int, picture: Tensor) -> bool:
+        nonlocal reached
         numbers.append(iteration)
         counts.append(evaluations)
         for name, value in of_photo.terms(picture).items():
             terms[name].append(value)
+        if goal is not None and reached is None and curve().reaches(goal):
+            reached = iteration
+        return reached is not None and iteration >= _FURTHER * reached
 
-    descend(of_photo.loss, of_photo.photo, iterations, record, line_search)
-    return Curve(
-        tuple(numbers),
-        tuple(counts),
-        {name: tuple(values) for name, values in terms.items()},
-        f"torch {torch.__version__} on {objective.device}",
-    )
+    descend(loss, of_photo.photo, iterations, record, line_search)
+    return curve()
 
 
 def curve_key(
-    measures: Mapping[str, LossConfig], painting: Pixels, photo: Pixels, line_search: LineSearch
+    measures: Mapping[str, LossConfig],
+    painting: Pixels,
+    photo: Pixels,
+    line_search: LineSearch,
+    precision: Precision = "fp32",
 ) -> str:
     """Name a curve by all that it depends on but its length.
 
@@ -177,6 +219,7 @@ def curve_key(
         "painting": _digest(painting),
         "photo": _digest(photo),
         "line_search": line_search,
+        "precision": precision,
         "history": _HISTORY,
         "every": EVERY,
     }
@@ -188,20 +231,18 @@ def default_folder() -> Path:
     return cache_folder().parent / "lbfgs-curves"
 
 
-def load_curve(folder: Path, key: str, iterations: int) -> Curve | None:
-    """Read a curve of so many iterations; None where it is not there, too short or not sound."""
+def load_curve(folder: Path, key: str) -> Curve | None:
+    """Read a curve, as long as it is; None where it is not there or not sound."""
     try:
-        curve = Curve.from_dict(json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
+        return Curve.from_dict(json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if curve.iterations[-1] < iterations:
-        return None
-    return curve.up_to(iterations)
 
 
 def store_curve(folder: Path, key: str, curve: Curve) -> None:
     """Keep a curve, unless a longer one is there; the file is complete or not there at all."""
-    if load_curve(folder, key, curve.iterations[-1] + 1) is not None:
+    there = load_curve(folder, key)
+    if there is not None and there.iterations[-1] > curve.iterations[-1]:
         return
     with suppress(OSError):  # a cache only ever saves time
         folder.mkdir(parents=True, exist_ok=True)

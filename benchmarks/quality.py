@@ -7,7 +7,8 @@ its card) is taken of what `Stylizer` gives for a photo, 8 bits, grain and all, 
 same objective along a descent on that photo's pixels, rounded to 8 bits too. Photos are square
 crops of the middle; for the large ones a photo is resized until its short side fits. Descents are
 kept on disk and depend on photo, painting and loss only, so a second model with the same loss costs
-seconds; a run that was cut short goes on where it was.
+seconds; a run that was cut short goes on where it was. A descent ends a little after it has reached
+the network.
 """
 
 import argparse
@@ -29,8 +30,10 @@ from benchmarks.equivalents import (
 )
 from benchmarks.lbfgs_curves import (
     LINE_SEARCHES,
+    PRECISIONS,
     Curve,
     LineSearch,
+    Precision,
     compute_curve,
     curve_key,
     default_folder,
@@ -41,6 +44,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.objective import (
     Objective,
     Pixels,
+    Terms,
     as_tensor,
     loss_of_card,
     measures_of,
@@ -65,22 +69,28 @@ class Descents:
         folder: of the curves.
         iterations: how far.
         line_search: as for `compute_curve`.
+        precision: of their gradients, as for `compute_curve`.
         device: torch's name of it.
     """
 
     folder: Path
     iterations: int
     line_search: LineSearch = "none"
+    precision: Precision = "fp32"
     device: str = "cpu"
 
-    def curve(self, objective: Objective, painting: Pixels, photo: Pixels) -> Curve:
-        """Read a photo's curve, or compute and keep it."""
-        key = curve_key(objective.measures, painting, photo, self.line_search)
-        curve = load_curve(self.folder, key, self.iterations)
-        if curve is None:
-            curve = compute_curve(objective, photo, self.iterations, self.line_search)
+    def curve(
+        self, objective: Objective, painting: Pixels, photo: Pixels, goal: Mapping[str, Terms]
+    ) -> Curve:
+        """Read a photo's curve to where it reaches a goal, or compute and keep it."""
+        key = curve_key(objective.measures, painting, photo, self.line_search, self.precision)
+        curve = load_curve(self.folder, key)
+        if curve is None or not (curve.iterations[-1] >= self.iterations or curve.reaches(goal)):
+            curve = compute_curve(
+                objective, photo, self.iterations, self.line_search, goal, self.precision
+            )
             store_curve(self.folder, key, curve)
-        return curve
+        return curve.up_to(self.iterations)
 
 
 def square(pixels: Pixels, side: int) -> Pixels:
@@ -123,8 +133,8 @@ def measure(
     objective = Objective(measures_of(config, vgg19=vgg19), painting, descents.device)
     for photo in photos:
         picture = stylizer.stylize_photo(Photo(photo)).pixels
-        curve = descents.curve(objective, painting, photo)
         found = objective.of_photo(photo).terms(as_tensor(picture, descents.device))
+        curve = descents.curve(objective, painting, photo, found)
         yield {name: equal_iteration(curve, name, terms) for name, terms in found.items()}
 
 
@@ -149,7 +159,11 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
     stylizer = Stylizer(path, engine=arguments.engine, precision=arguments.precision, device="cpu")
     painting = find_painting(stylizer.card, arguments.paintings)
     descents = Descents(
-        arguments.cache, arguments.iterations, arguments.line_search, arguments.device
+        arguments.cache,
+        arguments.iterations,
+        arguments.line_search,
+        arguments.descent_precision,
+        arguments.device,
     )
     files = photo_files(arguments.photos)
     rows = []
@@ -192,6 +206,9 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=0, help=f"photos of {LARGE_SIDE} px")
     parser.add_argument("--iterations", type=int, default=100, help="of L-BFGS")
     parser.add_argument("--line-search", choices=LINE_SEARCHES, default="none")
+    parser.add_argument(
+        "--descent-precision", choices=PRECISIONS, default="fp32", help="of L-BFGS's gradients"
+    )
     parser.add_argument("--vgg19", action="store_true", help="look with VGG-19 too, if it is here")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -223,7 +240,8 @@ def main() -> None:
     print(machine)
     print(
         f"Median (quartiles) over photos; projected L-BFGS from the photo, line search "
-        f"{arguments.line_search}, {arguments.iterations} iterations; shares are of the photo's "
+        f"{arguments.line_search}, gradients in {arguments.descent_precision}, at most "
+        f"{arguments.iterations} iterations; shares are of the photo's "
         "own objective, L-BFGS's those at the iteration that is equalled."
     )
     if not (arguments.vgg19 and vgg19_is_there()):

@@ -16,7 +16,14 @@ from safetensors.numpy import load_file, save_file
 
 from benchmarks import lbfgs_curves, quality, style_table
 from benchmarks.equivalents import equal_iteration, quality_table, spread, summarize
-from benchmarks.lbfgs_curves import Curve, compute_curve, curve_key, descend, load_curve
+from benchmarks.lbfgs_curves import (
+    Curve,
+    best_so_far,
+    compute_curve,
+    curve_key,
+    descend,
+    load_curve,
+)
 from benchmarks.objective import (
     TRAINED,
     UNSEEN,
@@ -148,7 +155,7 @@ class TestDescent:
             lambda x: (scale * (x - target).square()).sum(),
             torch.full((1, 3, 4, 4), 0.5),
             40,
-            lambda i, n, x: seen.update({i: (n, x.clone())}),
+            lambda i, n, x: bool(seen.update({i: (n, x.clone())})),
             every=15,
         )
         assert list(seen) == [0, 15, 30, 40]
@@ -165,7 +172,7 @@ class TestDescent:
                 lambda x: (x - target).square().sum(),
                 start,
                 20,
-                lambda i, n, x: seen.append(x.clone()),  # noqa: B023
+                lambda i, n, x: bool(seen.append(x.clone())),  # noqa: B023
                 line_search,
             )
             assert len(seen) == 11
@@ -179,6 +186,37 @@ class TestDescent:
         assert totals == sorted(totals, reverse=True)
         assert totals[-1] < totals[0] / 3
         assert curve.evaluations[-1] > curve.iterations[-1] == 10
+
+    @pytest.mark.parametrize("line_search", ["none", "strong-wolfe"])
+    def test_it_ends_a_quarter_beyond_a_goal(self, line_search):
+        objective = Objective(measures_of(CONFIG), picture(2))
+        whole = compute_curve(objective, picture(0), 60, line_search)
+        goal = {name: terms[8] for name, terms in whole.terms.items()}
+        short = compute_curve(objective, picture(0), 60, line_search, goal)
+        best = {name: best_so_far(terms) for name, terms in whole.terms.items()}
+        index = next(
+            i
+            for i in range(len(whole.iterations))
+            if all(best[name][i].total <= goal[name].total for name in goal)
+        )
+        reached = whole.iterations[index]
+        assert 1.25 * reached <= short.iterations[-1] < 1.25 * reached + 2
+        assert short == whole.up_to(short.iterations[-1])
+        assert short.reaches(goal)
+        assert not whole.up_to(reached - 2).reaches(goal)
+
+    def test_gradients_in_bfloat16_descend_nearly_as_well(self):
+        objective = Objective(measures_of(CONFIG), picture(2))
+        exact, half = (
+            best_so_far(
+                compute_curve(objective, picture(0), 40, precision=precision).terms[TRAINED]
+            )
+            for precision in ("fp32", "bf16")
+        )
+        assert half[0] == exact[0]  # what is recorded is float32
+        assert exact[-1].total < 0.2 * exact[0].total
+        assert half[-1] != exact[-1]
+        assert half[-1].total < 1.3 * exact[-1].total
 
     def test_it_starts_at_the_photo(self):
         objective = Objective(measures_of(CONFIG), picture(2))
@@ -265,33 +303,38 @@ class TestCache:
     def test_what_was_computed_is_not_computed_again(self, tmp_path, monkeypatch):
         descents = quality.Descents(tmp_path, 4)
         objective = self.objective()
-        first = descents.curve(objective, picture(2), picture(0))
+        beyond = {TRAINED: Terms(0.0, 0.0, 0.0)}
+        first = descents.curve(objective, picture(2), picture(0), beyond)
         monkeypatch.setattr(quality, "compute_curve", None)
-        assert descents.curve(objective, picture(2), picture(0)) == first
-        shorter = quality.Descents(tmp_path, 2).curve(objective, picture(2), picture(0))
+        assert descents.curve(objective, picture(2), picture(0), beyond) == first
+        shorter = quality.Descents(tmp_path, 2).curve(objective, picture(2), picture(0), beyond)
         assert shorter == first.up_to(2) == compute_curve(objective, picture(0), 2)
+        longer = quality.Descents(tmp_path, 5)
+        near = {TRAINED: first.terms[TRAINED][0]}
+        assert longer.curve(objective, picture(2), picture(0), near) == first
         with pytest.raises(TypeError):  # another photo, a longer descent: computed
-            descents.curve(objective, picture(2), picture(3))
+            descents.curve(objective, picture(2), picture(3), beyond)
         with pytest.raises(TypeError):
-            quality.Descents(tmp_path, 5).curve(objective, picture(2), picture(0))
+            longer.curve(objective, picture(2), picture(0), beyond)
+        with pytest.raises(TypeError):
+            replace(descents, precision="bf16").curve(objective, picture(2), picture(0), beyond)
 
     def test_a_shorter_one_does_not_replace_a_longer(self, tmp_path):
         curve = made_curve([5, 4, 3])
         lbfgs_curves.store_curve(tmp_path, "key", curve)
         lbfgs_curves.store_curve(tmp_path, "key", curve.up_to(1))
-        assert load_curve(tmp_path, "key", 2) == curve
-        assert load_curve(tmp_path, "key", 3) is None
+        assert load_curve(tmp_path, "key") == curve
 
     @pytest.mark.parametrize("text", ["", "{}", "[]", '{"iterations": [0], "evaluations": []}'])
     def test_a_damaged_one_is_as_none(self, tmp_path, text):
         (tmp_path / "key.json").write_text(text)
-        assert load_curve(tmp_path, "key", 0) is None
+        assert load_curve(tmp_path, "key") is None
         lbfgs_curves.store_curve(tmp_path, "key", made_curve([2, 1]))
-        assert load_curve(tmp_path, "key", 1) is not None
+        assert load_curve(tmp_path, "key") is not None
         whole = json.loads((tmp_path / "key.json").read_text())
         whole["terms"][TRAINED].pop()
         (tmp_path / "key.json").write_text(json.dumps(whole))
-        assert load_curve(tmp_path, "key", 1) is None
+        assert load_curve(tmp_path, "key") is None
 
     def test_the_key_is_of_all_that_matters(self):
         def key(config=CONFIG, painting=2, photo=picture(0), search="none"):  # noqa: B008

@@ -31,7 +31,7 @@ _FORMULAS = (
 
 _TRAINING = """
 Training shows the network one batch of photos after another, each time moves its weights a little
-towards lower losses (Adam), and after some thousand steps writes a file of less than a megabyte.
+towards lower losses (Muon), and after some thousand steps writes a file of less than a megabyte.
 Then no VGG is needed any more: painting a photo is one pass, about a second on a laptop.
 `fast-style train --style-image painting.jpg --photos photos/` does it with any painting.
 

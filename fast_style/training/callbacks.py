@@ -188,7 +188,7 @@ class NonFiniteGuard(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Drop gradients that are not finite: Adam leaves weights without gradients alone."""
+        """Drop gradients that are not finite: Muon leaves weights without gradients alone."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norms = torch._foreach_norm(gradients)
         if torch.stack(norms).isfinite().all():

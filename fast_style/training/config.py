@@ -89,7 +89,7 @@ class TrainingConfig:
     content_layers: str = loss_option("content_layers", "relu2_2")
     style_layers: str = loss_option("style_layers", "relu1_2,relu2_2,relu3_3,relu4_3")
     vgg: VggChoice = loss_option("vgg", "bundled")
-    learning_rate: float = option("Adam's learning rate at the start.", 1e-3, above=0)
+    learning_rate: float = option("Muon's learning rate at the start.", 3e-3, above=0)
     schedule: Schedule = option("How the learning rate falls to zero over the run.", "linear")
     precision: TrainingPrecision = option(
         "auto takes bf16 where the processor or GPU has it natively.", "auto"
