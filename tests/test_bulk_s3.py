@@ -1,38 +1,10 @@
 """`fast-style bulk` on an object store: a real S3 client against a server on the loopback."""
 
-import pytest
-import urllib3
-
 from tests.bulk_folders import MANIFEST, bulk, outputs, photos
 from tests.conftest import STYLE
+from tests.object_store import bucket
 
-__all__ = ["photos"]
-
-pytest.importorskip("s3fs")
-pytest.importorskip("moto.server")
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """An S3 bucket on a server of this process; the file system of fsspec for it."""
-    import s3fs
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    # Its state belongs to the process, not to the server.
-    urllib3.request("POST", f"http://{host}:{port}/moto-api/reset")
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
-    system.mkdir("bucket")
-    yield system
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+__all__ = ["bucket", "photos"]
 
 
 def test_from_a_bucket_into_a_bucket(bucket, photos, workplace):

@@ -22,11 +22,9 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def settings_for(place: Path, **more) -> JobSettings:
-    files = place / "files"
     return JobSettings(
         database=f"sqlite:///{place / 'jobs.sqlite'}",
-        results=str(files),
-        **{"worker": "elsewhere", **more},
+        **{"results": str(place / "files"), "worker": "elsewhere", **more},
     )
 
 

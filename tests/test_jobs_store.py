@@ -9,10 +9,16 @@ import pytest
 
 from fast_style.errors import UsageError
 from fast_style.jobs.store import Store
+from tests.object_store import bucket
+
+__all__ = ["bucket"]
 
 
-@pytest.fixture(params=["folder", "file URL", "memory"])
+@pytest.fixture(params=["folder", "file URL", "memory", "S3"])
 def store(request, tmp_path):
+    if request.param == "S3":
+        request.getfixturevalue("bucket")
+        return Store("s3://bucket/jobs")
     if request.param == "memory":
         return Store(f"memory://jobs-{tmp_path.name}")
     path = tmp_path / "a b" / "files"
@@ -82,6 +88,23 @@ def test_what_a_kill_leaves_is_not_seen(tmp_path, monkeypatch):
     # One that the process could not even tidy up.
     (tmp_path / "one" / ".fast-style-0123.tmp").write_bytes(b"half")
     assert store.names("one") == ["a"]
+
+
+@pytest.mark.parametrize("store", ["folder", "S3"], indirect=True)  # memory shows open files
+@pytest.mark.parametrize("size", [1000, 110_000_000])  # one request, or several parts
+def test_a_stream_that_breaks_off_leaves_what_was_there(store, size):
+    class Broken(io.BytesIO):
+        def read(self, count=-1):
+            if self.tell() >= size // 2:
+                raise OSError("the disk is gone")
+            return super().read(count)
+
+    store.write("one/a", b"whole")
+    for name in ("one/a", "one/b"):
+        with pytest.raises(OSError, match="the disk is gone"):
+            store.write_stream(name, Broken(b"x" * size))
+    assert store.names("one") == ["a"]
+    assert store.read("one/a") == b"whole"
 
 
 def test_places_that_cannot_be(tmp_path):

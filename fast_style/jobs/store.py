@@ -87,9 +87,7 @@ class Store:
         """
         stream.seek(0)
         if not self._local:
-            # Object stores show a file when it is closed, and not if the upload breaks off.
-            with self._fs.open(self._at(name), "wb") as out:
-                shutil.copyfileobj(stream, out, 1 << 20)
+            self._upload(name, stream)
             return
         target = Path(self._root, name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +100,19 @@ class Store:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+    def _upload(self, name: str, stream: IO[bytes]) -> None:
+        """Copy a stream into an object store, which shows a file when it is closed."""
+        out = self._fs.open(self._at(name), "wb")
+        try:
+            shutil.copyfileobj(stream, out, 1 << 20)
+        except BaseException:
+            # Leaving a `with` would close it, and what was copied so far would be the file.
+            with contextlib.suppress(Exception):
+                out.discard()
+            out.closed = True
+            raise
+        out.close()
 
     def read(self, name: str) -> bytes:
         """Read a file.

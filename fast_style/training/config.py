@@ -61,7 +61,7 @@ class TrainingConfig:
 
     size: SizeName = option("Network size.", "standard")
     upsampling: UpsamplingChoice = option("How the decoder doubles the resolution.", "nearest")
-    steps: int = option("Training steps.", 5000, minimum=1)
+    steps: int = option("Training steps.", 4000, minimum=1)
     max_minutes: float | None = option(
         "Stop after so many minutes of training, even before --steps; the learning rate falls "
         "with whichever comes first.",
