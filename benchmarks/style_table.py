@@ -52,10 +52,9 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
         painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
-        base = card.name.removesuffix(f"-{size_name(card.network)}")
         cells = [
             f"`{card.name}`",
-            f"![]({PICTURES}/{base}.jpg)",
+            f"![]({PICTURES}/{card.name}.jpg)",
             painting + (f" ({card.licence})" if card.licence else ""),
         ]
         cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
