@@ -86,6 +86,7 @@ class Quality:
         photos: how many.
         iterations: how far the descents were followed.
         line_search: theirs.
+        gradients: the precision of their gradients.
         equal: for each measure the equalled iteration.
         left: the network's objective as a share of the photo's.
         content: the network's content term as a share of the photo's objective.
@@ -101,6 +102,7 @@ class Quality:
     photos: int
     iterations: int
     line_search: str
+    gradients: str
     equal: Mapping[str, Spread]
     left: float
     content: float
@@ -131,7 +133,8 @@ class Quality:
         }
         return card | {
             "lbfgs_iterations": self.iterations,
-            "lbfgs": f"projected, line search {self.line_search}, started at the photo",
+            "lbfgs": f"projected, line search {self.line_search}, gradients in {self.gradients}, "
+            "started at the photo",
             "engine": self.engine,
         }
 
@@ -147,6 +150,7 @@ def summarize(
     side: int,
     curve_ends: int,
     line_search: str,
+    gradients: str,
     photos: Sequence[Mapping[str, Equal]],
     engine: str = "",
 ) -> Quality:
@@ -164,6 +168,7 @@ def summarize(
         len(photos),
         curve_ends,
         line_search,
+        gradients,
         {name: spread([p[name].iteration for p in photos], curve_ends) for name in photos[0]},
         share("network", "total"),
         share("network", "content"),

@@ -190,6 +190,7 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
                 side,
                 arguments.iterations,
                 arguments.line_search,
+                arguments.descent_precision,
                 found,
                 f"{used.name} {used.precision}",
             )

@@ -110,7 +110,7 @@ class Store:
             # Leaving a `with` would close it, and what was copied so far would be the file.
             with contextlib.suppress(Exception):
                 out.discard()
-            out.closed = True
+                out.closed = True
             raise
         out.close()
 

@@ -44,8 +44,9 @@ class Muon(torch.optim.Optimizer):
     the rate. What has fewer than four dimensions has no such rows and is left to Adam (Kingma and
     Ba 2015).
 
-    *Udnie* from the base, 600 steps, loss on 14 other photos: 2.58e5 by Adam at its best rate,
-    2.34e5 by Muon; Adam with twice the steps comes to 2.40e5. An iteration takes 3 % longer.
+    *Udnie* from the base, 600 steps, loss on 14 other photos: 2.58e5 by Adam at the better of two
+    rates, 2.34e5 by Muon; Adam with twice the steps comes to 2.40e5. On two cores Muon's own part
+    of a step is 7 ms in `standard` and 48 in `full`, Adam's 1 and 2.
     """
 
     def __init__(self, parameters: Iterable[Any], lr: float) -> None:
