@@ -1,12 +1,13 @@
-"""How fast a painting is learnt: the objective on photos never trained on, against minutes.
+"""How fast a painting is learnt: the objective on photos never trained on, against steps.
 
     python -m benchmarks.training_curves --style-image udnie.jpg --photos DIR --validation DIR \
-        --run base:10 --run scratch:40 --json curves.json --plot curves.png
+        --run base:1000 --run scratch:4000 --json curves.json --plot curves.png
 
-Each run trains with the defaults of `fast-style train` from its start, for so many minutes, over
-which the learning rate falls to zero (judging is part of them). On the way the objective is taken
-of square crops of the validation photos, 8 bits, grain and all, at minutes that leave judging out.
-Points before the end are worse than a shorter run's end would be. Several paintings, or an earlier
+Each run trains with the defaults of `fast-style train` from its start, for so many steps, over
+which the learning rate falls to zero. On the way the objective is taken of square crops of the
+validation photos, 8 bits, grain and all. Points before the end are worse than a shorter run's end
+would be. Steps of all starts take the same time, so their ratio is one of minutes too, on any
+machine, busy or not; what a step takes here is the median of all. Several paintings, or an earlier
 --json, make one plot together.
 """
 
@@ -30,12 +31,13 @@ from fast_style.training.config import TrainingConfig
 from fast_style.training.module import StyleTransferModule
 from fast_style.training.run import train
 
-MARKS = (0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12.5, 15, 20, 25, 30, 35, 40, 50, 60)
-"""Minutes at which the objective is taken, beside the start and the end."""
+FIRST_MARK, MARK_FACTOR = 60, 1.5
+"""The objective is taken after so many steps, and again after each time so many times as many; and
+at the start and the end."""
 
 
 class Judge(pl.Callback):
-    """Takes the objective of validation crops now and then, with its clock stopped."""
+    """Takes the objective of validation crops now and then, and the time of the steps between."""
 
     def __init__(self, photos: list[np.ndarray], grain: int) -> None:
         """Take the crops, each (S, S, 3) uint8, and the grain that the network is to see."""
@@ -43,8 +45,8 @@ class Judge(pl.Callback):
         self._grainy = [_tensor(add_grain(photo, grain)) for photo in photos]
         self.points: list[dict[str, float]] = []
         self.photo_objective = 0.0
-        self._marks = list(MARKS)
-        self._started = self._judged = 0.0
+        self.step_seconds: list[float] = []
+        self._mark, self._begun = float(FIRST_MARK), 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the objective of the start, and of the photos themselves."""
@@ -52,29 +54,28 @@ class Judge(pl.Callback):
         with torch.no_grad():
             totals = [float(pl_module.loss(photo, photo).total) for photo in self._photos]
         self.photo_objective = float(np.mean(totals))
-        self._judge(pl_module, 0.0)
-        self._started, self._judged = time.monotonic(), 0.0
+        self._judge(pl_module, 0)
+
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        """Start the step's clock."""
+        self._begun = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
         """Take it at the marks."""
         assert isinstance(pl_module, StyleTransferModule)
-        begun = time.monotonic()
-        minutes = (begun - self._started - self._judged) / 60
-        if self._marks and minutes >= self._marks[0]:
-            while self._marks and minutes >= self._marks[0]:
-                self._marks.pop(0)
-            self._judge(pl_module, minutes, trainer.global_step)
-            self._judged += time.monotonic() - begun
+        self.step_seconds.append(time.monotonic() - self._begun)
+        if trainer.global_step >= self._mark and trainer.global_step != trainer.max_steps:
+            self._mark *= MARK_FACTOR
+            self._judge(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take it of the finished network."""
         assert isinstance(pl_module, StyleTransferModule)
-        minutes = (time.monotonic() - self._started - self._judged) / 60
-        self._judge(pl_module, minutes, trainer.global_step)
+        self._judge(pl_module, trainer.global_step)
 
-    def _judge(self, module: StyleTransferModule, minutes: float, step: int = 0) -> None:
+    def _judge(self, module: StyleTransferModule, step: int) -> None:
         sums = np.zeros(2)
         with torch.no_grad():
             for photo, grainy in zip(self._photos, self._grainy, strict=True):
@@ -82,7 +83,7 @@ class Judge(pl.Callback):
                 losses = module.loss(stylized, photo)
                 sums += [float(losses.content), float(losses.style)]
         content, style = sums / len(self._photos)
-        self.points.append({"minutes": minutes, "step": step, "content": content, "style": style})
+        self.points.append({"step": step, "content": content, "style": style})
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
@@ -90,7 +91,7 @@ def _tensor(pixels: np.ndarray) -> Tensor:
     return picture.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def run_curve(painting: Path, start: str, minutes: float, options: argparse.Namespace) -> dict:
+def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespace) -> dict:
     """Train and judge once; gives the curve as plain JSON values."""
     photos = [
         square(read_image(file).pixels, SIDE)
@@ -102,8 +103,7 @@ def run_curve(painting: Path, start: str, minutes: float, options: argparse.Name
             photos=options.photos,
             name="curve",
             size=options.size,
-            steps=10**6,
-            max_minutes=minutes,
+            steps=steps,
             init=start,
             preview_every=0,
             runs=Path(folder),
@@ -116,7 +116,7 @@ def run_curve(painting: Path, start: str, minutes: float, options: argparse.Name
         "painting": painting.stem,
         "start": Path(start).stem,
         "size": options.size,
-        "minutes": minutes,
+        "step_seconds": float(np.median(judge.step_seconds)),
         "photo_objective": judge.photo_objective,
         "points": judge.points,
         "machine": describe_machine("torch"),
@@ -138,10 +138,10 @@ def draw(curves: list[dict], path: Path) -> None:
         for curve in curves:
             if curve["painting"] != painting:
                 continue
-            points = [p for p in curve["points"] if p["minutes"] >= MARKS[0]]
+            points = [p for p in curve["points"] if p["step"] >= FIRST_MARK]
             shares = [(p["content"] + p["style"]) / curve["photo_objective"] for p in points]
-            panel.plot([p["minutes"] for p in points], shares, "o-", label=f"from {curve['start']}")
-        panel.set(title=painting, xlabel="minutes", xscale="log", yscale="log")
+            panel.plot([p["step"] for p in points], shares, "o-", label=f"from {curve['start']}")
+        panel.set(title=painting, xlabel="steps", xscale="log", yscale="log")
         panel.grid(True, which="both", alpha=0.3)
         panel.legend()
     panels[0][0].set_ylabel("objective, as a share of the photos' own")
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--style-image", type=Path, nargs="*", default=[])
     parser.add_argument("--photos", type=Path, help="a folder to train on")
     parser.add_argument("--validation", type=Path, help="a folder of other photos")
-    parser.add_argument("--run", action="append", default=[], metavar="START:MINUTES")
+    parser.add_argument("--run", action="append", default=[], metavar="START:STEPS")
     parser.add_argument("--size", default="standard")
     parser.add_argument("--every", type=int, default=3, help="take every so many-th photo")
     parser.add_argument("--json", type=Path, help="a file of curves to add to")
@@ -166,21 +166,21 @@ def main() -> None:
     curves = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
     for painting in options.style_image:
         for run in options.run:
-            start, _, minutes = run.rpartition(":")
-            curves.append(run_curve(painting, start, float(minutes), options))
+            start, _, steps = run.rpartition(":")
+            curves.append(run_curve(painting, start, int(steps), options))
             if options.json:
                 options.json.write_text(json.dumps(curves, indent=1))
     if options.plot:
         draw(curves, options.plot)
     print(describe_machine("torch"))
-    print("\n| painting | start | minutes | steps | objective, of the photos' own |")
+    print("\n| painting | start | steps | seconds a step | objective, of the photos' own |")
     print("|---|---|---|---|---|")
     for curve in curves:
         last = curve["points"][-1]
         share = (last["content"] + last["style"]) / curve["photo_objective"]
         print(
-            f"| {curve['painting']} | {curve['start']} | {last['minutes']:.1f} | {last['step']} "
-            f"| {share:.1%} |"
+            f"| {curve['painting']} | {curve['start']} | {last['step']} "
+            f"| {curve['step_seconds']:.2f} | {share:.1%} |"
         )
 
 

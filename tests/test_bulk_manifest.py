@@ -1,5 +1,6 @@
 """The manifest of `fast-style bulk`: whatever ends a run, the next one goes on exactly there."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -11,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fast_style.bulk.manifest import Manifest, Part, new_run
+from fast_style.bulk.manifest import FAILURES, Manifest, Part, new_run
 from fast_style.bulk.naming import picture_id
 from fast_style.bulk.places import Place
 from fast_style.bulk.worker import Order, Picture, Worker
 from fast_style.pipeline import Treatment
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
-from tests.commands import environment
+from tests.commands import CHECKOUT, environment
 from tests.conftest import STYLE
 
 __all__ = ["photos"]
@@ -145,7 +146,6 @@ class TestDeaths:
         assert "died" in failed.error
         assert len(outputs(workplace / "out")) == 8
         assert len(worker.manifest.read().failed) == 1
-        assert worker.place.names(f"{MANIFEST}/begun") == []  # those were of a run that is over
 
 
 @posix
@@ -156,15 +156,15 @@ class TestKilled:
     def many(self, workplace, astronaut):
         return make_photos(workplace / "photos", 150, astronaut)
 
-    def started(self):
+    def started(self, *more, path=CHECKOUT):
         # A signal may come between the opening of a file and the `with` that closes it.
         strict = ("-W", "error", "-W", "ignore::ResourceWarning")
         return subprocess.Popen(
             [
                 *(sys.executable, *strict, "-m", "fast_style", "bulk", "photos", "-o", "out"),
-                *("-s", STYLE, "--runner", "local", "--workers", "2"),
+                *("-s", STYLE, "--runner", "local", "--workers", "2", *more),
             ],
-            env=environment(),
+            env=environment() | {"PYTHONPATH": f"{path}{os.pathsep}{CHECKOUT}"},
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -202,6 +202,33 @@ class TestKilled:
             assert (now.st_ino, now.st_mtime_ns) == (there[name].st_ino, there[name].st_mtime_ns)
         bulk("photos", "-o", "plain", "-s", STYLE)
         assert outputs(workplace / "out") == outputs(workplace / "plain")
+
+    def test_a_photo_that_kills_its_reader_is_given_up(self, photos, workplace):
+        """As a flaw in a codec would: the process is gone, and nothing can be caught."""
+        (workplace / "site").mkdir()
+        (workplace / "site" / "sitecustomize.py").write_text(
+            "import io, os\n"
+            "opened = io.open\n"
+            "def open(file, *args, **kwargs):\n"
+            "    if str(file).endswith('0004.jpg'):\n"
+            "        os.kill(os.getpid(), 9)\n"
+            "    return opened(file, *args, **kwargs)\n"
+            "io.open = __builtins__['open'] = open\n"
+        )
+        ends = []
+        for _ in range(4):
+            process = self.started("--retry-failed", path=workplace / "site")
+            _, err = process.communicate(timeout=60)
+            ends.append(process.returncode)
+        assert ends == [-signal.SIGKILL] * 3 + [3], err
+        (failure,) = csv.DictReader((workplace / "out" / FAILURES).read_text().splitlines())
+        assert failure["path"].endswith("0004.jpg")
+        assert "the process that worked on it died, 3 times" in failure["reason"]
+        assert len(outputs(workplace / "out")) == 8
+        assert set(times_done(workplace / "out").values()) == {1}
+        # Nothing is held against it once that run has come to its end.
+        assert not (workplace / "out" / MANIFEST / "begun").exists()
+        assert bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed")["done"] == 1
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_interrupted(self, number, code, many, workplace):

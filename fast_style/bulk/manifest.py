@@ -3,7 +3,7 @@
     OUTPUT/.fast-style-bulk/
         settings.json     what every picture of this output is made with
         parts/*.jsonl     a line for each picture that is done or has failed
-        begun/            which blocks of pictures are being worked on, for those that kill workers
+        begun/            which pictures are being worked on, to find those that kill workers
         tmp/              files that are being written
         failures.csv      the pictures that have failed, with the reasons
         lock              held by the run at work (folders only)
@@ -210,8 +210,7 @@ class Manifest:
         """
         history = History()
         with self.place.told("has a manifest that cannot be read"):
-            for folder in (SCRATCH, _BEGUN):
-                self.place.remove_folder(folder)
+            self.place.remove_folder(SCRATCH)
             parts = self.place.names(_PARTS)
             for record in self._records(parts):
                 _take(history, record)
@@ -225,10 +224,11 @@ class Manifest:
         return {picture_id(one["path"], one["style"]): one for one in self._records(parts)}
 
     def mark(self, name: str) -> int:
-        """Write down that something is begun; tell how often it had been begun before in this run.
+        """Write down that something is begun; tell how often it had been begun before.
 
         Marks stay to the end of the run: a worker may die when a block is done and its results have
-        not been told of, and then the block comes again.
+        not been told of, and then the block comes again. Those of a run that was killed are there
+        for the next one.
         """
         times = 0
         while self.place.exists(f"{_BEGUN}/{name}.{times}"):

@@ -29,6 +29,9 @@ from fast_style.stylizer import Tile
 Runner = Literal["auto", "ray", "local"]
 
 _BLOCK = 256  # pictures, between two times that the manifest is made safe from a power cut
+_SUSPECTS = 64
+"""Pictures that are taken one by one after a run that was killed: more than a process has in
+flight, so that one which kills it is among them, since they come in the same order again."""
 _MANY_PICTURES = 1000
 _MANY_CORES = 16
 """From there on several processes are worth the seconds that Ray takes to start: one network on so
@@ -139,18 +142,30 @@ class BulkRun:
     def _here(self) -> Generator[list[Result], None, None]:
         worker = Worker(self._order)
         try:
-            for start in range(0, len(self.pending), _BLOCK):
-                with closing(worker.run(self.pending[start : start + _BLOCK])) as results:
+            with self._manifest.place.told("cannot be written"):
+                killed = self._manifest.mark("here") > 0
+            for block in self._blocks_here(worker, _SUSPECTS if killed else 0):
+                with closing(block) as results:
                     for result in results:
                         yield [result]
         finally:
             with self._manifest.place.told("cannot be written"):
                 worker.close()
 
+    def _blocks_here(
+        self, worker: Worker, suspects: int
+    ) -> Iterator[Generator[Result, None, None]]:
+        if suspects:
+            yield worker.run_singly(self.pending[:suspects])
+        for start in range(suspects, len(self.pending), _BLOCK):
+            yield worker.run(self.pending[start : start + _BLOCK])
+
     def _on_ray(self) -> Generator[list[Result], None, None]:
         from fast_style.bulk.ray_runner import run_on_ray
 
         config = self.config
+        with self._manifest.place.told("cannot be written"):
+            self._manifest.unmark_all()  # blocks are numbered anew in each run
         yield from run_on_ray(
             self._order,
             self.pending,

@@ -143,17 +143,22 @@ class Worker:
         """
         if not self.manifest.mark(block):
             return list(self.run(pictures))
-        results = []
+        return list(self.run_singly(pictures))
+
+    def run_singly(self, pictures: Iterable[Picture]) -> Generator[Result, None, None]:
+        """Take pictures one by one, since a worker died with one of them in flight.
+
+        Those that are noted are told of, and one over which workers die is noted as failed.
+        """
         noted = self.manifest.noted_by(self.order.run)
         for picture in pictures:
             identity = picture_id(picture.source, picture.style)
             if identity in noted:
-                results.append(_told_by(noted[identity]))
+                yield _told_by(noted[identity])
             elif self.manifest.mark(identity.hex()) < _DEATHS:
-                results += self.run([picture])
+                yield from self.run([picture])
             else:
-                results.append(self._given_up(picture))
-        return results
+                yield self._given_up(picture)
 
     def stylizer(self, style: str) -> Stylizer:
         """Give the stylizer of a style, loaded if it is not yet."""

@@ -26,6 +26,10 @@ TrainingPrecision = Literal["auto", "fp32", "bf16"]
 SizeName = Literal["tiny", "standard", "full"]
 UpsamplingChoice = Literal["nearest", "transposed"]
 
+DEFAULT_STEPS, DEFAULT_MINUTES = 4000, 10.0
+"""How long a run is that was told neither: whichever comes first. Processors differ by a factor of
+five in what they learn in ten minutes, and GPUs by more."""
+
 SEMANTIC_FIELDS = (
     "style_image",
     "size",
@@ -61,10 +65,16 @@ class TrainingConfig:
 
     size: SizeName = option("Network size.", "standard")
     upsampling: UpsamplingChoice = option("How the decoder doubles the resolution.", "nearest")
-    steps: int = option("Training steps.", 4000, minimum=1)
+    steps: int | None = option(
+        f"Training steps. [default: {DEFAULT_STEPS}, or as many as there is time for where only "
+        "--max-minutes is given]",
+        None,
+        minimum=1,
+    )
     max_minutes: float | None = option(
         "Stop after so many minutes of training, even before --steps; the learning rate falls "
-        "with whichever comes first.",
+        f"with whichever comes first. [default: {DEFAULT_MINUTES:g}, or no limit where only "
+        "--steps is given]",
         None,
         above=0,
     )
@@ -134,6 +144,20 @@ class TrainingConfig:
             )
         parse_layers(self.content_layers, "--content-layers")
         parse_layers(self.style_layers, "--style-layers")
+
+    @property
+    def step_limit(self) -> int | None:
+        """The step to stop at, or None where time alone ends the run."""
+        if self.steps is None and self.max_minutes is None:
+            return DEFAULT_STEPS
+        return self.steps
+
+    @property
+    def minute_limit(self) -> float | None:
+        """The minutes to stop after, or None where steps alone end the run."""
+        if self.steps is None and self.max_minutes is None:
+            return DEFAULT_MINUTES
+        return self.max_minutes
 
     @property
     def network(self) -> NetworkConfig:

@@ -28,6 +28,7 @@ PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _ZOOM = 1.25
 """Largest ratio of a photo's short side to the crop: it varies the scale, and wastes little."""
 
+_ENDLESS = 1 << 40  # steps; the time limit ends such a run
 _TRIES = 20
 """Photos tried for one sample before giving up; damaged ones are replaced by the next draw."""
 
@@ -210,8 +211,9 @@ class PhotoDataModule(pl.LightningDataModule):
         """Load from the trainer's present step on."""
         trainer = self.trainer
         assert trainer is not None
+        limit = self.config.step_limit
         sampler = StepSampler(
-            self.config.steps,
+            _ENDLESS if limit is None else limit,
             self.config.batch_size,
             trainer.global_step,
             trainer.global_rank,

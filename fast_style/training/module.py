@@ -53,7 +53,7 @@ class StyleTransferModule(pl.LightningModule):
         self.bank = StyleBank(network, list(paintings)) if len(paintings) > 1 else None
         """What the paintings do not share, where there are several."""
         self.elapsed_share = 0.0
-        """Share of --max-minutes that has gone, kept by the time budget."""
+        """Share of the time limit that has gone, kept by the time budget."""
         self.started_from: dict[str, Any] | None = None
         """Name and training of the model that the weights were taken from, for the card."""
         self.rate_factor = 1.0
@@ -67,7 +67,9 @@ class StyleTransferModule(pl.LightningModule):
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        return min(1.0, max(self.global_step / self.config.steps, self.elapsed_share))
+        limit = self.config.step_limit
+        by_steps = 0.0 if limit is None else self.global_step / limit
+        return min(1.0, max(by_steps, self.elapsed_share))
 
     def on_fit_start(self) -> None:
         """Bring the frozen VGG to the trainer's device."""

@@ -81,7 +81,9 @@ class TrainingProgress(pl.Callback):
             self._bar.refresh()
         else:
             self._last_line = now
-            self.console.print(f"step {trainer.global_step}/{pl_module.config.steps}  {status}")
+            limit = pl_module.config.step_limit
+            of_all = "" if limit is None else f"/{limit}"
+            self.console.print(f"step {trainer.global_step}{of_all}  {status}")
 
     def _status(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> str:
         losses = "  ".join(
@@ -89,9 +91,12 @@ class TrainingProgress(pl.Callback):
             for name, value in self._losses.items()
             if name != "tv" or pl_module.config.tv_weight
         )
-        left = (pl_module.config.steps - trainer.global_step) / self._rate
+        limits = []
+        if pl_module.config.step_limit is not None:
+            limits.append((pl_module.config.step_limit - trainer.global_step) / self._rate)
         if self.budget.budget is not None:
-            left = min(left, max(0.0, self.budget.budget - self.budget.elapsed))
+            limits.append(max(0.0, self.budget.budget - self.budget.elapsed))
+        left = min(limits)  # a run has one limit at least
         return f"{self._rate:.2f} steps/s  {losses}  {_duration(left)} left"
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -131,7 +131,7 @@ def train(
     if len(weights) > 1 and module.bank is not None:
         module.bank.load(weights)
     module.loss.balance_styles(balancing_crops(data.photos, config))
-    budget = TimeBudget(config.max_minutes)
+    budget = TimeBudget(config.minute_limit)
     interrupts = Interrupts(say)
     bf16 = config.precision == "bf16" or (
         config.precision == "auto" and native_bf16(config.accelerator)
@@ -315,7 +315,7 @@ def _build_trainer(
             num_nodes=config.num_nodes,
             strategy=config.strategy,
             precision=precision,
-            max_steps=config.steps,
+            max_steps=-1 if config.step_limit is None else config.step_limit,
             max_epochs=-1,
             callbacks=callbacks,
             logger=TensorBoardLogger(config.runs, name=config.name, version="tensorboard"),
