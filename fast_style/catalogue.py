@@ -12,6 +12,7 @@ import difflib
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from fast_style.blending import looks_like_mixture, mix_models, parse_mixture
@@ -72,7 +73,7 @@ def list_styles() -> list[StyleEntry]:
     entries = []
     for name, path in sorted(_files_by_name().items()):
         try:
-            entries.append(StyleEntry(name, path, card=read_card(path)))
+            entries.append(StyleEntry(name, path, card=_card_of(path)))
         except ModelFileError as error:
             entries.append(StyleEntry(name, path, problem=str(error)))
     return entries
@@ -168,6 +169,20 @@ def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
         UsageError: the text is no sound mixture, or its styles did not grow from one base.
     """
     return mix_models(load_parts(name_or_path))
+
+
+def _card_of(path: Path) -> ModelCard:
+    try:
+        status = path.stat()
+    except OSError:
+        return read_card(path)  # it says what is wrong
+    return _known_card(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _known_card(path: Path, changed: int, size: int) -> ModelCard:
+    """Read a card once for each state of its file: services and pages list the styles often."""
+    return read_card(path)
 
 
 def _files_by_name() -> dict[str, Path]:
