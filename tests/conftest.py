@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a seeded tiny model, a real photo, a place of one's own."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 from fast_style.architecture import NetworkConfig, parameter_shapes
 from fast_style.checkpoint import ModelCard, StyleModel, load_model, save_model
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: its threads would wait for each other, busily, on shared cores.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 SMALLEST = NetworkConfig(width=2, residual_blocks=1)
 STYLE = "wheat-field"
@@ -75,3 +80,9 @@ def workplace(tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FAST_STYLE_MODELS", str(model_file.parent))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that none is left over for the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)

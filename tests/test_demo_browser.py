@@ -272,6 +272,7 @@ class TestAnyPainting:
         wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
         assert wide <= page.viewport_size["width"]
 
+    @pytest.mark.parametrize("page", ["wide"], indirect=True)
     def test_live_and_stopped(self, tab, server):
         page, *_ = tab
         self.start(page, 200)
@@ -292,6 +293,7 @@ class TestAnyPainting:
         steps = int(re.search(r"(\d+) steps in", page.locator("body").inner_text())[1])
         assert 1 < steps < 200
 
+    @pytest.mark.parametrize("page", ["wide"], indirect=True)
     def test_who_leaves_lets_the_next_one_begin(self, tab, browser, server):
         page, photo, _ = tab
         self.start(page, 200)
