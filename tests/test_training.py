@@ -206,7 +206,7 @@ class TestRefusals:
         shapes = parameter_shapes(SIZES["standard"])
         weights = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
         save_model(model_file, ModelCard("wide", SIZES["standard"]), weights)
-        with pytest.raises(UsageError, match="choose --size and --upsampling to match"):
+        with pytest.raises(UsageError, match="and tiny is to be trained: choose --size and"):
             quiet_train(make_config(tmp_path, init=str(model_file), size="tiny"))
 
     def test_a_narrower_start_is_widened(self, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 import fast_style
-from fast_style.architecture import NetworkConfig
+from fast_style.architecture import NetworkConfig, size_name
 from fast_style.checkpoint import StyleModel, load_model
 from fast_style.errors import (
     ImageError,
@@ -255,7 +255,10 @@ def _starts(
     if config.init == "base":
         base = _base_for(config.network)
         if base is None:
-            say(f"no base ships for this network ({config.network}): starting from scratch")
+            say(
+                f"no base ships for this network ({size_name(config.network)}): starting from "
+                "scratch"
+            )
         return [] if base is None else [base]
     folder = Path(config.init)
     if not folder.is_dir():
@@ -278,8 +281,9 @@ def _fitting_weights(start: StyleModel, config: TrainingConfig) -> dict[str, NDA
         return dict(start.weights)
     if not can_widen(narrow, config.network):
         raise UsageError(
-            f"--init {config.init} is a network of {narrow}, not {config.network}: choose --size "
-            "and --upsampling to match, or a narrower start"
+            f"the network of --init {config.init} is {size_name(narrow)}, and "
+            f"{size_name(config.network)} is to be trained: choose --size and --upsampling to "
+            "match, or a narrower start"
         )
     return widen(start.weights, narrow, config.network, config.seed)
 
