@@ -361,4 +361,6 @@ class TestRun:
         result = quiet_train(config)
         assert result.steps >= 1
         assert 1.2 <= result.seconds < 60
-        assert load_model(config.model_path).card.training["steps_taken"] == result.steps
+        training = load_model(config.model_path).card.training
+        assert training["steps_taken"] == result.steps
+        assert (training["steps"], training["max_minutes"]) == (None, 0.02)

@@ -87,6 +87,7 @@ def training_card(
     for on_card in ("name", "title", "artist", "year", "licence"):
         del options[on_card]
     options["style_image"] = config.style_image.name
+    options["steps"], options["max_minutes"] = config.step_limit, config.minute_limit
     if config.init != "scratch":
         options["init"] = Path(config.init).name
     return {
