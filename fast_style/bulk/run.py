@@ -1,18 +1,18 @@
 """A bulk run from its input to its output: what is to be done, by whom, and what became of it."""
 
 import hashlib
-from array import array
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 from fast_style.blending import mixture_name
 from fast_style.bulk.listing import Listing, each_style, list_pictures
 from fast_style.bulk.manifest import Manifest, new_run
 from fast_style.bulk.naming import OutputNames, picture_id
+from fast_style.bulk.pending import Pending
 from fast_style.bulk.places import Place, absolute
-from fast_style.bulk.worker import Order, Picture, Result, Worker
+from fast_style.bulk.worker import Order, Result, Worker
 from fast_style.catalogue import find_parts
 from fast_style.checkpoint import load_model, model_from_bytes
 from fast_style.engines.machine import (
@@ -100,7 +100,7 @@ class BulkRun:
     total: int
     done_before: int
     failed_before: int
-    pending: "Pending"
+    pending: Pending
     runner: Literal["ray", "local"]
     failures: dict[tuple[str, str], str]
     _manifest: Manifest
@@ -174,36 +174,6 @@ class BulkRun:
             cores=config.cores,
             local_cores=core_limit() or visible_cores(),
         )
-
-
-class Pending(Sequence[Picture]):
-    """The pictures that are to be done, in the order of their styles; made when asked for."""
-
-    def __init__(self, listing: Listing, styles: Sequence[str], names: OutputNames) -> None:
-        """Take all pictures of the listing, none of which is pending yet."""
-        self._listing, self._styles, self._names = listing, styles, names
-        self._indices = array("q")
-
-    def add(self, indices: Sequence[int]) -> None:
-        """Let pictures be done."""
-        # A worker keeps few styles loaded.
-        ordered = sorted(indices, key=lambda index: self._styles[index])
-        self._indices.extend(ordered)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    @overload
-    def __getitem__(self, index: int) -> Picture: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Picture]: ...
-    def __getitem__(self, index: int | slice) -> Picture | list[Picture]:
-        if isinstance(index, slice):
-            return [self._picture(i) for i in self._indices[index]]
-        return self._picture(self._indices[index])
-
-    def _picture(self, index: int) -> Picture:
-        return Picture(self._listing.sources[index], self._names[index], self._styles[index])
 
 
 def prepare(config: BulkConfig) -> BulkRun:
