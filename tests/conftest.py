@@ -82,12 +82,6 @@ def workplace(tmp_path: Path, model_file: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: much of the time is waiting for other processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) + 1
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that none is left over for the end."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
