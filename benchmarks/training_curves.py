@@ -111,7 +111,8 @@ def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespac
             accelerator="cpu",
         )
         judge = Judge(photos, config.grain)
-        train(config, callbacks=[judge])
+        if train(config, callbacks=[judge]).signal is not None:
+            raise SystemExit("interrupted: a run that came to no end is no curve")
     return {
         "painting": painting.stem,
         "start": Path(start).stem,

@@ -53,7 +53,7 @@ def add_grain(
     for top in range(0, height, _SIDE):  # a band as high as the pattern, to save memory
         band, result = pixels[top : top + _SIDE], grainy[top : top + _SIDE]
         rows = slice(len(band))
-        # Up to white and down to black, all in bytes: wider sums would take ten times as long.
+        # Up to white and down to black, all in bytes: wider sums take several times as long.
         np.minimum(band, room[rows], out=result)
         result += up[rows]
         np.maximum(result, down[rows], out=result)

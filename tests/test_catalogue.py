@@ -101,6 +101,14 @@ class TestList:
         path = put(here, "scream")
         assert [entry.path for entry in list_styles()] == [path]
 
+    def test_a_file_that_was_replaced_is_read_again(self, folders):
+        path = put(folders[0], "scream")
+        assert list_styles()[0].card.title == make_card().title
+        save_model(path, make_card("scream", title="Another title"), make_weights(SMALLEST))
+        assert list_styles()[0].card.title == "Another title"
+        path.write_bytes(b"no model")
+        assert list_styles()[0].problem is not None
+
     def test_a_broken_file_is_listed_with_its_problem(self, folders):
         here, _ = folders
         put(here, "sound")
