@@ -19,7 +19,8 @@ from benchmarks.machine import describe_machine
 from fast_style.architecture import SIZES
 from fast_style.checkpoint import ModelCard, save_model
 from fast_style.networks import StyleNetwork
-from fast_style.training.data import PhotoCrops, collate, find_photos
+from fast_style.training.data import PhotoCrops, collate
+from fast_style.training.inputs import find_photos
 from fast_style.training.results import network_weights
 from fast_style.training.run import native_bf16
 

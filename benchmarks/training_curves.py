@@ -101,13 +101,14 @@ def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespac
         config = TrainingConfig(
             style_image=painting,
             photos=options.photos,
-            name="curve",
+            name=f"{painting.stem}-{Path(start).stem}",
             size=options.size,
             steps=steps,
             init=start,
             preview_every=0,
             runs=Path(folder),
-            models=Path(folder),
+            models=options.models or Path(folder),
+            overwrite=True,
             accelerator="cpu",
         )
         judge = Judge(photos, config.grain)
@@ -159,6 +160,7 @@ def main() -> None:
     parser.add_argument("--run", action="append", default=[], metavar="START:STEPS")
     parser.add_argument("--size", default="standard")
     parser.add_argument("--every", type=int, default=3, help="take every so many-th photo")
+    parser.add_argument("--models", type=Path, help="keep the trained networks in this folder")
     parser.add_argument("--json", type=Path, help="a file of curves to add to")
     parser.add_argument("--plot", type=Path, help="a picture to draw of all of them")
     options = parser.parse_args()

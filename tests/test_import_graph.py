@@ -220,6 +220,23 @@ def test_stylize_on_the_cpu_engine_loads_no_torch(workplace, astronaut):
     assert loaded.isdisjoint(heavy)
 
 
+def test_what_cannot_be_trained_on_is_told_before_torch_is_loaded(tmp_path, astronaut):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(astronaut, tmp_path / "photos")
+    (tmp_path / "saved_models").mkdir()
+    (tmp_path / "saved_models" / "taken.safetensors").touch()
+    loaded = loaded_after(
+        "from fast_style.cli.main import main\n"
+        "paths = ['--style-image', 'photos/astronaut.jpg', '--photos', 'photos', '--name', 'x']\n"
+        "for change in (1, 'no.jpg'), (3, 'no'), (5, 'taken'):\n"
+        "    args = [change[1] if i == change[0] else arg for i, arg in enumerate(paths)]\n"
+        "    try: main(['train', *args])\n"
+        "    except SystemExit as end: assert end.code == 1, end.code",
+        tmp_path,
+    )
+    assert loaded.isdisjoint({"torch", "pytorch_lightning"})
+
+
 def test_scripts_of_the_checkout_import_only_the_command_line():
     for name in ("stylize.py", "train.py"):
         path = CHECKOUT / name

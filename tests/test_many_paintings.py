@@ -12,7 +12,7 @@ from fast_style.architecture import NetworkConfig
 from fast_style.checkpoint import load_model
 from fast_style.errors import FastStyleError, TrainingDataError, UsageError
 from fast_style.networks import StyleNetwork
-from fast_style.training.paintings import read_paintings
+from fast_style.training.inputs import read_paintings
 from fast_style.training.run import train
 from fast_style.training.style_bank import StyleBank
 from fast_style.widening import widen

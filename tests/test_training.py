@@ -20,7 +20,8 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.training.config import TrainingConfig, parse_layers
-from fast_style.training.data import PhotoCrops, StepSampler, find_photos, random_crop
+from fast_style.training.data import PhotoCrops, StepSampler, random_crop
+from fast_style.training.inputs import find_photos
 from fast_style.training.module import schedule_factor
 from fast_style.training.run import TrainingResult, train
 from fast_style.widening import widen

@@ -34,6 +34,10 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
     for module, package in (("torch", "torch"), ("pytorch_lightning", "pytorch-lightning")):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("training", package, "train")
+    # What is wrong with the files is told at once; importing torch and Lightning takes seconds.
+    from fast_style.training.inputs import read_inputs
+
+    read_inputs(config)
     from fast_style.training.run import train as run
 
     result = run(config, quiet=quiet)

@@ -23,8 +23,6 @@ from fast_style.grain import add_grain
 from fast_style.images import read_image
 from fast_style.training.config import TrainingConfig
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-
 _ZOOM = 1.25
 """Largest ratio of a photo's short side to the crop: it varies the scale, and wastes little."""
 
@@ -43,30 +41,6 @@ class Batch(TypedDict):
     photos: Tensor
     grainy: Tensor
     unreadable: list[str]
-
-
-def find_photos(folder: Path) -> list[Path]:
-    """List the photos below a folder, in a stable order.
-
-    Raises:
-        TrainingDataError: no such folder, it cannot be read, or it holds no photo.
-    """
-    if not folder.is_dir():
-        raise TrainingDataError(f"--photos {folder} is not a folder")
-    blocked: list[OSError] = []
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=blocked.append, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
-    ]
-    if not found:
-        reason = f" ({blocked[0].strerror}: {blocked[0].filename})" if blocked else ""
-        raise TrainingDataError(
-            f"no photos below {folder}{reason}; expected files ending in "
-            f"{', '.join(sorted(PHOTO_SUFFIXES))}"
-        )
-    return sorted(found)
 
 
 def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -192,20 +166,10 @@ def _ignore_interrupts(_: int) -> None:
 class PhotoDataModule(pl.LightningDataModule):
     """The photos of a training run, in the order that (seed, step) gives."""
 
-    def __init__(self, config: TrainingConfig) -> None:
-        """Find the photos.
-
-        Raises:
-            TrainingDataError: no photos, or fewer than a batch.
-        """
+    def __init__(self, config: TrainingConfig, photos: list[Path]) -> None:
+        """Take the options of the run, and its files."""
         super().__init__()
-        self.config = config
-        self.photos = find_photos(config.photos)
-        if len(self.photos) < config.batch_size:
-            raise TrainingDataError(
-                f"{len(self.photos)} photos below {config.photos} do not fill a batch of "
-                f"{config.batch_size}: add photos or lower --batch-size"
-            )
+        self.config, self.photos = config, photos
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Load from the trainer's present step on."""

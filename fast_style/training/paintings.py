@@ -1,4 +1,4 @@
-"""The paintings that a run learns, and the photos that their weights are balanced with."""
+"""Paintings as a run needs them, and the photos that their weights are balanced with."""
 
 import io
 from pathlib import Path
@@ -10,35 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from fast_style.checkpoint import THUMBNAIL_LIMIT
-from fast_style.errors import FastStyleError, ImageError, TrainingDataError
-from fast_style.images import read_image, resize_long_side
+from fast_style.errors import FastStyleError
+from fast_style.images import resize_long_side
 from fast_style.training.config import TrainingConfig
-from fast_style.training.data import PHOTO_SUFFIXES, PhotoCrops
+from fast_style.training.data import PhotoCrops
 
 _BALANCING_CROPS = 32
-
-
-def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
-    """Read one painting, or all of a folder.
-
-    Returns:
-        RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
-
-    Raises:
-        TrainingDataError: a painting that cannot be read, or a folder without any.
-    """
-    files = [path]
-    if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
-        if not files:
-            raise TrainingDataError(
-                f"there is no painting in {path}; expected files ending in "
-                f"{', '.join(sorted(PHOTO_SUFFIXES))}"
-            )
-    try:
-        return {file.stem: read_image(file).pixels for file in files}
-    except ImageError as error:
-        raise TrainingDataError(f"the painting cannot be used: {error}") from error
 
 
 def style_tensor(pixels: NDArray[np.uint8], style_size: int) -> Tensor:

@@ -20,26 +20,15 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 import fast_style
 from fast_style.architecture import NetworkConfig, size_name
 from fast_style.checkpoint import StyleModel, load_model
-from fast_style.errors import (
-    ImageError,
-    NameTakenError,
-    ResumeError,
-    TrainingDataError,
-    TrainingError,
-    UsageError,
-)
-from fast_style.images import read_image, resize_long_side
+from fast_style.errors import ResumeError, TrainingError, UsageError
 from fast_style.networks import StyleNetwork
 from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
 from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
 from fast_style.training.curve import LossCurve
 from fast_style.training.data import PhotoDataModule
+from fast_style.training.inputs import read_inputs
 from fast_style.training.module import StyleTransferModule
-from fast_style.training.paintings import (
-    balancing_crops,
-    read_paintings,
-    style_tensor,
-)
+from fast_style.training.paintings import balancing_crops, style_tensor
 from fast_style.training.progress import (
     Previews,
     TrainingProgress,
@@ -49,7 +38,6 @@ from fast_style.training.progress import (
 from fast_style.training.results import save_models, training_card
 from fast_style.widening import can_widen, widen
 
-_PREVIEW_SIDE = 512
 _PACKAGE = Path(fast_style.__file__).parent
 
 
@@ -109,10 +97,10 @@ def train(
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    _check_name(config)
-    data = PhotoDataModule(config)
-    paintings = read_paintings(config.style_image)
-    preview = _read_preview(config, data.photos)
+    inputs = read_inputs(config)
+    if config.resume:
+        _check_same_run(config)
+    data, paintings = PhotoDataModule(config, inputs.photos), inputs.paintings
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
     starts = [] if config.init == "scratch" or config.resume else _starts(config, paintings, say)
@@ -147,7 +135,7 @@ def train(
                 NonFiniteGuard(say, config.checkpoint_every),
                 interrupts,
                 UnreadablePhotos(say),
-                Previews(preview, config.run_folder / "previews", config.preview_every),
+                Previews(inputs.preview, config.run_folder / "previews", config.preview_every),
                 TrainingProgress(budget, console),
                 curve,
                 *callbacks,
@@ -183,31 +171,6 @@ def train(
     )
 
 
-def _check_name(config: TrainingConfig) -> None:
-    if config.resume:
-        if config.overwrite:
-            raise UsageError("--resume and --overwrite exclude each other")
-        if not config.checkpoint_path.is_file():
-            raise ResumeError(
-                f"there is no run {config.name!r} to resume: {config.checkpoint_path} is missing; "
-                "start it without --resume"
-            )
-        _check_same_run(config)
-        return
-    if config.overwrite:
-        return
-    if config.model_path.exists():
-        raise NameTakenError(
-            f"a model of the name {config.name!r} exists ({config.model_path}): choose another "
-            "--name, or --overwrite"
-        )
-    if config.checkpoint_path.exists():
-        raise NameTakenError(
-            f"a run of the name {config.name!r} exists ({config.run_folder}): --resume goes on "
-            "with it, --overwrite starts again"
-        )
-
-
 def _check_same_run(config: TrainingConfig) -> None:
     """Refuse a checkpoint whose run was asked for something else."""
     try:
@@ -226,24 +189,6 @@ def _check_same_run(config: TrainingConfig) -> None:
                 f"{options.get(name)}, not {asked[name]}: resume it with the same, or train under "
                 "another --name"
             )
-
-
-def _read_preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
-    """Read the photo that previews show: the one asked for, else the first that can be read."""
-    if config.preview is not None:
-        pixels = read_image(config.preview).pixels
-    else:
-        for path in photos[:20]:
-            try:
-                pixels = read_image(path).pixels
-                break
-            except ImageError:
-                continue
-        else:
-            raise TrainingDataError(
-                f"none of the first {len(photos[:20])} photos below {config.photos} can be read"
-            )
-    return resize_long_side(pixels, _PREVIEW_SIDE)
 
 
 def _starts(

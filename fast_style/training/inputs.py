@@ -1,0 +1,149 @@
+"""What a run needs of the disk, checked before anything heavy is imported: mistakes show at once.
+
+Nothing here needs torch.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.errors import (
+    ImageError,
+    NameTakenError,
+    ResumeError,
+    TrainingDataError,
+    UsageError,
+)
+from fast_style.images import read_image, resize_long_side
+from fast_style.training.config import TrainingConfig
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+_PREVIEW_SIDE = 512
+_PREVIEW_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingInputs:
+    """What a run learns from.
+
+    Attributes:
+        photos: files, in a stable order.
+        paintings: RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
+        preview: the photo that previews show, (H, W, 3) uint8, at most 512 pixels a side.
+    """
+
+    photos: list[Path]
+    paintings: dict[str, NDArray[np.uint8]]
+    preview: NDArray[np.uint8]
+
+
+def read_inputs(config: TrainingConfig) -> TrainingInputs:
+    """Find the photos, read paintings and preview, and see that the run's name is free.
+
+    Args:
+        config: the options of the run.
+
+    Raises:
+        TrainingDataError: no painting, no photos, too few photos.
+        ImageError: the photo for previews cannot be read.
+        NameTakenError: a model or run of this name is there, and neither resume nor overwrite set.
+        ResumeError: there is nothing to resume.
+        UsageError: resume and overwrite are both set.
+    """
+    _check_name(config)
+    photos = find_photos(config.photos)
+    if len(photos) < config.batch_size:
+        raise TrainingDataError(
+            f"{len(photos)} photos below {config.photos} do not fill a batch of "
+            f"{config.batch_size}: add photos or lower --batch-size"
+        )
+    return TrainingInputs(photos, read_paintings(config.style_image), _preview(config, photos))
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """List the photos below a folder, in a stable order.
+
+    Raises:
+        TrainingDataError: no such folder, it cannot be read, or it holds no photo.
+    """
+    if not folder.is_dir():
+        raise TrainingDataError(f"--photos {folder} is not a folder")
+    blocked: list[OSError] = []
+    found = [
+        Path(parent) / name
+        for parent, _, names in os.walk(folder, onerror=blocked.append, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
+    ]
+    if not found:
+        reason = f" ({blocked[0].strerror}: {blocked[0].filename})" if blocked else ""
+        raise TrainingDataError(
+            f"no photos below {folder}{reason}; expected files ending in "
+            f"{', '.join(sorted(PHOTO_SUFFIXES))}"
+        )
+    return sorted(found)
+
+
+def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
+    """Read one painting, or all of a folder.
+
+    Returns:
+        RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
+
+    Raises:
+        TrainingDataError: a painting that cannot be read, or a folder without any.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
+        if not files:
+            raise TrainingDataError(
+                f"there is no painting in {path}; expected files ending in "
+                f"{', '.join(sorted(PHOTO_SUFFIXES))}"
+            )
+    try:
+        return {file.stem: read_image(file).pixels for file in files}
+    except ImageError as error:
+        raise TrainingDataError(f"the painting cannot be used: {error}") from error
+
+
+def _check_name(config: TrainingConfig) -> None:
+    if config.resume:
+        if config.overwrite:
+            raise UsageError("--resume and --overwrite exclude each other")
+        if not config.checkpoint_path.is_file():
+            raise ResumeError(
+                f"there is no run {config.name!r} to resume: {config.checkpoint_path} is missing; "
+                "start it without --resume"
+            )
+        return
+    if config.overwrite:
+        return
+    if config.model_path.exists():
+        raise NameTakenError(
+            f"a model of the name {config.name!r} exists ({config.model_path}): choose another "
+            "--name, or --overwrite"
+        )
+    if config.checkpoint_path.exists():
+        raise NameTakenError(
+            f"a run of the name {config.name!r} exists ({config.run_folder}): --resume goes on "
+            "with it, --overwrite starts again"
+        )
+
+
+def _preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
+    """Read the photo that was asked for, else the first that can be read."""
+    if config.preview is not None:
+        return resize_long_side(read_image(config.preview).pixels, _PREVIEW_SIDE)
+    for path in photos[:_PREVIEW_TRIES]:
+        try:
+            return resize_long_side(read_image(path).pixels, _PREVIEW_SIDE)
+        except ImageError:
+            continue
+    raise TrainingDataError(
+        f"none of the first {len(photos[:_PREVIEW_TRIES])} photos below {config.photos} can be read"
+    )
