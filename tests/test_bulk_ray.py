@@ -24,7 +24,7 @@ from tests.conftest import STYLE
 pytest.importorskip("ray")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's processes in /proc")
 
-PICTURES = int(os.environ.get("FAST_STYLE_PICTURES", "600"))
+PICTURES = int(os.environ.get("FAST_STYLE_PICTURES", "300"))
 PATIENCE = 500
 """Seconds, for machines that have much else to do."""
 
@@ -139,7 +139,7 @@ def test_the_same_pictures_as_without_ray(cluster, workplace, astronaut):
 
 
 def test_a_worker_that_is_killed_loses_nothing(cluster, workplace, astronaut):
-    make_photos(workplace / "photos", 400, astronaut)
+    make_photos(workplace / "photos", 240, astronaut)
     with started("photos", "-o", "out", *RAY, "--address", cluster) as process:
         wait_for(process, 60)
         (part,) = (workplace / "out" / MANIFEST / "parts").iterdir()
@@ -148,11 +148,11 @@ def test_a_worker_that_is_killed_loses_nothing(cluster, workplace, astronaut):
         out, err = process.communicate(timeout=PATIENCE)
     assert out == ""
     assert process.returncode == 0, err
-    assert err.splitlines()[-1].startswith("400 stylized")
+    assert err.splitlines()[-1].startswith("240 stylized")
     assert len(list(part.parent.iterdir())) == 2
     done = times_done(workplace / "out")
-    assert len(done) == len(outputs(workplace / "out")) == 400
-    assert sum(done.values()) == 400
+    assert len(done) == len(outputs(workplace / "out")) == 240
+    assert sum(done.values()) == 240
     assert not (workplace / "out" / MANIFEST / "begun").exists()
 
 
@@ -191,7 +191,7 @@ def test_what_ray_cannot_do_is_told_in_a_sentence(cluster, workplace, astronaut)
 def test_killed_twice(workplace, astronaut):
     """The whole of it at once, Ray's processes too, at seeded moments; then to the end.
 
-    Of 600 pictures by default; FAST_STYLE_PICTURES says how many, such as 2000.
+    Of 300 pictures by default; FAST_STYLE_PICTURES says how many, such as 2000.
     """
     photos = make_photos(workplace / "photos", PICTURES, astronaut)
     broken = photos[PICTURES // 40 :: PICTURES // 4]

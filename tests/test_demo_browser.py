@@ -120,6 +120,13 @@ def stylized(page, photo: str, style: str):
     return image
 
 
+def settled(page) -> None:
+    """Wait until what was set in the page has been sent, and the page shows what came of it."""
+    # A timer in the page itself, so that it ends after the one by which sliders wait for more keys.
+    page.evaluate("() => new Promise(done => setTimeout(done, 400))")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def uncovered(page) -> float:
     """How much of the photo the slider shows, in per cent, as the browser lays it out."""
     stage = page.locator(".stage").bounding_box()
@@ -181,7 +188,7 @@ def test_from_the_upload_to_the_file(page, folder, tmp_path):
     assert uncovered(page) == pytest.approx(25, abs=1)
 
     page.get_by_text("PNG", exact=True).click()
-    page.wait_for_timeout(300)
+    settled(page)
     with page.expect_download() as coming:
         page.get_by_role("button", name="Download", exact=True).click()
     assert coming.value.suggested_filename == "mine-waves.png"
@@ -195,7 +202,7 @@ def test_a_click_on_the_painting_picks_and_nothing_is_too_wide(page):
     stylized(page, "astronaut.jpg", "Wheat")
     for name in ("Stylize", "Any painting", "Your own model", "About"):
         page.get_by_role("tab", name=name).click()
-        page.wait_for_timeout(300)
+        settled(page)
         wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
         assert wide <= page.viewport_size["width"]
     page.get_by_role("tab", name="Stylize").click()
@@ -238,7 +245,7 @@ class TestAnyPainting:
         page.get_by_role("slider", name="Steps").focus()
         page.keyboard.press("End" if steps == 200 else "Home")
         page.locator(".st-key-any-iterations").get_by_text(str(steps), exact=True).first.wait_for()
-        page.wait_for_timeout(500)
+        settled(page)
         page.get_by_role("button", name="Start", exact=True).click()
 
     def is_set(self, page, *, steps: int) -> None:
@@ -252,7 +259,7 @@ class TestAnyPainting:
         page.get_by_text("10 steps in").wait_for()
         self.is_set(page, steps=10)
         page.locator(".st-key-any-format").get_by_text("PNG", exact=True).click()
-        page.wait_for_timeout(500)
+        settled(page)
         with page.expect_download() as coming:
             page.get_by_role("button", name="Download", exact=True).click()
         assert coming.value.suggested_filename == "mine-theirs.png"
@@ -290,7 +297,8 @@ class TestAnyPainting:
         page.get_by_role("tab", name="Any painting").click()
         page.get_by_text("stopped early").wait_for()
         self.is_set(page, steps=200)
-        steps = int(re.search(r"(\d+) steps in", page.locator("body").inner_text())[1])
+        took = page.get_by_text(re.compile(r"\d+ steps in")).inner_text()
+        steps = int(re.search(r"(\d+) steps in", took)[1])
         assert 1 < steps < 200
 
     @pytest.mark.parametrize("page", ["wide"], indirect=True)
