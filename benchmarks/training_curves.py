@@ -126,13 +126,16 @@ def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespac
 
 
 def draw(curves: list[dict], path: Path) -> None:
-    """One panel a painting, one line a start, both axes logarithmic."""
+    """One panel a painting, one line a start, all axes logarithmic; above, minutes for steps."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     paintings = list(dict.fromkeys(curve["painting"] for curve in curves))
+    # Of a run that had the machine to itself; others may have shared it.
+    seconds = min(curve["step_seconds"] for curve in curves)
     figure, panels = pyplot.subplots(
         1, len(paintings), figsize=(4.2 * len(paintings), 3.6), squeeze=False, layout="constrained"
     )
@@ -143,8 +146,21 @@ def draw(curves: list[dict], path: Path) -> None:
             points = [p for p in curve["points"] if p["step"] >= FIRST_MARK]
             shares = [(p["content"] + p["style"]) / curve["photo_objective"] for p in points]
             panel.plot([p["step"] for p in points], shares, "o-", label=f"from {curve['start']}")
-        panel.set(title=painting, xlabel="steps", xscale="log", yscale="log")
-        panel.grid(True, which="both", alpha=0.3)
+        panel.set(xlabel="steps", xscale="log", yscale="log")
+        panel.set_title(painting, pad=12)
+        minutes = panel.secondary_xaxis(
+            "top", (lambda steps: steps * seconds / 60, lambda minutes: minutes * 60 / seconds)
+        )
+        minutes.set_xlabel(f"minutes, at {seconds:.2f} s a step")
+        for axis, form in (
+            (panel.xaxis, StrMethodFormatter("{x:g}")),
+            (panel.yaxis, PercentFormatter(1)),
+            (minutes.xaxis, StrMethodFormatter("{x:g}")),
+        ):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+            axis.set_major_formatter(form)
+            axis.set_minor_formatter(NullFormatter())
+        panel.grid(True, alpha=0.3)
         panel.legend()
     panels[0][0].set_ylabel("objective, as a share of the photos' own")
     figure.savefig(path, dpi=110)
