@@ -27,6 +27,7 @@ from fast_style.architecture import (
     norm_layers,
 )
 from fast_style.errors import UsageError
+from fast_style.padding import pad
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """For each instance norm, by its name in `norm_layers`: mean and (biased) variance, each (B, C)."""
@@ -65,20 +66,15 @@ class InstanceNorm(nn.Module):
         if several and features.device.type == "cpu" and torch.is_grad_enabled():
             # On CPUs the gradient of torch's group norm takes ten times as long as all of its batch
             # norm, which is the same for a single picture.
-            scales, shifts = (part.expand(len(features), -1) for part in (scale, shift))
+            parts = torch.split(features, 1) if len(features) > 1 else (features,)
+            scales, shifts = (part.expand(len(parts), -1) for part in (scale, shift))
             single = [
                 functional.batch_norm(
-                    features[i : i + 1],
-                    None,
-                    None,
-                    scales[i],
-                    shifts[i],
-                    training=True,
-                    eps=NORM_EPSILON,
+                    part, None, None, scales[i], shifts[i], training=True, eps=NORM_EPSILON
                 )
-                for i in range(len(features))
+                for i, part in enumerate(parts)
             ]
-            return torch.cat(single)
+            return torch.cat(single) if len(single) > 1 else single[0]
         if self.affine is None:
             return functional.group_norm(features, features.shape[1], scale, shift, NORM_EPSILON)
         normalized = functional.group_norm(features, features.shape[1], eps=NORM_EPSILON)
@@ -116,8 +112,7 @@ class ConvolutionNorm(nn.Module):
 
     def convolve(self, features: Tensor, wrap: bool = False) -> Tensor:
         """Give what the norm sees: (B, n_in, H, W) to (B, n_out, ceil(H/s), ceil(W/s))."""
-        mode = "circular" if wrap else "reflect"
-        padded = functional.pad(features, (self.padding,) * 4, mode=mode)
+        padded = pad(features, self.padding, "circular" if wrap else "reflect")
         return functional.conv2d(padded, self.conv.weight, stride=self.stride)
 
     def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
@@ -142,7 +137,7 @@ class UpsampleNorm(nn.Module):
         if not self.transposed:
             return upsample_convolution(features, self.conv.weight, wrap)
         if wrap:  # padding=3 crops two pixels more from each side
-            features = functional.pad(features, (1, 1, 1, 1), mode="circular")
+            features = pad(features, 1, "circular")
         return functional.conv_transpose2d(
             features, self.conv.weight, stride=2, padding=3 if wrap else 1, output_padding=1
         )
@@ -322,7 +317,7 @@ def upsample_convolution(features: Tensor, weight: Tensor, wrap: bool = False) -
     mirrored = functional.pad(weight.flip(2, 3), (1, 1, 1, 1))
     box = mirrored[..., 1:, :] + mirrored[..., :-1, :]
     kernel = (box[..., 1:] + box[..., :-1]).transpose(0, 1)
-    padded = functional.pad(features, (1, 1, 1, 1), mode="circular" if wrap else "replicate")
+    padded = pad(features, 1, "circular" if wrap else "replicate")
     return functional.conv_transpose2d(padded, kernel, stride=2, padding=3)
 
 
@@ -348,6 +343,5 @@ def output_convolution(
     shifted = [functional.pad(weight, (x, 1 - x, y, 1 - y)) for y, x in cells]
     kernel = torch.stack(shifted, dim=1).flatten(0, 1)  # pixel_shuffle's order: channel, then cell
     wide_bias = None if bias is None else bias.repeat_interleave(4)
-    mode = "circular" if wrap else "reflect"
-    padded = functional.pad(features, (weight.shape[-1] // 2,) * 4, mode=mode)
+    padded = pad(features, weight.shape[-1] // 2, "circular" if wrap else "reflect")
     return functional.pixel_shuffle(functional.conv2d(padded, kernel, wide_bias, stride=2), 2)
