@@ -151,7 +151,6 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 # The extra of the package that brings what a home needs beyond the base install.
 _NEEDS = {
-    "fast_style.gatys.api": "torch",
     "fast_style.gatys.run": "torch",
     "fast_style.networks": "torch",
     "fast_style.perceptual": "torch",

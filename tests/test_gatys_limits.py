@@ -142,16 +142,18 @@ class TestRefusals:
         with pytest.raises(UsageError, match="2 masks for 1 paintings"):
             make_optimization(photo, painting, masks=[np.ones((64, 64))] * 2)
 
-    def test_torch_is_named_where_it_is_missing(self, monkeypatch):
+    def test_torch_is_named_where_it_is_missing(self, photo, painting, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)
         for module in [name for name in sys.modules if name.startswith("fast_style.gatys")]:
             monkeypatch.delitem(sys.modules, module)
         monkeypatch.delitem(sys.modules, "fast_style.perceptual", raising=False)
-        monkeypatch.delitem(vars(fast_style), "optimize_image", raising=False)
-        with pytest.raises(
-            fast_style.MissingExtraError, match=r"optimize_image.*fast-style\[torch\]"
-        ):
-            _ = fast_style.optimize_image
+        for name in ("optimize_image", "OptimizeStep"):
+            monkeypatch.delitem(vars(fast_style), name, raising=False)
+        sentence = r"needs torch.*fast-style\[torch\]"
+        with pytest.raises(fast_style.MissingExtraError, match=sentence):
+            fast_style.optimize_image(photo, painting)
+        with pytest.raises(fast_style.MissingExtraError, match="OptimizeStep " + sentence):
+            _ = fast_style.OptimizeStep
 
 
 class TestMemory:

@@ -238,6 +238,18 @@ def test_what_cannot_be_trained_on_is_told_before_torch_is_loaded(tmp_path, astr
     assert loaded.isdisjoint({"torch", "pytorch_lightning"})
 
 
+def test_what_cannot_be_optimized_is_told_before_torch_is_loaded(workplace, astronaut):
+    shutil.copy(astronaut, workplace / "photo.jpg")
+    loaded = loaded_after(
+        "from fast_style.cli.main import main\n"
+        "for photo, painting in ('no.jpg', 'photo.jpg'), ('photo.jpg', 'no.jpg'):\n"
+        "    try: main(['optimize', photo, '--style-image', painting, '-o', 'out.png'])\n"
+        "    except SystemExit as end: assert end.code == 1, end.code",
+        workplace,
+    )
+    assert "torch" not in loaded
+
+
 def test_scripts_of_the_checkout_import_only_the_command_line():
     for name in ("stylize.py", "train.py"):
         path = CHECKOUT / name

@@ -4,21 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fast_style.errors import FastStyleError, UsageError
+from fast_style.errors import FastStyleError, MissingExtraError, UsageError
 from fast_style.gatys.config import OptimizeConfig
-from fast_style.gatys.masks import read_mask
-from fast_style.gatys.run import Optimization, OptimizeStep
 from fast_style.images import ImageSource, Photo, read_image, to_pil
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from fast_style.checkpoint import StyleModel
+    from fast_style.gatys.run import Optimization, OptimizeStep
 
 
 def optimize_steps(
     photo: ImageSource, paintings: ImageSource | Sequence[ImageSource], **options: Any
-) -> Iterator[OptimizeStep]:
+) -> "Iterator[OptimizeStep]":
     """Put paintings' styles on a photo by optimisation, telling of each iteration.
 
     ::
@@ -47,7 +46,7 @@ def optimize_image(
     photo: ImageSource,
     paintings: ImageSource | Sequence[ImageSource],
     *,
-    on_step: Callable[[OptimizeStep], None] | None = None,
+    on_step: "Callable[[OptimizeStep], None] | None" = None,
     **options: Any,
 ) -> "Image.Image":
     """Put paintings' styles on a photo by optimisation (Gatys, Ecker and Bethge 2015).
@@ -84,7 +83,7 @@ def make_optimization(
     init: "ImageSource | StyleModel | None" = None,
     config: OptimizeConfig | None = None,
     **options: Any,
-) -> Optimization:
+) -> "Optimization":
     """Read everything and set up an optimisation.
 
     Args:
@@ -100,8 +99,8 @@ def make_optimization(
         The optimisation, before its first step.
 
     Raises:
-        FastStyleError: a picture cannot be read, something does not fit together, or there is too
-            little memory.
+        FastStyleError: a picture cannot be read, something does not fit together, torch is not
+            installed, or there is too little memory.
     """
     if isinstance(init, str):
         options["init"], init = init, None
@@ -109,6 +108,14 @@ def make_optimization(
     content = read_image(photo)
     several: list[Any] = list(paintings) if isinstance(paintings, list | tuple) else [paintings]
     styles = [read_painting(painting) for painting in several]
+    # These import torch, for which nobody should wait who has mistyped a path.
+    try:
+        from fast_style.gatys.masks import read_mask
+        from fast_style.gatys.run import Optimization
+    except ModuleNotFoundError as error:
+        missing = (error.name or "torch").partition(".")[0]
+        raise MissingExtraError("optimising a picture", missing, "torch") from error
+
     fields = [read_mask(mask, content.height, content.width) for mask in masks or []]
     return Optimization(content, styles, chosen, weights=weights, masks=fields or None, start=init)
 
