@@ -87,5 +87,8 @@ def test_lines_off_a_terminal_show_the_losses_of_late(
         progress.on_train_batch_end(trainer, module, None, {}, step)
     first, last = out.getvalue().splitlines()
     assert "content 1000" in first
+    assert "left" not in first  # one step, with all that is started in it, tells nothing
+    assert "10.00 steps/s" in last
+    assert last.endswith("1:10 left")
     assert "content 8.0" in last
     assert "style 8.0" in last

@@ -33,7 +33,9 @@ class TrainingProgress(pl.Callback):
         """Take the clock and the console (on stderr) to draw on."""
         self.budget, self.console = budget, console
         self._bar: Progress | None = None
-        self._rate, self._last, self._last_line = 0.0, 0.0, 0.0
+        self._last, self._last_line = 0.0, 0.0
+        self._seconds: float | None = None  # of a step; the first one starts the loaders too
+        self._steps_seen = 0
         self._losses: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -59,12 +61,13 @@ class TrainingProgress(pl.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Take the step's rate and losses into running means, and show them."""
+        """Take the step's time and losses into running means, and show them."""
         assert isinstance(pl_module, StyleTransferModule)
         now = time.monotonic()
-        rate = 1.0 / max(now - self._last, 1e-9)
-        self._last = now
-        self._rate = rate if not self._rate else _mean(self._rate, rate)
+        seconds, self._last = max(now - self._last, 1e-9), now
+        self._steps_seen += 1
+        if self._steps_seen > 1:
+            self._seconds = seconds if self._seconds is None else _mean(self._seconds, seconds)
         if not trainer.is_global_zero:
             return
         for name in ("content", "style", "tv"):
@@ -91,13 +94,15 @@ class TrainingProgress(pl.Callback):
             for name, value in self._losses.items()
             if name != "tv" or pl_module.config.tv_weight
         )
+        if self._seconds is None:
+            return losses
         limits = []
         if pl_module.config.step_limit is not None:
-            limits.append((pl_module.config.step_limit - trainer.global_step) / self._rate)
+            limits.append((pl_module.config.step_limit - trainer.global_step) * self._seconds)
         if self.budget.budget is not None:
             limits.append(max(0.0, self.budget.budget - self.budget.elapsed))
         left = min(limits)  # a run has one limit at least
-        return f"{self._rate:.2f} steps/s  {losses}  {_duration(left)} left"
+        return f"{1 / self._seconds:.2f} steps/s  {losses}  {_duration(left)} left"
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Leave the terminal in order, also after an error."""
