@@ -152,12 +152,12 @@ def draw(curves: list[dict], path: Path) -> None:
             "top", (lambda steps: steps * seconds / 60, lambda minutes: minutes * 60 / seconds)
         )
         minutes.set_xlabel(f"minutes, at {seconds:.2f} s a step")
-        for axis, form in (
-            (panel.xaxis, StrMethodFormatter("{x:g}")),
-            (panel.yaxis, PercentFormatter(1)),
-            (minutes.xaxis, StrMethodFormatter("{x:g}")),
+        for axis, ticks, form in (
+            (panel.xaxis, (1, 2, 5), StrMethodFormatter("{x:g}")),
+            (panel.yaxis, (1, 2, 3, 5, 7), PercentFormatter(1, decimals=0)),
+            (minutes.xaxis, (1, 2, 5), StrMethodFormatter("{x:g}")),
         ):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+            axis.set_major_locator(LogLocator(subs=ticks))
             axis.set_major_formatter(form)
             axis.set_minor_formatter(NullFormatter())
         panel.grid(True, alpha=0.3)
