@@ -13,7 +13,7 @@ def pad(features: Tensor, count: int, mode: Literal["circular", "reflect", "repl
 
     Circular padding is our own: torch's loses the channels-last format, so that the convolution
     after it copies once more, and its gradient is put together of a dozen slices, each with a blank
-    of the whole size. On two cores that was a twentieth of a training step.
+    of the whole size.
 
     Args:
         features: shape (B, C, H, W).
