@@ -37,10 +37,10 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
     # What is wrong with the files is told at once; importing torch and Lightning takes seconds.
     from fast_style.training.inputs import read_inputs
 
-    read_inputs(config)
+    inputs = read_inputs(config)
     from fast_style.training.run import train as run
 
-    result = run(config, quiet=quiet)
+    result = run(config, quiet=quiet, inputs=inputs)
     if as_json:
         document = dataclasses.asdict(result)
         click.echo(json.dumps({k: _plain(v) for k, v in document.items()}, indent=2))

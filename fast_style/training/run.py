@@ -26,7 +26,7 @@ from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuar
 from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
 from fast_style.training.curve import LossCurve
 from fast_style.training.data import PhotoDataModule
-from fast_style.training.inputs import read_inputs
+from fast_style.training.inputs import TrainingInputs, read_inputs
 from fast_style.training.module import StyleTransferModule
 from fast_style.training.paintings import balancing_crops, style_tensor
 from fast_style.training.progress import (
@@ -74,7 +74,11 @@ def native_bf16(accelerator: str) -> bool:
 
 
 def train(
-    config: TrainingConfig, *, quiet: bool = False, callbacks: Sequence[pl.Callback] = ()
+    config: TrainingConfig,
+    *,
+    quiet: bool = False,
+    callbacks: Sequence[pl.Callback] = (),
+    inputs: TrainingInputs | None = None,
 ) -> TrainingResult:
     """Train a style and write its model file.
 
@@ -82,6 +86,7 @@ def train(
         config: the options of the run.
         quiet: show no progress and say nothing on stderr.
         callbacks: Lightning callbacks to run beside the trainer's own.
+        inputs: what `read_inputs` gave for these options; None reads them here.
 
     Returns:
         How the run ended. A run that Ctrl-C or SIGTERM ended has saved its checkpoint.
@@ -97,7 +102,7 @@ def train(
     def say(text: str) -> None:
         console.print(text, markup=False)
 
-    inputs = read_inputs(config)
+    inputs = inputs or read_inputs(config)
     if config.resume:
         _check_same_run(config)
     data, paintings = PhotoDataModule(config, inputs.photos), inputs.paintings
