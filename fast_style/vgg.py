@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fast_style.downloads import OFFLINE_VARIABLE, is_offline
 from fast_style.errors import MissingExtraError, UsageError, WeightsError
+from fast_style.winograd import convolve_and_rectify, transform_kernel
 
 VggName = Literal["bundled", "vgg16", "vgg19"]
 
@@ -25,6 +26,9 @@ _STAGES: dict[str, list[tuple[int, int]]] = {
     "vgg16": [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)],
     "vgg19": [(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)],
 }
+WINOGRAD_FILTERS = 256
+"""From so many filters on Winograd's convolution is quicker than a direct one, in float32."""
+
 _BUNDLED_FILE = "vgg16_relu4_3_fp16.safetensors"
 
 
@@ -34,6 +38,29 @@ def layer_names(vgg: VggName = "bundled") -> list[str]:
         raise UsageError(f"no VGG {vgg!r}; there are {', '.join(get_args(VggName))}")
     stages = enumerate(_STAGES[vgg], 1)
     return [f"relu{stage}_{i + 1}" for stage, (count, _) in stages for i in range(count)]
+
+
+class _RectifiedConvolution(nn.Conv2d):
+    """A frozen 3x3 convolution and the rectification after it."""
+
+    def __init__(self, n_in: int, filters: int) -> None:
+        super().__init__(n_in, filters, 3, padding=1)
+        # Made when first needed: a GPU, or bfloat16, never needs it.
+        self._kernel: Tensor | None = None
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not (
+            self.out_channels >= WINOGRAD_FILTERS
+            and features.device.type == "cpu"
+            and features.dtype == self.weight.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+        ):
+            # In place, for nobody needs the value before; it halves the memory traffic.
+            return functional.relu(super().forward(features), inplace=True)
+        if self._kernel is None:
+            self._kernel = transform_kernel(self.weight)
+        assert self.bias is not None
+        return convolve_and_rectify(features, self._kernel, self.bias)
 
 
 class Vgg(nn.Module):
@@ -63,7 +90,7 @@ class Vgg(nn.Module):
             for i in range(count):
                 layer = f"relu{stage}_{i + 1}"
                 if layer in self.layers:
-                    convolution = nn.Conv2d(n_in, filters, 3, padding=1)
+                    convolution = _RectifiedConvolution(n_in, filters)
                     convolution.load_state_dict(
                         {part: weights[f"features.{index}.{part}"] for part in ("weight", "bias")}
                     )
@@ -119,8 +146,7 @@ class Vgg(nn.Module):
                     )
                 features = functional.max_pool2d(features, 2)
                 stage = layer[: len(stage)]
-            # In place where nobody needs the value before it; it halves the memory traffic.
-            features = functional.relu(self.convolutions[layer](features), inplace=True)
+            features = self.convolutions[layer](features)
             if layer in wanted:
                 found[layer] = features
         return found

@@ -9,7 +9,7 @@ from fast_style.engines.machine import available_memory
 from fast_style.errors import ImageTooLargeError
 from fast_style.gatys.config import Stage
 from fast_style.gatys.descent import HISTORY
-from fast_style.vgg import Vgg
+from fast_style.vgg import WINOGRAD_FILTERS, Vgg
 
 # The process itself with torch, the VGG, the workspaces of its convolutions, and what is left of
 # the painting, which is looked at first: most, as measured, where it has another shape than the
@@ -46,10 +46,20 @@ def bytes_per_pixel(vgg: Vgg, optimizer: str, iterations: int, *, bf16: bool) ->
     return _MARGIN * (features + copies * widest + pixels)
 
 
+def fixed_bytes(vgg: Vgg, *, bf16: bool) -> int:
+    """Estimate the bytes of memory that an optimisation takes whatever the picture's size."""
+    kernels = 0
+    for convolution in vgg.convolutions.values():
+        assert isinstance(convolution, nn.Conv2d)
+        if not bf16 and convolution.out_channels >= WINOGRAD_FILTERS:
+            kernels += 4 * convolution.weight.numel() * _FLOAT  # Winograd's, beside the plain ones
+    return _BASE + kernels
+
+
 def estimate_bytes(stage: Stage, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
     """Estimate the memory that one size of an optimisation takes, in bytes."""
     each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
-    return round(_BASE + stage.height * stage.width * each)
+    return round(fixed_bytes(vgg, bf16=bf16) + stage.height * stage.width * each)
 
 
 def check_memory(stage: Stage, vgg: Vgg, optimizer: str, device: str, *, bf16: bool) -> None:
@@ -64,9 +74,8 @@ def check_memory(stage: Stage, vgg: Vgg, optimizer: str, device: str, *, bf16: b
     if needed <= free:
         return
     each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
-    side = math.floor(
-        max(height, width) * math.sqrt(max(0.0, free - _BASE) / each / height / width)
-    )
+    left = max(0, free - fixed_bytes(vgg, bf16=bf16))
+    side = math.floor(max(height, width) * math.sqrt(left / each / height / width))
     advice = f"give --size {side} or less" if side >= 32 else "free some memory"
     raise ImageTooLargeError(
         f"{width}x{height} pixels take about {needed / 1e9:.1f} GB to optimise, and "
