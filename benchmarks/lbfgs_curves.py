@@ -38,7 +38,7 @@ EVERY = 2
 """Iterations from one record to the next: a record takes a third of an iteration's time."""
 
 _HISTORY = 100
-_FURTHER = 1.25
+_FURTHER = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def compute_curve(
         photo: where to start.
         iterations: how far at most.
         line_search: see `descend`.
-        goal: terms by measure that are far enough: the descent goes on for a quarter of the
+        goal: terms by measure that are far enough: the descent goes on for a tenth of the
             iterations that they took, so that a somewhat better picture finds its place too.
         precision: of the gradients; what is recorded is always computed in float32.
     """

@@ -1,7 +1,7 @@
 """The objective that a model was trained for, taken of single pictures and on other layers too."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,15 @@ class Terms:
 
 
 def loss_of_card(training: Mapping[str, Any]) -> LossConfig:
-    """The loss that a card's `training` describes.
+    """The loss that a card's `training` describes, the painting's own factor in its style weight.
 
     Raises:
         FastStyleError: the card does not say.
     """
     try:
-        return LossConfig.from_options(training)
+        config = LossConfig.from_options(training)
+        factor = float(training.get("style_factor", 1.0))  # of `PerceptualLoss.balance_styles`
+        return replace(config, style_weight=factor * config.style_weight)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FastStyleError(
             f"its card does not say what it was trained for: {type(error).__name__} {error}"

@@ -54,7 +54,7 @@ class TestDescent:
         assert curve.evaluations[-1] > curve.iterations[-1] == 10
 
     @pytest.mark.parametrize("line_search", ["none", "strong-wolfe"])
-    def test_it_ends_a_quarter_beyond_a_goal(self, line_search):
+    def test_it_ends_a_little_beyond_a_goal(self, line_search):
         objective = Objective(measures_of(CONFIG), picture(2))
         whole = compute_curve(objective, picture(0), 60, line_search)
         goal = {name: terms[8] for name, terms in whole.terms.items()}
@@ -66,7 +66,7 @@ class TestDescent:
             if all(best[name][i].total <= goal[name].total for name in goal)
         )
         reached = whole.iterations[index]
-        assert 1.25 * reached <= short.iterations[-1] < 1.25 * reached + 2
+        assert 1.1 * reached <= short.iterations[-1] < 1.1 * reached + 2
         assert short == whole.up_to(short.iterations[-1])
         assert short.reaches(goal)
         assert not whole.up_to(reached - 2).reaches(goal)

@@ -139,6 +139,21 @@ class TestObjective:
             with pytest.raises(FastStyleError, match=missing):
                 loss_of_card({k: v for k, v in TRAINING.items() if k != missing})
 
+    def test_the_paintings_own_factor_as_in_training(self):
+        painting, photo, other = picture(1), picture(2), picture(3)
+        training = {**TRAINING, "content_layers": "relu2_2", "style_layers": "relu1_2,relu2_2"}
+        trainers = PerceptualLoss(LossConfig.from_options(training), as_tensor(painting))
+        trainers.balance_styles(as_tensor(picture(4)))
+        factor = float(trainers.style_factors)
+        assert not 0.5 < factor < 2
+        config = loss_of_card({**training, "style_factor": factor})
+        (terms,) = (
+            Objective({TRAINED: config}, painting).of_photo(photo).terms(as_tensor(other)).values()
+        )
+        wanted = trainers(as_tensor(other), as_tensor(photo))
+        assert terms.content == pytest.approx(float(wanted.content), rel=1e-4)
+        assert terms.style == pytest.approx(float(wanted.style), rel=1e-4)
+
 
 def made_curve(totals: list[float], every: int = 1) -> Curve:
     terms = tuple(Terms(total * 0.25, total * 0.75, 0.0) for total in totals)
