@@ -60,7 +60,11 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
         cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
         cells += [f"{size / 1000:,.0f} KB", training(card.training)]
         found = [card.quality.get(card_key(side), {}) for side in SIDES]
-        cells += [figure(f.get("equals_iteration"), f.get("lbfgs_iterations")) for f in found]
+        cells += [
+            figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
+            + (f", {f['photos']} photos" if "photos" in f else "")
+            for f in found
+        ]
         cells += [figure(found[0].get("on_unseen_layers"), found[0].get("lbfgs_iterations"))]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -288,6 +288,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
 def test_the_table_of_styles():
     found = {
+        "photos": 40,
         "equals_iteration": {"median": 61.6, "quartiles": [48.2, 100.0]},
         "on_unseen_layers": {"median": 100.0, "quartiles": [100.0, 100.0]},
         "lbfgs_iterations": 100,
@@ -299,5 +300,5 @@ def test_the_table_of_styles():
     assert bare.endswith("| 0 KB | - | - | - | - |")
     assert "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent" in style
     assert style.endswith(
-        "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100) | - | >100 (>100->100) |"
+        "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100), 40 photos | - | >100 (>100->100) |"
     )
