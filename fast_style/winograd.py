@@ -67,9 +67,11 @@ def transform_kernel(weight: Tensor) -> Tensor:
     Returns:
         Shape (36, C, K), float32: four times the kernel's memory.
     """
-    one = torch.tensor(_KERNEL, dtype=torch.float64)
-    points = torch.einsum("ia,kcab,jb->ijck", one, weight.detach().double(), one)
-    return points.flatten(0, 1).float().contiguous()
+    # It is kept: one made in inference mode could not take part in a gradient later.
+    with torch.inference_mode(False):
+        one = torch.tensor(_KERNEL, dtype=torch.float64)
+        points = torch.einsum("ia,kcab,jb->ijck", one, weight.detach().double(), one)
+        return points.flatten(0, 1).float().contiguous()
 
 
 def convolve_and_rectify(features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
@@ -85,7 +87,7 @@ def convolve_and_rectify(features: Tensor, kernel: Tensor, bias: Tensor) -> Tens
     Returns:
         Shape (B, K, H, W), channels-last. The gradient needs its values: it must not be changed.
     """
-    rectified: Tensor = _RectifiedConvolution.apply(features, kernel, bias)
+    rectified: Tensor = _ConvolutionAndRectification.apply(features, kernel, bias)
     return rectified
 
 
@@ -123,7 +125,7 @@ def _patches(padded: Tensor, first: int, rows: int, across: int) -> Tensor:
     )
 
 
-class _RectifiedConvolution(torch.autograd.Function):
+class _ConvolutionAndRectification(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         batch, channels, height, width = features.shape

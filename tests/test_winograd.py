@@ -91,3 +91,13 @@ def test_a_vggs_wide_layers_go_this_way_in_float32_alone(monkeypatch):
     scale = float(exact.abs().max())
     assert float((found.double() - exact).abs().max()) < 1e-5 * scale
     assert float((rounded.double() - exact).abs().max()) < 3e-2 * scale
+
+
+def test_a_vgg_first_seen_in_inference_mode_still_gives_gradients():
+    network = Vgg("bundled", ["relu3_1"])
+    picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        network(picture, ["relu3_1"])
+    picture.requires_grad_()
+    network(picture, ["relu3_1"])["relu3_1"].sum().backward()
+    assert float(picture.grad.abs().sum()) > 0
