@@ -183,9 +183,10 @@ def test_balancing_makes_photos_equally_far_from_every_painting() -> None:
     for number, style in enumerate(styles):
         distance = np.mean([style_distance(photo, style) for photo in photos])
         factor = float(loss.style_factors[number])
-        assert factor == pytest.approx(energy / distance, rel=1e-4)
+        assert factor == pytest.approx(float(f"{energy / distance:.3g}"), rel=1e-6)
         same = torch.full((3,), number)
-        assert float(loss(pictures, pictures, same).style) == pytest.approx(3 * energy, rel=1e-4)
+        # As far as three digits go.
+        assert float(loss(pictures, pictures, same).style) == pytest.approx(3 * energy, rel=5e-3)
 
 
 def test_loss_under_bf16_autocast_stays_near_float32() -> None:

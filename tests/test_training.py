@@ -270,6 +270,30 @@ class TestRun:
         events.Reload()
         assert events.Tags()["images"] == ["preview"]
 
+    def test_one_photo_a_step_on_a_processor(self, tmp_path: Path) -> None:
+        quiet_train(make_config(tmp_path, batch_size=None))
+        training = load_model(tmp_path / "models/waves.safetensors").card.training
+        assert training["batch_size"] == 1
+        assert training["photos_seen"] == training["steps_taken"] == 4
+
+    def test_a_full_batch_on_a_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fast_style.training.run.has_gpu", lambda _: True)
+        quiet_train(make_config(tmp_path, batch_size=None))
+        training = load_model(tmp_path / "models/waves.safetensors").card.training
+        assert training["batch_size"] == 6  # as many as there are photos; else 8
+        assert training["photos_seen"] == 24
+
+    def test_seed_and_crops_leave_the_objective_as_it_is(self, tmp_path: Path) -> None:
+        factors = set()
+        for seed, crop_size in ((0, 32), (1, 48)):
+            config = make_config(
+                tmp_path, seed=seed, crop_size=crop_size, steps=1, name=f"waves-{seed}"
+            )
+            quiet_train(config)
+            factors.add(load_model(config.model_path).card.training["style_factor"])
+        assert len(factors) == 1
+        assert factors != {1.0}
+
     def test_losses_fall(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, steps=60, preview_every=0, checkpoint_every=60)
         quiet_train(config)

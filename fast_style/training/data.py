@@ -175,6 +175,7 @@ class PhotoDataModule(pl.LightningDataModule):
         """Load from the trainer's present step on."""
         trainer = self.trainer
         assert trainer is not None
+        assert self.config.batch_size is not None
         limit = self.config.step_limit
         sampler = StepSampler(
             _ENDLESS if limit is None else limit,

@@ -56,7 +56,7 @@ def read_inputs(config: TrainingConfig) -> TrainingInputs:
     """
     _check_name(config)
     photos = find_photos(config.photos)
-    if len(photos) < config.batch_size:
+    if len(photos) < (config.batch_size or 1):
         raise TrainingDataError(
             f"{len(photos)} photos below {config.photos} do not fill a batch of "
             f"{config.batch_size}: add photos or lower --batch-size"

@@ -12,10 +12,9 @@ from torch import Tensor
 from fast_style.checkpoint import THUMBNAIL_LIMIT
 from fast_style.errors import FastStyleError
 from fast_style.images import resize_long_side
-from fast_style.training.config import TrainingConfig
 from fast_style.training.data import PhotoCrops
 
-_BALANCING_CROPS = 32
+_BALANCING_CROPS, _BALANCING_SIDE, _BALANCING_SEED = 32, 256, 0
 
 
 def style_tensor(pixels: NDArray[np.uint8], style_size: int) -> Tensor:
@@ -24,14 +23,19 @@ def style_tensor(pixels: NDArray[np.uint8], style_size: int) -> Tensor:
     return torch.from_numpy(resized.transpose(2, 0, 1).copy())[None].float() / 255
 
 
-def balancing_crops(photos: list[Path], config: TrainingConfig) -> Tensor:
-    """Take the crops for `PerceptualLoss.balance_styles`, the same ones for the same options.
+def balancing_crops(photos: list[Path]) -> Tensor:
+    """Take the crops for `PerceptualLoss.balance_styles`: the same ones for the same photos.
+
+    One crop a photo, of at most 32 photos. Neither the run's seed nor the side of its crops changes
+    them, so networks of one painting that learnt from the same photos were trained for one
+    objective, whatever their size.
 
     Returns:
         RGB, shape (N, 3, S, S), range [0, 1].
     """
-    crops = PhotoCrops(photos, config.crop_size, config.grain, config.seed)
-    return torch.stack([crops[i][0] for i in range(_BALANCING_CROPS)]).float() / 255
+    crops = PhotoCrops(photos, _BALANCING_SIDE, 0, _BALANCING_SEED)
+    count = min(_BALANCING_CROPS, len(photos))
+    return torch.stack([crops[i][0] for i in range(count)]).float() / 255
 
 
 def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:

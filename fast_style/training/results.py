@@ -81,6 +81,7 @@ def training_card(
     bf16: bool,
 ) -> dict[str, Any]:
     """All that is needed to repeat the training, without the paths of this machine."""
+    assert config.batch_size is not None
     options = config.to_dict()
     for machine_only in ("photos", "runs", "models", "resume", "overwrite", "preview"):
         del options[machine_only]

@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,7 @@ from fast_style.checkpoint import StyleModel, load_model
 from fast_style.errors import ResumeError, TrainingError, UsageError
 from fast_style.networks import StyleNetwork
 from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
-from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
+from fast_style.training.config import GPU_BATCH, SEMANTIC_FIELDS, TrainingConfig
 from fast_style.training.curve import LossCurve
 from fast_style.training.data import PhotoDataModule
 from fast_style.training.inputs import TrainingInputs, read_inputs
@@ -62,13 +62,18 @@ class TrainingResult:
     signal: int | None
 
 
+def has_gpu(accelerator: str) -> bool:
+    """Tell whether a run with this Lightning accelerator trains on a GPU."""
+    if accelerator == "auto":
+        return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+    return accelerator in ("gpu", "cuda", "mps")
+
+
 def native_bf16(accelerator: str) -> bool:
     """Tell whether bfloat16 pays: only where the processor or GPU computes with it natively."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if accelerator in ("gpu", "mps") or (
-        accelerator == "auto" and torch.backends.mps.is_available()
-    ):
+    if has_gpu(accelerator):
         return False
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
@@ -103,6 +108,9 @@ def train(
         console.print(text, markup=False)
 
     inputs = inputs or read_inputs(config)
+    if config.batch_size is None:
+        batch = min(GPU_BATCH, len(inputs.photos)) if has_gpu(config.accelerator) else 1
+        config = replace(config, batch_size=batch)
     if config.resume:
         _check_same_run(config)
     data, paintings = PhotoDataModule(config, inputs.photos), inputs.paintings
@@ -123,7 +131,6 @@ def train(
         module.started_from = {"name": starts[0].card.name, **starts[0].card.training}
     if len(weights) > 1 and module.bank is not None:
         module.bank.load(weights)
-    module.loss.balance_styles(balancing_crops(data.photos, config))
     budget = TimeBudget(config.minute_limit)
     interrupts = Interrupts(say)
     bf16 = config.precision == "bf16" or (
@@ -147,6 +154,8 @@ def train(
                 checkpoints,  # last, so that it saves what the others have become
             ],
         )
+        device = trainer.strategy.root_device
+        module.loss.to(device).balance_styles(balancing_crops(data.photos).to(device))
         resume_from = config.checkpoint_path if config.resume else None
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
