@@ -11,8 +11,8 @@ compare, and both are rivals to name.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,7 +28,7 @@ from fast_style.perceptual import LossConfig
 
 LineSearch = Literal["none", "strong-wolfe"]
 LINE_SEARCHES: tuple[str, ...] = get_args(LineSearch)
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 PROCEDURE = 1
@@ -164,7 +164,8 @@ def compute_curve(
         line_search: see `descend`.
         goal: terms by measure that are far enough: the descent goes on for a tenth of the
             iterations that they took, so that a somewhat better picture finds its place too.
-        precision: of the gradients; what is recorded is always computed in float32.
+        precision: of the gradients; `tf32` rounds to TensorFloat-32 on a CUDA GPU that has it, and
+            is float32 elsewhere. What is recorded is always computed in full float32.
     """
     of_photo = objective.of_photo(photo)
     reached: int | None = None
@@ -188,14 +189,27 @@ def compute_curve(
         nonlocal reached
         numbers.append(iteration)
         counts.append(evaluations)
-        for name, value in of_photo.terms(picture).items():
-            terms[name].append(value)
+        with _convolutions(tf32=False):
+            for name, value in of_photo.terms(picture).items():
+                terms[name].append(value)
         if goal is not None and reached is None and curve().reaches(goal):
             reached = iteration
         return reached is not None and iteration >= _FURTHER * reached
 
-    descend(loss, of_photo.photo, iterations, record, line_search)
+    with _convolutions(tf32=precision == "tf32"):
+        descend(loss, of_photo.photo, iterations, record, line_search)
     return curve()
+
+
+@contextmanager
+def _convolutions(*, tf32: bool) -> Iterator[None]:
+    """Let convolutions on a CUDA GPU round to TensorFloat-32, which torch does unasked, or not."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def curve_key(
