@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lbfgs_curves import Curve, best_so_far
+from benchmarks.lbfgs_curves import Curve, Start, best_so_far
 from benchmarks.objective import TRAINED, UNSEEN, VGG19, Terms
+
+_STARTS: Mapping[Start, str] = {"photo": "the photo", "noise": "white noise"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +18,8 @@ class Equal:
     """Where a network's picture stands beside a descent, under one measure.
 
     Attributes:
-        iteration: at which the descent reaches the network's objective; 0 if the photo itself is as
-            good, infinity if the descent that was computed never is.
+        iteration: at which the descent reaches the network's objective; 0 if its start is as good,
+            infinity if the descent that was computed never is.
         network: the network's terms.
         rival: the descent's terms at that iteration, or at its end.
         photo: the photo's own terms.
@@ -29,12 +31,12 @@ class Equal:
     photo: Terms
 
 
-def equal_iteration(curve: Curve, measure: str, network: Terms) -> Equal:
+def equal_iteration(curve: Curve, measure: str, network: Terms, photo: Terms) -> Equal:
     """Find the iteration of a descent that a picture equals, between two records by a line."""
     best = best_so_far(curve.terms[measure])
     first = best[0]
     if network.total >= first.total:
-        return Equal(0.0, network, first, first)
+        return Equal(0.0, network, first, photo)
     for i in range(1, len(best)):
         before, after = best[i - 1], best[i]
         if after.total <= network.total:
@@ -46,8 +48,8 @@ def equal_iteration(curve: Curve, measure: str, network: Terms) -> Equal:
                     for name in ("content", "style", "tv")
                 )
             )
-            return Equal(start + share * (end - start), network, between, first)
-    return Equal(math.inf, network, best[-1], first)
+            return Equal(start + share * (end - start), network, between, photo)
+    return Equal(math.inf, network, best[-1], photo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Quality:
         style: the network's style term, likewise.
         rival_style: the descent's, likewise.
         engine: what ran the network.
+        start: of the descents, the photo or noise.
     """
 
     model: str
@@ -110,6 +113,7 @@ class Quality:
     style: float
     rival_style: float
     engine: str = ""
+    start: Start = "photo"
 
     def to_card(self) -> dict[str, Any]:
         """What a model's card says of it, as plain JSON values."""
@@ -134,14 +138,14 @@ class Quality:
         return card | {
             "lbfgs_iterations": self.iterations,
             "lbfgs": f"projected, line search {self.line_search}, gradients in {self.gradients}, "
-            "started at the photo",
+            f"started at {_STARTS[self.start]}",
             "engine": self.engine,
         }
 
 
-def card_key(side: int) -> str:
+def card_key(side: int, start: Start = "photo") -> str:
     """Where in a card's `quality` the figures of a size are."""
-    return f"photos_of_{side}_px"
+    return f"photos_of_{side}_px" + ("" if start == "photo" else f"_from_{start}")
 
 
 def summarize(
@@ -153,6 +157,7 @@ def summarize(
     gradients: str,
     photos: Sequence[Mapping[str, Equal]],
     engine: str = "",
+    start: Start = "photo",
 ) -> Quality:
     """Put together what was found on each photo, by measure."""
     trained = [photo[TRAINED] for photo in photos]
@@ -176,6 +181,7 @@ def summarize(
         share("network", "style"),
         share("rival", "style"),
         engine,
+        start,
     )
 
 

@@ -1,11 +1,12 @@
 """What L-BFGS on the pixels reaches, iteration by iteration, kept on disk.
 
 The rival of Johnson, Alahi and Fei-Fei 2016, section 4.1: projected L-BFGS, that is, the pixels are
-clipped to their range after every iteration. It starts at the photo. Like their `optim.lbfgs`,
-torch's has no line search unless asked for: it wastes some twenty iterations on steps far too long
-before it descends, and its memory does not know of the clipping. With a strong Wolfe line search an
-iteration takes two to three evaluations and gets much further: the figures of the two do not
-compare, and both are rivals to name.
+clipped to their range after every iteration. Theirs starts at white noise (below their equation 5);
+here it starts at the photo, with all its content, unless told to start at noise too. Like their
+`optim.lbfgs`, torch's has no line search unless asked for: it wastes some twenty iterations on
+steps far too long before it descends, and its memory does not know of the clipping. With a strong
+Wolfe line search an iteration takes two to three evaluations and gets much further: the figures of
+the two do not compare, and both are rivals to name.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ LineSearch = Literal["none", "strong-wolfe"]
 LINE_SEARCHES: tuple[str, ...] = get_args(LineSearch)
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Start = Literal["photo", "noise"]
+STARTS: tuple[str, ...] = get_args(Start)
 
 PROCEDURE = 1
 """Raised when the curves of before would not be those of now."""
@@ -46,7 +49,7 @@ class Curve:
     """The objective along a descent.
 
     Attributes:
-        iterations: at which it was recorded, 0 (the photo) first.
+        iterations: at which it was recorded, 0 (the start) first.
         evaluations: of the objective and its gradient that had been made by then.
         terms: by measure, one for each of `iterations`, of pictures rounded to 8 bits.
         made_with: torch and device that computed it.
@@ -154,18 +157,20 @@ def compute_curve(
     line_search: LineSearch = "none",
     goal: Mapping[str, Terms] | None = None,
     precision: Precision = "fp32",
+    start: Start = "photo",
 ) -> Curve:
-    """Follow L-BFGS from a photo, (H, W, 3).
+    """Follow L-BFGS on a photo, (H, W, 3).
 
     Args:
         objective: what falls.
-        photo: where to start.
+        photo: whose content is to be kept.
         iterations: how far at most.
         line_search: see `descend`.
         goal: terms by measure that are far enough: the descent goes on for a tenth of the
             iterations that they took, so that a somewhat better picture finds its place too.
         precision: of the gradients; `tf32` rounds to TensorFloat-32 on a CUDA GPU that has it, and
             is float32 elsewhere. What is recorded is always computed in full float32.
+        start: the photo, or white noise, the same for all photos of one size.
     """
     of_photo = objective.of_photo(photo)
     reached: int | None = None
@@ -196,9 +201,15 @@ def compute_curve(
             reached = iteration
         return reached is not None and iteration >= _FURTHER * reached
 
+    first = of_photo.photo if start == "photo" else _white_noise(of_photo.photo)
     with _convolutions(tf32=precision == "tf32"):
-        descend(loss, of_photo.photo, iterations, record, line_search)
+        descend(loss, first, iterations, record, line_search)
     return curve()
+
+
+def _white_noise(like: Tensor) -> Tensor:
+    """Pixels uniform in [0, 1], of the shape of `like`, always the same ones."""
+    return torch.rand(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
 
 
 @contextmanager
@@ -218,12 +229,13 @@ def curve_key(
     photo: Pixels,
     line_search: LineSearch,
     precision: Precision = "fp32",
+    start: Start = "photo",
 ) -> str:
     """Name a curve by all that it depends on but its length.
 
     The release of torch is not in it, though it changes last digits: it is noted in the file.
     """
-    what = {
+    what: dict[str, Any] = {
         "procedure": PROCEDURE,
         "measures": {
             name: {**asdict(config), "content_layers": dict(config.content_layers)}
@@ -237,6 +249,8 @@ def curve_key(
         "history": _HISTORY,
         "every": EVERY,
     }
+    if start != "photo":
+        what["start"] = start
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:40]
 
 

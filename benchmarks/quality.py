@@ -31,9 +31,11 @@ from benchmarks.equivalents import (
 from benchmarks.lbfgs_curves import (
     LINE_SEARCHES,
     PRECISIONS,
+    STARTS,
     Curve,
     LineSearch,
     Precision,
+    Start,
     compute_curve,
     curve_key,
     default_folder,
@@ -71,6 +73,7 @@ class Descents:
         line_search: as for `compute_curve`.
         precision: of their gradients, as for `compute_curve`.
         device: torch's name of it.
+        start: as for `compute_curve`.
     """
 
     folder: Path
@@ -78,16 +81,25 @@ class Descents:
     line_search: LineSearch = "none"
     precision: Precision = "fp32"
     device: str = "cpu"
+    start: Start = "photo"
 
     def curve(
         self, objective: Objective, painting: Pixels, photo: Pixels, goal: Mapping[str, Terms]
     ) -> Curve:
         """Read a photo's curve to where it reaches a goal, or compute and keep it."""
-        key = curve_key(objective.measures, painting, photo, self.line_search, self.precision)
+        key = curve_key(
+            objective.measures, painting, photo, self.line_search, self.precision, self.start
+        )
         curve = load_curve(self.folder, key)
         if curve is None or not (curve.iterations[-1] >= self.iterations or curve.reaches(goal)):
             curve = compute_curve(
-                objective, photo, self.iterations, self.line_search, goal, self.precision
+                objective,
+                photo,
+                self.iterations,
+                self.line_search,
+                goal,
+                self.precision,
+                self.start,
             )
             store_curve(self.folder, key, curve)
         return curve.up_to(self.iterations)
@@ -133,9 +145,14 @@ def measure(
     objective = Objective(measures_of(config, vgg19=vgg19), painting, descents.device)
     for photo in photos:
         picture = stylizer.stylize_photo(Photo(photo)).pixels
-        found = objective.of_photo(photo).terms(as_tensor(picture, descents.device))
+        of_photo = objective.of_photo(photo)
+        found = of_photo.terms(as_tensor(picture, descents.device))
+        untouched = of_photo.terms(of_photo.photo)
         curve = descents.curve(objective, painting, photo, found)
-        yield {name: equal_iteration(curve, name, terms) for name, terms in found.items()}
+        yield {
+            name: equal_iteration(curve, name, terms, untouched[name])
+            for name, terms in found.items()
+        }
 
 
 def write_card(path: Path, qualities: Mapping[str, object]) -> None:
@@ -164,6 +181,7 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
         arguments.line_search,
         arguments.descent_precision,
         arguments.device,
+        arguments.start,
     )
     files = photo_files(arguments.photos)
     rows = []
@@ -193,6 +211,7 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
                 arguments.descent_precision,
                 found,
                 f"{used.name} {used.precision}",
+                arguments.start,
             )
         )
     return rows
@@ -206,6 +225,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help=f"photos of {SIDE} px")
     parser.add_argument("--large", type=int, default=0, help=f"photos of {LARGE_SIDE} px")
     parser.add_argument("--iterations", type=int, default=100, help="of L-BFGS")
+    parser.add_argument("--start", choices=STARTS, default="photo", help="of L-BFGS")
     parser.add_argument("--line-search", choices=LINE_SEARCHES, default="none")
     parser.add_argument(
         "--descent-precision", choices=PRECISIONS, default="fp32", help="of L-BFGS's gradients"
@@ -228,7 +248,7 @@ def main() -> None:
             path = find_style(name)
             found = judge(path, arguments)
             if arguments.write_cards:
-                write_card(path, {card_key(row.side): row.to_card() for row in found})
+                write_card(path, {card_key(row.side, row.start): row.to_card() for row in found})
             rows += found
         except FastStyleError as error:
             failed += 1
@@ -240,7 +260,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
     print(machine)
     print(
-        f"Median (quartiles) over photos; projected L-BFGS from the photo, line search "
+        f"Median (quartiles) over photos; projected L-BFGS from {arguments.start}, line search "
         f"{arguments.line_search}, gradients in {arguments.descent_precision}, at most "
         f"{arguments.iterations} iterations; shares are of the photo's "
         "own objective, L-BFGS's those at the iteration that is equalled."

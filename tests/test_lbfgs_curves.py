@@ -71,6 +71,18 @@ class TestDescent:
         assert short.reaches(goal)
         assert not whole.up_to(reached - 2).reaches(goal)
 
+    def test_it_can_start_at_noise(self):
+        objective = Objective(measures_of(CONFIG), picture(2))
+        noise = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+        for photo in (picture(0), picture(1)):
+            curve = compute_curve(objective, photo, 30, start="noise")
+            of_photo = objective.of_photo(photo)
+            first = of_photo.terms(noise)[TRAINED]
+            assert curve.terms[TRAINED][0] == first
+            assert best_so_far(curve.terms[TRAINED])[-1].total < first.total / 10
+            other = compute_curve(objective, photo, 2).terms[TRAINED][0]
+            assert other == of_photo.terms(as_tensor(photo))[TRAINED]
+
     def test_gradients_in_bfloat16_descend_nearly_as_well(self):
         objective = Objective(measures_of(CONFIG), picture(2))
         exact, half = (

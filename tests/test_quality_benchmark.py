@@ -161,23 +161,27 @@ def made_curve(totals: list[float], every: int = 1) -> Curve:
     return Curve(numbers, numbers, {TRAINED: terms})
 
 
+PHOTO = Terms(30.0, 70.0, 0.0)
+
+
 class TestEqualIteration:
     def test_between_two_records(self):
         curve = made_curve([100, 60, 20], every=2)
-        equal = equal_iteration(curve, TRAINED, Terms(40.0, 10.0, 0.0))
+        equal = equal_iteration(curve, TRAINED, Terms(40.0, 10.0, 0.0), PHOTO)
         assert equal.iteration == pytest.approx(2.5)
         assert equal.rival == Terms(12.5, 37.5, 0.0)
-        assert equal.photo.total == 100
+        assert equal.photo == PHOTO
 
     def test_steps_that_climb_do_not_count(self):
         curve = made_curve([100, 900, math.nan, 300, 50, 70, 40])
-        assert equal_iteration(curve, TRAINED, Terms(0, 75.0, 0)).iteration == pytest.approx(3.5)
-        assert equal_iteration(curve, TRAINED, Terms(0, 45.0, 0)).iteration == pytest.approx(5.5)
+        for total, iteration in ((75.0, 3.5), (45.0, 5.5)):
+            equal = equal_iteration(curve, TRAINED, Terms(0, total, 0), PHOTO)
+            assert equal.iteration == pytest.approx(iteration)
 
     def test_beyond_both_ends(self):
         curve = made_curve([100, 60, 20])
-        assert equal_iteration(curve, TRAINED, Terms(0, 100.0, 0)).iteration == 0
-        better = equal_iteration(curve, TRAINED, Terms(0, 19.0, 0))
+        assert equal_iteration(curve, TRAINED, Terms(0, 100.0, 0), PHOTO).iteration == 0
+        better = equal_iteration(curve, TRAINED, Terms(0, 19.0, 0), PHOTO)
         assert better.iteration == math.inf
         assert better.rival.total == 20
 
@@ -187,7 +191,8 @@ class TestEqualIteration:
         st.integers(1, 5),
     )
     def test_it_is_where_the_best_so_far_crosses(self, totals, value, every):
-        found = equal_iteration(made_curve(totals, every), TRAINED, Terms(0, value, 0)).iteration
+        curve = made_curve(totals, every)
+        found = equal_iteration(curve, TRAINED, Terms(0, value, 0), PHOTO).iteration
         best = np.minimum.accumulate(totals)
         if value >= best[0]:
             assert found == 0
@@ -209,7 +214,8 @@ class TestFigures:
     def test_a_table_and_a_card(self):
         curve = made_curve([100, 60, 20], every=10)
         photos = [
-            {TRAINED: equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0))} for n in (20, 30, 40)
+            {TRAINED: equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0), PHOTO)}
+            for n in (20, 30, 40)
         ]
         row = summarize("scream", "tiny", 256, 20, "none", "bf16", photos, "openvino bf16")
         assert row.equal[TRAINED].median == pytest.approx(15)
@@ -220,6 +226,8 @@ class TestFigures:
         assert "| scream | tiny | 3 of 256 px | 15 (14-16) | 40.00% | 30.00% (10.00%) |" in line
         card = row.to_card()
         assert card["equals_iteration"] == {"median": 15.0, "quartiles": [13.8, 16.2]}
+        assert card["lbfgs"].endswith("started at the photo")
+        assert replace(row, start="noise").to_card()["lbfgs"].endswith("started at white noise")
         assert json.loads(json.dumps(card)) == card
 
 
@@ -285,6 +293,21 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     figure = card.quality["photos_of_32_px"]["equals_iteration"]["median"]
     assert figure == round(rows[0]["equal"][TRAINED]["median"], 1)
 
+    call[-2:] = ["style.safetensors", "--start", "noise", "--large", "0"]
+    with pytest.raises(SystemExit) as ended:
+        quality.main()
+    assert ended.value.code == 0
+    assert "projected L-BFGS from noise" in capsys.readouterr().out
+    assert len(list(Path("cache").glob("*.json"))) == 5
+    (row,) = json.loads(Path("out.json").read_text())["models"]
+    assert row["left"] == pytest.approx(rows[0]["left"])  # of the photo's own objective still
+    card = read_card("style.safetensors")
+    assert set(card.quality) == {
+        "photos_of_32_px",
+        "photos_of_70_px",
+        "photos_of_32_px_from_noise",
+    }
+
 
 def test_the_table_of_styles():
     found = {
@@ -297,8 +320,9 @@ def test_the_table_of_styles():
     card = make_card("a", quality={"photos_of_256_px": found}, training=training)
     head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
     assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
-    assert bare.endswith("| 0 KB | - | - | - | - |")
+    assert bare.endswith("| 0 KB | - | - | - | - | - |")
     assert "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent" in style
     assert style.endswith(
-        "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100), 40 photos | - | >100 (>100->100) |"
+        "| 5 KB | 2,911 steps, 7 min, from base "
+        "| 62 (48->100), 40 photos | - | - | >100 (>100->100) |"
     )
