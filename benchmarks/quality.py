@@ -71,7 +71,8 @@ class Descents:
         folder: of the curves.
         iterations: how far.
         line_search: as for `compute_curve`.
-        precision: of their gradients, as for `compute_curve`.
+        precisions: of their gradients, as for `compute_curve`: whichever is on disk, and the last
+            for those that are not.
         device: torch's name of it.
         start: as for `compute_curve`.
     """
@@ -79,7 +80,7 @@ class Descents:
     folder: Path
     iterations: int
     line_search: LineSearch = "none"
-    precision: Precision = "fp32"
+    precisions: tuple[Precision, ...] = ("fp32",)
     device: str = "cpu"
     start: Start = "photo"
 
@@ -87,21 +88,17 @@ class Descents:
         self, objective: Objective, painting: Pixels, photo: Pixels, goal: Mapping[str, Terms]
     ) -> Curve:
         """Read a photo's curve to where it reaches a goal, or compute and keep it."""
-        key = curve_key(
-            objective.measures, painting, photo, self.line_search, self.precision, self.start
-        )
-        curve = load_curve(self.folder, key)
-        if curve is None or not (curve.iterations[-1] >= self.iterations or curve.reaches(goal)):
-            curve = compute_curve(
-                objective,
-                photo,
-                self.iterations,
-                self.line_search,
-                goal,
-                self.precision,
-                self.start,
+        for precision in self.precisions:
+            key = curve_key(
+                objective.measures, painting, photo, self.line_search, precision, self.start
             )
-            store_curve(self.folder, key, curve)
+            curve = load_curve(self.folder, key)
+            if curve and (curve.iterations[-1] >= self.iterations or curve.reaches(goal)):
+                return curve.up_to(self.iterations)
+        curve = compute_curve(
+            objective, photo, self.iterations, self.line_search, goal, precision, self.start
+        )
+        store_curve(self.folder, key, curve)
         return curve.up_to(self.iterations)
 
 
@@ -179,10 +176,11 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
         arguments.cache,
         arguments.iterations,
         arguments.line_search,
-        arguments.descent_precision,
+        tuple(arguments.descent_precision),
         arguments.device,
         arguments.start,
     )
+    gradients = " or ".join(arguments.descent_precision)
     files = photo_files(arguments.photos)
     rows = []
     for side, count in ((SIDE, arguments.count), (LARGE_SIDE, arguments.large)):
@@ -208,7 +206,7 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
                 side,
                 arguments.iterations,
                 arguments.line_search,
-                arguments.descent_precision,
+                gradients,
                 found,
                 f"{used.name} {used.precision}",
                 arguments.start,
@@ -228,7 +226,11 @@ def main() -> None:
     parser.add_argument("--start", choices=STARTS, default="photo", help="of L-BFGS")
     parser.add_argument("--line-search", choices=LINE_SEARCHES, default="none")
     parser.add_argument(
-        "--descent-precision", choices=PRECISIONS, default="fp32", help="of L-BFGS's gradients"
+        "--descent-precision",
+        choices=PRECISIONS,
+        nargs="+",
+        default=["fp32"],
+        help="of L-BFGS's gradients; of several, any that is on disk, and the last for the others",
     )
     parser.add_argument("--vgg19", action="store_true", help="look with VGG-19 too, if it is here")
     parser.add_argument("--engine", default="auto")
@@ -261,9 +263,9 @@ def main() -> None:
     print(machine)
     print(
         f"Median (quartiles) over photos; projected L-BFGS from {arguments.start}, line search "
-        f"{arguments.line_search}, gradients in {arguments.descent_precision}, at most "
-        f"{arguments.iterations} iterations; shares are of the photo's "
-        "own objective, L-BFGS's those at the iteration that is equalled."
+        f"{arguments.line_search}, gradients in {' or '.join(arguments.descent_precision)}, "
+        f"at most {arguments.iterations} iterations; shares are of the photo's own objective, "
+        "L-BFGS's those at the iteration that is equalled."
     )
     if not (arguments.vgg19 and vgg19_is_there()):
         asked = "its weights are not on disk" if arguments.vgg19 else "--vgg19 was not given"

@@ -127,7 +127,16 @@ class TestCache:
         with pytest.raises(TypeError):
             longer.curve(objective, picture(2), picture(0), beyond)
         with pytest.raises(TypeError):
-            replace(descents, precision="bf16").curve(objective, picture(2), picture(0), beyond)
+            replace(descents, precisions=("bf16",)).curve(objective, picture(2), picture(0), beyond)
+        for either in (("bf16", "fp32"), ("fp32", "bf16")):
+            both = replace(descents, precisions=either)
+            assert both.curve(objective, picture(2), picture(0), beyond) == first
+
+    def test_of_several_precisions_the_last_computes(self, tmp_path):
+        descents = quality.Descents(tmp_path, 2, precisions=("tf32", "fp32", "bf16"))
+        beyond = {TRAINED: Terms(0.0, 0.0, 0.0)}
+        curve = descents.curve(self.objective(), picture(2), picture(0), beyond)
+        assert curve == compute_curve(self.objective(), picture(0), 2, precision="bf16")
 
     def test_a_shorter_one_does_not_replace_a_longer(self, tmp_path):
         curve = made_curve([5, 4, 3])
@@ -159,6 +168,8 @@ class TestCache:
             key(replace(CONFIG, style_weight=6.0)),
             key(replace(CONFIG, content_layers={"relu2_2": 1.0})),
             key(photo=picture(0).reshape(24, 20, 3)),
+            curve_key(measures_of(CONFIG), picture(2), picture(0), "none", "bf16"),
+            curve_key(measures_of(CONFIG), picture(2), picture(0), "none", start="noise"),
         ]
         assert key() == key()
         assert len({key(), *others}) == 1 + len(others)
