@@ -11,17 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.equivalents import card_key
-from benchmarks.lbfgs_curves import Start
 from fast_style.architecture import parameter_count, size_name
 from fast_style.checkpoint import ModelCard, read_card
 
-FIGURES: tuple[tuple[str, int, Start], ...] = (
-    ("from the photo, 256 px", 256, "photo"),
-    ("512 px", 512, "photo"),
-    ("from noise, 256 px", 256, "noise"),
-)
-"""Columns: their heads, sides of the photos, and starts of the descents."""
-
+SIDES = (256, 512)
 PICTURES = "../docs/styles"
 """Where `docs/make_pictures.py` puts a strip for each style, seen from the shipped models."""
 
@@ -55,7 +48,7 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
         styles: cards, and sizes of their files in bytes.
     """
     head = ["style", "", "painting", "network", "file", "last training"]
-    head += [f"equals L-BFGS {name}" for name, _, _ in FIGURES] + ["on unseen layers"]
+    head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
         painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
@@ -66,7 +59,7 @@ def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
         ]
         cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
         cells += [f"{size / 1000:,.0f} KB", training(card.training)]
-        found = [card.quality.get(card_key(side, start), {}) for _, side, start in FIGURES]
+        found = [card.quality.get(card_key(side), {}) for side in SIDES]
         cells += [
             figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
             + (f", {f['photos']} photos" if "photos" in f else "")
