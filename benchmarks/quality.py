@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
 from benchmarks.equivalents import (
@@ -242,6 +243,7 @@ def main() -> None:
         "--write-cards", action="store_true", help="put them into the models' cards"
     )
     arguments = parser.parse_args()
+    torch.backends.cudnn.allow_tf32 = False  # but for gradients of descents that ask for it
     names = arguments.models or sorted(SHIPPED.glob("*.safetensors"))
     rows: list[Quality] = []
     failed = 0
