@@ -19,12 +19,12 @@ from PIL import Image
 from benchmarks.machine import describe_machine
 from benchmarks.photos import make_photo
 from fast_style import list_styles
-from fast_style.catalogue import load_style
 from fast_style.engines import GraphEngine, create_engine
 from fast_style.errors import EngineError
-from fast_style.grain import add_grain
 from fast_style.images import read_image
-from fast_style.sweep import sweep
+from fast_style.images.grain import add_grain
+from fast_style.inference.strips import sweep
+from fast_style.styles.registry import load_style
 
 _CONTRAST = 8
 

@@ -46,7 +46,7 @@ def operators(source: Path, output: Path) -> None:
     import ray.data
 
     from fast_style.images import Photo, encode_image, read_image
-    from fast_style.stylizer import Stylizer
+    from fast_style.inference.stylizer import Stylizer
 
     class Stylize:
         def __init__(self) -> None:

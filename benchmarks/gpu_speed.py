@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.peers import missing, model_file
-from fast_style.architecture import SIZES
+from fast_style.models.config import SIZES
 
 _WARM_UPS = 10
 
@@ -68,9 +68,9 @@ def _row(model: Path, side: int, precision: str, repeats: int) -> dict[str, Any]
     import numpy as np
     import torch
 
-    from fast_style.checkpoint import load_model
     from fast_style.engines.cuda_graphs import CudaCapture
     from fast_style.engines.torch_engine import TorchEngine
+    from fast_style.models.model_file import load_model
 
     engine = TorchEngine(load_model(model), "cuda", precision)
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)

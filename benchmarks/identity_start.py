@@ -16,13 +16,13 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks.machine import describe_machine
-from fast_style.architecture import SIZES
-from fast_style.checkpoint import ModelCard, save_model
-from fast_style.networks import StyleNetwork
+from fast_style.models.config import SIZES
+from fast_style.models.model_file import ModelCard, save_model
+from fast_style.models.network import StyleNetwork
 from fast_style.training.data import PhotoCrops, collate
 from fast_style.training.inputs import find_photos
-from fast_style.training.results import network_weights
-from fast_style.training.run import native_bf16
+from fast_style.training.model_card import network_weights
+from fast_style.training.trainer import native_bf16
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ from benchmarks.peers import (
 from benchmarks.photos import save_photo
 from benchmarks.speed_report import draw_plot, report
 from benchmarks.warm_speed import measure_warm
-from fast_style.architecture import SIZES
+from fast_style.models.config import SIZES
 
 PARTS = ("warm", "cold", "large", "folder")
 ORDINARY, MIDDLE, LARGE, HUGE = (1024, 682), (2048, 1365), (4000, 3000), (12240, 8160)

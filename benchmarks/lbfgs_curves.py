@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.objective import TRAINED, Objective, Pixels, Terms
-from fast_style.atomic import replace_file
-from fast_style.engines.blob_cache import cache_folder
-from fast_style.perceptual import LossConfig
+from fast_style.engines.compile_cache import cache_folder
+from fast_style.models.perceptual_loss import LossConfig
+from fast_style.storage.atomic_write import replace_file
 
 LineSearch = Literal["none", "strong-wolfe"]
 LINE_SEARCHES: tuple[str, ...] = get_args(LineSearch)

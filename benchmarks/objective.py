@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_style.errors import FastStyleError
-from fast_style.perceptual import LossConfig, Vgg, gram_matrix, layer_names, total_variation
+from fast_style.models.perceptual_loss import (
+    LossConfig,
+    Vgg,
+    gram_matrix,
+    layer_names,
+    total_variation,
+)
 
 TRAINED = "trained"
 """The measure that the model was trained for; L-BFGS minimizes it."""

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from fast_style.gatys.config import OptimizeConfig
-from fast_style.gatys.objective import Objective
-from fast_style.gatys.pixels import to_tensor
-from fast_style.gatys.run import Optimization
 from fast_style.images import Photo, read_image
+from fast_style.optimization.config import OptimizeConfig
+from fast_style.optimization.objective import Objective
+from fast_style.optimization.optimizer_loop import Optimization
+from fast_style.optimization.tensors import to_tensor
 
 ROOT = Path(__file__).parent.parent
 MARKS = (1, 2, 3, 5, 7, *range(10, 1000, 5))

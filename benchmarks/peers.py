@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fast_style.architecture import SIZES, NetworkConfig, parameter_shapes
-from fast_style.catalogue import list_styles
-from fast_style.checkpoint import ModelCard, save_model
 from fast_style.engines import available_engines
+from fast_style.models.config import SIZES, NetworkConfig, parameter_shapes
+from fast_style.models.model_file import ModelCard, save_model
+from fast_style.styles.registry import list_styles
 
 ROOT = Path(__file__).parent.parent
 

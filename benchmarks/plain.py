@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fast_style.architecture import NetworkConfig
-from fast_style.perceptual import Vgg
+from fast_style.models.config import NetworkConfig
+from fast_style.models.perceptual_loss import Vgg
 
 
 class PlainConvolution(nn.Module):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader  # noqa: F401
 from torchvision import datasets, models, transforms  # noqa: F401
 
 from benchmarks.plain import plain_network
-from fast_style.architecture import SIZES
+from fast_style.models.config import SIZES
 
 
 def main() -> None:

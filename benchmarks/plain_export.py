@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.plain import plain_network
-from fast_style.checkpoint import load_model
+from fast_style.models.model_file import load_model
 
 
 def plain_copy(model_file: Path) -> nn.Sequential:

@@ -53,12 +53,12 @@ from benchmarks.objective import (
     measures_of,
     vgg19_is_there,
 )
-from fast_style.architecture import size_name
-from fast_style.catalogue import find_style
-from fast_style.checkpoint import ModelCard, load_model, save_model
 from fast_style.errors import FastStyleError
 from fast_style.images import READABLE_SUFFIXES, Photo, read_image, resize_long_side, resize_to
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
+from fast_style.models.config import size_name
+from fast_style.models.model_file import ModelCard, load_model, save_model
+from fast_style.styles.registry import find_style
 
 SIDE, LARGE_SIDE = 256, 512
 SHIPPED = Path(__file__).parents[1] / "saved_models"

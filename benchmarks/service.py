@@ -31,7 +31,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from benchmarks.photos import make_photo
 from fast_style import Stylizer, encode_image, read_image
-from fast_style.grain import add_grain
+from fast_style.images.grain import add_grain
 from fast_style.service.settings import ServiceSettings
 
 SIDE = 512

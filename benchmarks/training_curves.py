@@ -25,11 +25,11 @@ from torch import Tensor
 
 from benchmarks.machine import describe_machine
 from benchmarks.quality import SIDE, photo_files, square
-from fast_style.grain import add_grain
 from fast_style.images import read_image
+from fast_style.images.grain import add_grain
 from fast_style.training.config import TrainingConfig
-from fast_style.training.module import StyleTransferModule
-from fast_style.training.run import train
+from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.trainer import train
 
 FIRST_MARK, MARK_FACTOR = 60, 1.5
 """The objective is taken after so many steps, and again after each time so many times as many; and

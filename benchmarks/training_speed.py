@@ -21,11 +21,11 @@ from PIL import Image
 
 from benchmarks.machine import describe_machine
 from benchmarks.plain import PlainLoop
-from fast_style.architecture import SIZES
+from fast_style.models.config import SIZES
 from fast_style.training.config import TrainingConfig
 from fast_style.training.data import PhotoCrops
 from fast_style.training.inputs import find_photos
-from fast_style.training.run import native_bf16, train
+from fast_style.training.trainer import native_bf16, train
 
 
 class StepClock(pl.Callback):

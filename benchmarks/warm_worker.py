@@ -35,8 +35,8 @@ def planes(pixels: Any) -> Any:
 
 
 def engine(task: dict[str, Any]) -> Contestant:
-    from fast_style.checkpoint import load_model
     from fast_style.engines import create_engine
+    from fast_style.models.model_file import load_model
 
     chosen = create_engine(load_model(task["model"]), engine=task["engine"], device="cpu")
     batch = read_pixels(task["photo"])[None]

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fast_style import Stylizer, list_styles
-from fast_style.catalogue import find_style
-from fast_style.checkpoint import read_card
 from fast_style.images import read_image, resize_long_side, resize_to
-from fast_style.sheet import contact_sheet
+from fast_style.inference.contact_sheet import contact_sheet
+from fast_style.models.model_file import read_card
+from fast_style.styles.registry import find_style
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ("astronaut", "chelsea", "coffee")

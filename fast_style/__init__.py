@@ -12,11 +12,9 @@ Importing the package is cheap: a name is loaded, with what it needs, when it is
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fast_style._version import __version__
+
 if TYPE_CHECKING:
-    from fast_style.architecture import SIZES, NetworkConfig, parameter_count, size_name
-    from fast_style.blending import mix_models, parse_mixture
-    from fast_style.catalogue import StyleEntry, list_styles, load_style
-    from fast_style.checkpoint import ModelCard, StyleModel, model_from_bytes
     from fast_style.errors import (
         DownloadError,
         EngineError,
@@ -37,21 +35,28 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
-    from fast_style.gatys.api import optimize_image, optimize_steps
-    from fast_style.gatys.config import OptimizeConfig
-    from fast_style.gatys.run import OptimizeStep
     from fast_style.images import read_image
     from fast_style.images.encoding import encode_image
     from fast_style.images.photo import Photo, resize_long_side
-    from fast_style.networks import StyleNetwork
-    from fast_style.perceptual import LossConfig, PerceptualLoss, gram_matrix, total_variation
-    from fast_style.remote import RemoteStylizer, remote_styles
-    from fast_style.sheet import contact_sheet
-    from fast_style.stylizer import Painted, Stylizer
+    from fast_style.inference.contact_sheet import contact_sheet
+    from fast_style.inference.remote import RemoteStylizer, remote_styles
+    from fast_style.inference.stylizer import Painted, Stylizer
+    from fast_style.models.config import SIZES, NetworkConfig, parameter_count, size_name
+    from fast_style.models.model_file import ModelCard, StyleModel, model_from_bytes
+    from fast_style.models.network import StyleNetwork
+    from fast_style.models.perceptual_loss import (
+        LossConfig,
+        PerceptualLoss,
+        gram_matrix,
+        total_variation,
+    )
+    from fast_style.optimization.api import optimize_image, optimize_steps
+    from fast_style.optimization.config import OptimizeConfig
+    from fast_style.optimization.optimizer_loop import OptimizeStep
+    from fast_style.styles.mixing import mix_models, parse_mixture
+    from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
-    from fast_style.training.run import TrainingResult, train
-
-__version__ = "0.1.0"
+    from fast_style.training.trainer import TrainingResult, train
 
 __all__ = [
     "SIZES",
@@ -109,10 +114,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "fast_style.architecture": ("SIZES", "NetworkConfig", "parameter_count", "size_name"),
-    "fast_style.blending": ("mix_models", "parse_mixture"),
-    "fast_style.catalogue": ("StyleEntry", "list_styles", "load_style"),
-    "fast_style.checkpoint": ("ModelCard", "StyleModel", "model_from_bytes"),
+    "fast_style.models.config": ("SIZES", "NetworkConfig", "parameter_count", "size_name"),
+    "fast_style.styles.mixing": ("mix_models", "parse_mixture"),
+    "fast_style.styles.registry": ("StyleEntry", "list_styles", "load_style"),
+    "fast_style.models.model_file": ("ModelCard", "StyleModel", "model_from_bytes"),
     "fast_style.errors": (
         "DownloadError",
         "EngineError",
@@ -136,25 +141,30 @@ _HOMES = {
     "fast_style.images": ("read_image",),
     "fast_style.images.encoding": ("encode_image",),
     "fast_style.images.photo": ("Photo", "resize_long_side"),
-    "fast_style.gatys.api": ("optimize_image", "optimize_steps"),
-    "fast_style.gatys.config": ("OptimizeConfig",),
-    "fast_style.gatys.run": ("OptimizeStep",),
-    "fast_style.networks": ("StyleNetwork",),
-    "fast_style.perceptual": ("LossConfig", "PerceptualLoss", "gram_matrix", "total_variation"),
-    "fast_style.remote": ("RemoteStylizer", "remote_styles"),
-    "fast_style.sheet": ("contact_sheet",),
-    "fast_style.stylizer": ("Painted", "Stylizer"),
+    "fast_style.optimization.api": ("optimize_image", "optimize_steps"),
+    "fast_style.optimization.config": ("OptimizeConfig",),
+    "fast_style.optimization.optimizer_loop": ("OptimizeStep",),
+    "fast_style.models.network": ("StyleNetwork",),
+    "fast_style.models.perceptual_loss": (
+        "LossConfig",
+        "PerceptualLoss",
+        "gram_matrix",
+        "total_variation",
+    ),
+    "fast_style.inference.remote": ("RemoteStylizer", "remote_styles"),
+    "fast_style.inference.contact_sheet": ("contact_sheet",),
+    "fast_style.inference.stylizer": ("Painted", "Stylizer"),
     "fast_style.training.config": ("TrainingConfig",),
-    "fast_style.training.run": ("TrainingResult", "train"),
+    "fast_style.training.trainer": ("TrainingResult", "train"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 # The extra of the package that brings what a home needs beyond the base install.
 _NEEDS = {
-    "fast_style.gatys.run": "torch",
-    "fast_style.networks": "torch",
-    "fast_style.perceptual": "torch",
-    "fast_style.training.run": "train",
+    "fast_style.optimization.optimizer_loop": "torch",
+    "fast_style.models.network": "torch",
+    "fast_style.models.perceptual_loss": "torch",
+    "fast_style.training.trainer": "train",
 }
 
 

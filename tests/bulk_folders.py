@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.checkpoint import save_model
 from fast_style.images import encode_image, read_image
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
+from fast_style.models.model_file import save_model
 from tests.commands import invoke
 from tests.conftest import SMALLEST, make_card, make_weights
 

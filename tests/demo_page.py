@@ -15,7 +15,7 @@ st = pytest.importorskip("streamlit", reason="the demo needs the extra demo")
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.checkpoint import save_model  # noqa: E402
+from fast_style.models.model_file import save_model  # noqa: E402
 from tests.commands import CHECKOUT  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
 

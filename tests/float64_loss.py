@@ -1,4 +1,4 @@
-"""The objective of `fast_style.gatys` once more, in float64 and written out from the formulas."""
+"""The objective of `optimization` once more, in float64 and written out from the formulas."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files

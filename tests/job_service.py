@@ -19,8 +19,8 @@ from typing import Any
 import urllib3
 import uvicorn
 
-from fast_style.jobs.settings import JobSettings
 from fast_style.service.app import create_app
+from fast_style.service.jobs.settings import JobSettings
 from fast_style.service.settings import ServiceSettings
 from tests.commands import environment
 

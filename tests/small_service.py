@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fast_style
 from fast_style import Stylizer
-from fast_style.catalogue import list_styles
+from fast_style.styles.registry import list_styles
 
 
 class Service:

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from fast_style import banded_graph
-from fast_style.architecture import NetworkConfig
-from fast_style.banded_graph import build_banded_graph
-from fast_style.checkpoint import StyleModel
-from fast_style.engines import create_engine
-from fast_style.engines import openvino_engine as openvino
-from fast_style.graph import INPUT, OUTPUT, build_graph
+from fast_style.engines import create_engine, openvino_engine
+from fast_style.engines.onnx import banded_graph
+from fast_style.engines.onnx.banded_graph import build_banded_graph
+from fast_style.engines.onnx.graph import INPUT, OUTPUT, build_graph
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel
 from tests.conftest import make_card, make_weights
 
 
@@ -51,8 +50,8 @@ def test_the_engine_takes_it_for_large_pictures(monkeypatch: pytest.MonkeyPatch)
         built.append(arguments[2:])  # type: ignore[arg-type]
         return build_banded_graph(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(openvino, "_LARGE_PIXELS", 90 * 120)
-    monkeypatch.setattr(openvino, "build_banded_graph", watched)
+    monkeypatch.setattr(openvino_engine, "_LARGE_PIXELS", 90 * 120)
+    monkeypatch.setattr(openvino_engine, "build_banded_graph", watched)
     for picture, wanted in zip(pictures, expected, strict=True):
         assert np.abs(engine.predict(picture).astype(int) - wanted).max() <= 1
     assert built == [(90, 120), (90, 131)]  # kept for the second picture of a size

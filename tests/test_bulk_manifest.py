@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from fast_style.bulk.manifest import FAILURES, Manifest, Part, new_run
-from fast_style.bulk.naming import picture_id
+from fast_style.bulk.output_names import picture_id
 from fast_style.bulk.places import Place
 from fast_style.bulk.worker import Order, Picture, Worker
-from fast_style.pipeline import Treatment
+from fast_style.inference.pipeline import Treatment
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
 from tests.commands import CHECKOUT, environment
 from tests.conftest import STYLE

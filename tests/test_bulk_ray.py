@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.one_process import process_tree
-from fast_style.bulk.naming import picture_id
+from fast_style.bulk.output_names import picture_id
 from fast_style.bulk.ray_runner import Pool, choose_pool
 from fast_style.errors import BulkError
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, records, times_done

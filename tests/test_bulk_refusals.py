@@ -8,8 +8,8 @@ import pytest
 
 from fast_style.bulk.manifest import Manifest
 from fast_style.bulk.places import Place
-from fast_style.checkpoint import save_model
-from fast_style.engines import machine
+from fast_style.models.model_file import save_model
+from fast_style.storage import hardware
 from tests.bulk_folders import MANIFEST, bulk, outputs, photos, second_style
 from tests.commands import failure
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
@@ -87,7 +87,7 @@ class TestRefusals:
         assert "--runner local" in failure(*two, code=2)
         ray_in_memory = ("bulk", "photos", "-o", "memory://x", "-s", STYLE, "--runner", "ray")
         assert "in this process only" in failure(*ray_in_memory, code=2)
-        monkeypatch.setattr("fast_style.bulk.run.installed", lambda name: False)
+        monkeypatch.setattr("fast_style.bulk.runner.installed", lambda name: False)
         sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, "--runner", "ray")
         assert 'pip install "fast-style[bulk]"' in sentence
 
@@ -109,32 +109,32 @@ class TestRefusals:
 
 
 def test_which_runner_pays(monkeypatch):
-    from fast_style.bulk import run
+    from fast_style.bulk import runner
     from fast_style.bulk.listing import Listing
-    from fast_style.pipeline import Treatment
+    from fast_style.inference.pipeline import Treatment
 
     def chosen(pictures, **options):
-        config = run.BulkConfig("in", "out", STYLE, Treatment(), **options)
-        return run._chosen_runner(config, pictures, "/out", Listing(["/in/a.jpg"]))
+        config = runner.BulkConfig("in", "out", STYLE, Treatment(), **options)
+        return runner._chosen_runner(config, pictures, "/out", Listing(["/in/a.jpg"]))
 
-    monkeypatch.setattr(run, "installed", lambda name: True)
-    monkeypatch.setattr(run, "gpu_count", lambda: 0)
-    monkeypatch.setattr(run, "core_limit", lambda: 8)
+    monkeypatch.setattr(runner, "installed", lambda name: True)
+    monkeypatch.setattr(runner, "gpu_count", lambda: 0)
+    monkeypatch.setattr(runner, "core_limit", lambda: 8)
     assert chosen(10**6) == "local"
     assert chosen(1, address="auto") == chosen(1, actors=2) == chosen(1, runner="ray") == "ray"
-    monkeypatch.setattr(run, "core_limit", lambda: 32)
+    monkeypatch.setattr(runner, "core_limit", lambda: 32)
     assert [chosen(10**6), chosen(10)] == ["ray", "local"]
-    monkeypatch.setattr(run, "core_limit", lambda: 8)
-    monkeypatch.setattr(run, "gpu_count", lambda: 4)
+    monkeypatch.setattr(runner, "core_limit", lambda: 8)
+    monkeypatch.setattr(runner, "gpu_count", lambda: 4)
     assert chosen(10**6) == "ray"
     assert chosen(10**6, runner="local") == "local"
-    monkeypatch.setattr(run, "installed", lambda name: False)
+    monkeypatch.setattr(runner, "installed", lambda name: False)
     assert chosen(10**6) == "local"
 
 
 def test_gpus_are_counted_as_the_process_sees_them(monkeypatch):
-    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
-    assert machine.gpu_count() == 3
-    monkeypatch.setattr(machine, "has_nvidia_gpu", lambda: False)
-    assert machine.gpu_count() == 0
+    assert hardware.gpu_count() == 3
+    monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
+    assert hardware.gpu_count() == 0

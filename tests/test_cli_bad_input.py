@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fast_style import stylizer as stylizer_module
-from fast_style.architecture import parameter_shapes
-from fast_style.checkpoint import METADATA_KEY
+from fast_style.inference import stylizer as stylizer_module
+from fast_style.models.config import parameter_shapes
+from fast_style.models.model_file import METADATA_KEY
 from tests.commands import failure, invoke
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
@@ -113,7 +113,7 @@ class TestPictures:
         def fail(*args, **options):
             raise KeyError("frobnicator\nsecond line")
 
-        monkeypatch.setattr("fast_style.cli.batch.read_image", fail)
+        monkeypatch.setattr("fast_style.cli.file_pipeline.read_image", fail)
         args = ["stylize", astronaut, "-s", STYLE, "-o", "out.png"]
         text = failure(*args)
         assert "this is a bug: KeyError" in text

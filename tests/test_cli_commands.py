@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fast_style.checkpoint import save_model
+from fast_style.models.model_file import save_model
 from tests.commands import CHECKOUT, command, environment
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 

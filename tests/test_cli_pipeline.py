@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style import pipeline as pipeline_module
-from fast_style import stylizer as stylizer_module
-from fast_style.cli import batch as batch_module
-from fast_style.cli.batch import Batch, Treatment, default_workers
-from fast_style.cli.plan import Job
+from fast_style.cli import file_pipeline as batch_module
+from fast_style.cli.file_pipeline import Batch, Treatment, default_workers
+from fast_style.cli.output_plan import Job
+from fast_style.inference import pipeline as pipeline_module
+from fast_style.inference import stylizer as stylizer_module
 from tests.commands import environment, failure, invoke
 from tests.conftest import STYLE
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fast_style import __version__, catalogue
-from fast_style.checkpoint import save_model
-from fast_style.cli.exits import one_line
+from fast_style import __version__
+from fast_style.cli.exit_codes import one_line
 from fast_style.cli.main import COMMANDS
 from fast_style.cli.styles import table
+from fast_style.models.model_file import save_model
+from fast_style.styles import registry
 from tests.commands import failure, invoke
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
@@ -17,7 +18,7 @@ from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 @pytest.fixture(autouse=True)
 def place(workplace, monkeypatch) -> Path:
     """No styles but the user's."""
-    monkeypatch.setattr(catalogue, "__file__", str(workplace / "package" / "catalogue.py"))
+    monkeypatch.setattr(registry, "__file__", str(workplace / "package" / "styles" / "registry.py"))
     return workplace
 
 
@@ -40,7 +41,7 @@ class TestStyles:
         assert heading.index("YEAR") == row.index("1889")
 
     def test_sizes_have_their_names(self, own):
-        from fast_style.architecture import SIZES
+        from fast_style.models.config import SIZES
 
         save_model(
             own / "a.safetensors", make_card("a", SIZES["tiny"]), make_weights(SIZES["tiny"])
@@ -176,7 +177,7 @@ class TestGroup:
         assert result.lines[-1].startswith("fast-style: there is no style")
 
     def test_an_exception_that_nobody_expected(self, monkeypatch):
-        monkeypatch.setattr(catalogue, "list_styles", lambda: 1 / 0)
+        monkeypatch.setattr(registry, "list_styles", lambda: 1 / 0)
         text = failure("styles")
         assert text.startswith("this is a bug: ZeroDivisionError: division by zero")
         assert "--debug" in text

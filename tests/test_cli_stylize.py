@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style import stylizer as stylizer_module
+from fast_style.inference import stylizer as stylizer_module
 from tests.commands import failure, invoke
 from tests.conftest import STYLE
 
@@ -360,17 +360,17 @@ class TestFoundBeforeAnyWork:
 
 
 def test_the_choices_are_those_of_the_engines():
-    from fast_style.cli import picture_options as command
-    from fast_style.engines import protocol
+    from fast_style.cli import image_options as command
+    from fast_style.engines import base
 
-    assert ("auto", *protocol.ENGINES) == command.ENGINES
-    assert ("auto", *protocol.DEVICES) == command.DEVICES
-    assert ("auto", *protocol.PRECISIONS) == command.PRECISIONS
+    assert ("auto", *base.ENGINES) == command.ENGINES
+    assert ("auto", *base.DEVICES) == command.DEVICES
+    assert ("auto", *base.PRECISIONS) == command.PRECISIONS
 
 
 def test_every_format_that_is_written_can_be_asked_for():
-    from fast_style.cli.picture_options import FORMATS
-    from fast_style.cli.plan import named_format
+    from fast_style.cli.image_options import FORMATS
+    from fast_style.cli.output_plan import named_format
     from fast_style.images import WRITABLE_SUFFIXES, format_from_suffix
 
     written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}

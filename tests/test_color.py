@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fast_style.color import blend, preserve_color
 from fast_style.errors import UsageError
+from fast_style.images.color import blend, preserve_color
 
 TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel
 from fast_style.engines.cuda_graphs import (
     AT_REST,
     MOST_PIXELS,
@@ -17,8 +15,10 @@ from fast_style.engines.cuda_graphs import (
     GraphCache,
     PinnedMemory,
 )
+from fast_style.engines.onnx.graph import statistics_shape
 from fast_style.engines.torch_engine import TorchEngine
-from fast_style.graph import statistics_shape
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel
 from tests.conftest import make_card, make_weights
 
 CONFIG = NetworkConfig(width=8, residual_blocks=2)

@@ -15,8 +15,8 @@ st = pytest.importorskip("streamlit", reason="the demo needs the extra demo")
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.checkpoint import save_model  # noqa: E402
-from fast_style.demo import choices  # noqa: E402
+from fast_style.demo import session  # noqa: E402
+from fast_style.models.model_file import save_model  # noqa: E402
 from tests.commands import CHECKOUT  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
 from tests.demo_page import (  # noqa: E402
@@ -83,7 +83,7 @@ class TestStylize:
         assert "512 \u00d7 512 pixels in" in words(at)
         assert "openvino (cpu," in words(at)
         alts = [image.proto.imgs[0].alt for image in at.get("imgs") or at.get("image")]
-        paintings = [s for s in choices.named_styles().values() if s.card.thumbnail]
+        paintings = [s for s in session.named_styles().values() if s.card.thumbnail]
         assert len(alts) == 4 + len(paintings) >= 5
         assert all(alts)
         for kind in ("button", "slider", "select_slider", "toggle", "selectbox", "file_uploader"):
@@ -221,13 +221,13 @@ class TestPhotos:
         run(at.file_uploader(key="upload").set_value(uploads))
         assert "At most 10 photos" in words(at)
         assert len(at.session_state.photos) == 10
-        monkeypatch.setattr(choices, "MEGABYTES", 0.0001)
+        monkeypatch.setattr(session, "MEGABYTES", 0.0001)
         run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
         assert "big.png is left out" in words(at)
         assert picture(at) == expected(SAMPLE)
 
     def test_too_many_pixels(self, folder, monkeypatch):
-        monkeypatch.setattr("fast_style.demo.memory.MEGAPIXELS", 0.001)
+        monkeypatch.setattr("fast_style.demo.cache.MEGAPIXELS", 0.001)
         at = open_page()
         run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
         assert "megapixel" in at.error[0].value
@@ -256,7 +256,7 @@ class TestSeveralStyles:
         assert len(at.selectbox(key="large").options) == 2
 
     def test_not_too_many(self, folder, monkeypatch):
-        monkeypatch.setattr(choices, "MOST_STYLES", 1)
+        monkeypatch.setattr(session, "MOST_STYLES", 1)
         at = open_page()
         run(at.toggle(key="several").set_value(True))
         run(at.button(key=f"pick-{OTHER}").click())
@@ -269,7 +269,7 @@ class TestSeveralStyles:
         run(at.button(key="all-styles").click())
         with Image.open(io.BytesIO(offered("download-sheet"))) as image:
             photo = fast_style.read_image(SAMPLE).pixels
-            names = list(choices.named_styles())
+            names = list(session.named_styles())
             assert image.size == fast_style.contact_sheet([photo], names, size=320).size
         run(at.button(key="sample-coffee").click())
         assert "download-sheet" not in [button.key for button in at.get("download_button")]
@@ -282,7 +282,7 @@ def test_a_gallery_of_many(folder):
         save_model(path, card, make_weights(SMALLEST, seed=number))
     at = open_page()
     picks = [button for button in at.button if button.key.startswith("pick-")]
-    assert len(picks) == len(choices.named_styles()) >= 14
+    assert len(picks) == len(session.named_styles()) >= 14
     assert sum(button.label.startswith("✓") for button in picks) == 1
     run(at.button(key="pick-copy-11").click())
     assert picture(at) == expected(SAMPLE, "copy-11")

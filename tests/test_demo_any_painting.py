@@ -20,9 +20,9 @@ from streamlit.runtime.caching import clear_session_resource_cache  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.demo import any_painting, choices, easel, words  # noqa: E402
-from fast_style.gatys import memory  # noqa: E402
-from fast_style.gatys.run import Optimization  # noqa: E402
+from fast_style.demo import optimize_queue, optimize_tab, session, text  # noqa: E402
+from fast_style.optimization import memory  # noqa: E402
+from fast_style.optimization.optimizer_loop import Optimization  # noqa: E402
 from tests.commands import environment  # noqa: E402
 from tests.conftest import STYLE  # noqa: E402
 from tests.demo_page import PAGE, photo_bytes, run  # noqa: E402
@@ -36,7 +36,7 @@ SETTINGS = {"size": 256, "iterations": 10, "style_weight": 40.0}
 @pytest.fixture(autouse=True)
 def _fresh(workplace, monkeypatch):
     """One tiny style, nothing left of the test before, and no giving way to whatever else runs."""
-    monkeypatch.setattr(easel, "GIVING_WAY", 0)
+    monkeypatch.setattr(optimize_queue, "GIVING_WAY", 0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so small pictures gain nothing by more
     st.cache_resource.clear()
@@ -78,13 +78,13 @@ def wait_until(condition, seconds=100.0):
         time.sleep(0.01)
 
 
-def order(**options) -> easel.Order:
+def order(**options) -> optimize_queue.Order:
     shots = [
-        choices.Shot(name, content, name, "me")
+        session.Shot(name, content, name, "me")
         for name, content in (("mine.png", PHOTO), ("theirs.png", PAINTING))
     ]
     chosen = {**SETTINGS, "init": "photo", "preserve_color": False, **options}
-    return easel.Order(*shots, **chosen)
+    return optimize_queue.Order(*shots, **chosen)
 
 
 def open_tab() -> AppTest:
@@ -102,12 +102,12 @@ def with_pictures() -> AppTest:
     return run(at.select_slider(key="any-iterations").set_value(10))
 
 
-def start(at: AppTest) -> easel.Run:
+def start(at: AppTest) -> optimize_queue.Run:
     run(at.button(key="any-start-button").click())
     return at.session_state.run
 
 
-def finished(at: AppTest) -> easel.Run:
+def finished(at: AppTest) -> optimize_queue.Run:
     made = at.session_state.run
     wait_until(lambda: made.is_over)
     run(at)
@@ -213,14 +213,14 @@ class TestTab:
         assert at.button(key="painting-sample-great-wave").label.startswith("✓")
         assert at.button(key="any-sample-coffee").label.startswith("✓")
         assert at.button(key="sample-coffee").label.startswith("✓")  # one photo for the page
-        assert set(any_painting._PAINTINGS) == set(choices.paintings())
+        assert set(optimize_tab._PAINTINGS) == set(session.paintings())
 
     def test_an_upload_that_goes_leaves_the_sample(self):
         at = with_pictures()
         run(at.file_uploader(key="painting-upload").set_value(None))
         assert any(
             at.button(key=f"painting-sample-{name}").label.startswith("✓")
-            for name in choices.paintings()
+            for name in session.paintings()
         )
 
     @pytest.mark.parametrize("which", ["any-upload", "painting-upload"])
@@ -274,7 +274,7 @@ class TestTab:
 
 
 def easel_is_idle() -> bool:
-    wait_until(lambda: any_painting.easel().is_idle)
+    wait_until(lambda: optimize_tab.easel().is_idle)
     return True
 
 
@@ -332,7 +332,7 @@ class TestStopping:
         assert not [one for one in gc.get_objects() if type(one) is Optimization]
 
     def test_it_ends_when_others_have_waited_long_enough(self, monkeypatch):
-        monkeypatch.setattr(easel, "LONGEST", 0.0)
+        monkeypatch.setattr(optimize_queue, "LONGEST", 0.0)
         at = with_pictures()
         start(at)
         made = finished(at)
@@ -341,7 +341,7 @@ class TestStopping:
 
 
 def test_without_torch_the_tab_is_absent(monkeypatch):
-    monkeypatch.setattr(any_painting.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(optimize_tab.importlib.util, "find_spec", lambda name: None)
     at = run(AppTest.from_file(PAGE))
     assert "Any painting" not in [tab.label for tab in at.tabs]
     monkeypatch.undo()
@@ -364,8 +364,8 @@ assert "torch" not in sys.modules
 
 
 def test_words():
-    assert words.duration(5.4) == "5 s"
-    assert words.duration(150) == "2 min"
-    assert words.steps_name("My photo.jpg", "a/b") == "My-photo-a-b-steps.zip"
-    assert words.on_the_page("give --size 300 or less") == "give size 300 or less"
-    assert words.on_the_page("--style-weight is -1") == "style weight is -1"
+    assert text.duration(5.4) == "5 s"
+    assert text.duration(150) == "2 min"
+    assert text.steps_name("My photo.jpg", "a/b") == "My-photo-a-b-steps.zip"
+    assert text.on_the_page("give --size 300 or less") == "give size 300 or less"
+    assert text.on_the_page("--style-weight is -1") == "style weight is -1"

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import fast_style
-from fast_style.checkpoint import save_model
+from fast_style.models.model_file import save_model
 from tests.commands import CHECKOUT, environment
 from tests.conftest import SMALLEST, make_card, make_weights
 

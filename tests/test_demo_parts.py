@@ -17,17 +17,17 @@ streamlit = pytest.importorskip("streamlit", reason="the demo needs the extra de
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.checkpoint import save_model  # noqa: E402
-from fast_style.demo import about, choices, memory, own_model, page, words  # noqa: E402
+from fast_style.demo import about_tab, cache, page, session, text, upload_tab  # noqa: E402
 from fast_style.images import Photo  # noqa: E402
+from fast_style.models.model_file import save_model  # noqa: E402
 from tests.commands import CHECKOUT, failure, invoke  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
 
 
-def work(bytes: int) -> memory.Work:
+def work(bytes: int) -> cache.Work:
     """A work that takes so many bytes, a multiple of 6."""
     pixels = np.zeros((1, bytes // 6, 3), np.uint8)
-    return memory.Work(fast_style.Painted(Photo(pixels), pixels), 0.1, "none")
+    return cache.Work(fast_style.Painted(Photo(pixels), pixels), 0.1, "none")
 
 
 class TestShelf:
@@ -35,7 +35,7 @@ class TestShelf:
     @given(hy.lists(hy.tuples(hy.integers(0, 9), hy.integers(1, 20), hy.integers(0, 40))))
     def test_it_never_holds_more_or_longer_than_it_may(self, calls):
         now = [0.0]
-        shelf = memory.Shelf(300, 100.0, lambda: now[0])
+        shelf = cache.Shelf(300, 100.0, lambda: now[0])
         seen: dict[int, float] = {}
         for key, size, pause in calls:
             now[0] += pause
@@ -49,7 +49,7 @@ class TestShelf:
             assert shelf.bytes <= 300
 
     def test_the_least_recently_used_goes_first(self):
-        shelf = memory.Shelf(300, 100.0)
+        shelf = cache.Shelf(300, 100.0)
         for key in "abc":
             shelf.put(key, work(96))
         shelf.get("a")
@@ -57,41 +57,41 @@ class TestShelf:
         assert [key for key in "abcd" if shelf.get(key)] == ["a", "c", "d"]
 
     def test_what_is_larger_than_all_of_it_is_not_kept(self):
-        shelf = memory.Shelf(300, 100.0)
+        shelf = cache.Shelf(300, 100.0)
         shelf.put("a", work(306))
         assert shelf.get("a") is None
         assert shelf.bytes == 0
 
     def test_transparency_counts(self):
         pixels, alpha = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
-        made = memory.Work(fast_style.Painted(Photo(pixels, alpha), pixels), 0.1, "none")
+        made = cache.Work(fast_style.Painted(Photo(pixels, alpha), pixels), 0.1, "none")
         assert made.bytes == 60 + 20 + 60
 
 
 class TestWords:
     @given(hy.text())
     def test_a_file_name_is_one_anywhere(self, text):
-        for name in (words.file_name(text, text, "WebP"), words.archive_name([text], [text])):
+        for name in (text.file_name(text, text, "WebP"), text.archive_name([text], [text])):
             assert name == Path(name).name
             assert name.lstrip("-.") == name
             assert len(name) < 200
             assert not set(name) & set('\\/:*?"<>|\n\0')
 
     def test_names_say_what_it_is(self):
-        assert words.file_name("My holiday.JPG", "great-wave", "PNG") == "My-holiday-great-wave.png"
-        assert words.archive_name(["a.jpg"], ["x", "y"]) == "a-2-styles.zip"
-        assert words.archive_name(["a.jpg", "b.jpg"], ["x"]) == "2-photos-x.zip"
-        assert words.archive_name(["a.jpg", "b.jpg"], ["x", "y"]) == "2-photos-2-styles.zip"
+        assert text.file_name("My holiday.JPG", "great-wave", "PNG") == "My-holiday-great-wave.png"
+        assert text.archive_name(["a.jpg"], ["x", "y"]) == "a-2-styles.zip"
+        assert text.archive_name(["a.jpg", "b.jpg"], ["x"]) == "2-photos-x.zip"
+        assert text.archive_name(["a.jpg", "b.jpg"], ["x", "y"]) == "2-photos-2-styles.zip"
 
     @given(hy.lists(hy.sampled_from(["a.jpg", "A.jpg", "a-2.jpg", "b.png"]), max_size=8))
     def test_no_two_files_have_one_name(self, names):
-        made = words.distinct(names)
+        made = text.distinct(names)
         assert len({name.lower() for name in made}) == len(names)
         assert [Path(name).suffix for name in made] == [Path(name).suffix for name in names]
 
     def test_text_is_not_markdown(self):
-        text = words.plain("a *b* [c](d) <e>\n# f :red[g] $h$")
-        assert text == r"a \*b\* \[c\]\(d\) \<e\> \# f \:red\[g\] \$h\$"
+        shown = text.plain("a *b* [c](d) <e>\n# f :red[g] $h$")
+        assert shown == r"a \*b\* \[c\]\(d\) \<e\> \# f \:red\[g\] \$h\$"
 
 
 json_values = hy.recursive(
@@ -114,43 +114,43 @@ json_values = hy.recursive(
     ],
 )
 def test_a_painting_in_several_sizes_can_be_told_apart(network, title):
-    assert choices.Style("waves", make_card(config=network, title="Waves")).title == title
+    assert session.Style("waves", make_card(config=network, title="Waves")).title == title
 
 
 class TestFigures:
     def test_a_curve(self):
         curve = {"step": [1, 2], "content": [3.0, 2.0], "style": [0.0, 4.0], "total": [1.0]}
-        points = about.curve_points({"curve": curve})
+        points = about_tab.curve_points({"curve": curve})
         assert points == [
             {"step": 1.0, "loss": "content", "value": 3.0},
             {"step": 2.0, "loss": "content", "value": 2.0},
             {"step": 2.0, "loss": "style", "value": 4.0},
         ]
-        assert about.curve_points({}) == []
+        assert about_tab.curve_points({}) == []
 
     @given(hy.dictionaries(hy.sampled_from(["curve", "photos", "seconds", "device"]), json_values))
     def test_any_card_can_be_shown(self, values):
         card = make_card(training=values, quality={"photos_of_256_px": values, "x": values})
-        about.curve_points(card.training)
-        about.figure_rows(card)
-        about.training_facts(card)
+        about_tab.curve_points(card.training)
+        about_tab.figure_rows(card)
+        about_tab.training_facts(card)
 
     def test_figures(self):
         spread = {"median": 60.5, "quartiles": [40.0, 80.0]}
         card = make_card(quality={"photos_of_256_px": {"equals_iteration": spread, "photos": 20}})
-        assert about.figure_rows(card) == [
+        assert about_tab.figure_rows(card) == [
             {"photos": "256 px", "by": "trained layers", "median": 60.5, "low": 40.0, "high": 80.0}
         ]
 
     def test_the_network_is_the_published_one(self):
-        rows = about.network_rows(fast_style.SIZES["full"])
+        rows = about_tab.network_rows(fast_style.SIZES["full"])
         assert [row["Channels"] for row in rows] == ["32", "64", "128", "128", "64", "32", "3"]
         assert rows[3]["Layer"] == "5 residual blocks"
 
 
 def test_the_tab_shows_them(workplace, model_file, monkeypatch):
-    for cache in (streamlit.cache_data, streamlit.cache_resource):
-        cache.clear()
+    for cached in (streamlit.cache_data, streamlit.cache_resource):
+        cached.clear()
     folder = workplace / "styles"
     curve = {"step": [1, 2, 3], "content": [3.0, 2.0, 1.0], "style": [9.0, 4.0, 1.0]}
     spread = {"median": 60.0, "quartiles": [40.0, 80.0]}
@@ -191,14 +191,14 @@ class TestRules:
     def test_limits_agree_with_the_settings(self):
         with (CHECKOUT / ".streamlit" / "config.toml").open("rb") as file:
             config = tomllib.load(file)
-        assert config["server"]["maxUploadSize"] == choices.MEGABYTES
-        assert own_model.MEGABYTES <= choices.MEGABYTES
+        assert config["server"]["maxUploadSize"] == session.MEGABYTES
+        assert upload_tab.MEGABYTES <= session.MEGABYTES
         assert {"light", "dark"} <= set(config["theme"])
         assert config["browser"]["gatherUsageStats"] is False
 
     def test_uploads_stay_in_memory(self):
         parsers = pytest.importorskip("starlette.formparsers")
-        assert parsers.MultiPartParser.spool_max_size >= choices.MEGABYTES * 1_000_000
+        assert parsers.MultiPartParser.spool_max_size >= session.MEGABYTES * 1_000_000
         assert page.__doc__
 
     def test_nothing_is_loaded_from_elsewhere(self):
@@ -240,4 +240,4 @@ class TestCommand:
         assert included[".streamlit/config.toml"] == target
         photos = {path.name for path in (CHECKOUT / "examples").glob("*.jpg")}
         assert photos == {Path(k).name for k in included if k.startswith("examples/")}
-        assert photos == {shot.name for shot in choices.samples().values()}
+        assert photos == {shot.name for shot in session.samples().values()}

@@ -35,7 +35,7 @@ def service(folder, monkeypatch):
     with Service().running() as running:
         monkeypatch.setenv("FAST_STYLE_URL", running.url)
         monkeypatch.setenv("FAST_STYLE_API_KEY", KEY)
-        monkeypatch.setattr("fast_style.remote.time.sleep", lambda seconds: None)
+        monkeypatch.setattr("fast_style.inference.remote.time.sleep", lambda seconds: None)
         yield running
 
 
@@ -48,7 +48,7 @@ def no_styles_here(monkeypatch):
 
     monkeypatch.setattr("fast_style.demo.backend.list_styles", fail)
     monkeypatch.setattr("fast_style.demo.backend.Stylizer", fail)
-    monkeypatch.setattr("fast_style.demo.memory.Stylizer", fail)
+    monkeypatch.setattr("fast_style.demo.cache.Stylizer", fail)
 
 
 def test_the_service_paints(service, no_styles_here):

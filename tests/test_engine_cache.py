@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel
-from fast_style.engines import blob_cache, create_engine
+from fast_style.engines import compile_cache, create_engine
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel
 from tests.commands import environment
 from tests.conftest import make_card, make_weights
 
@@ -37,33 +37,33 @@ def photo(astronaut):
 
 class TestCache:
     def test_what_is_stored_is_loaded(self, own_cache):
-        assert blob_cache.load_blob("key") is None
-        blob_cache.store_blob("key", b"compiled")
-        assert blob_cache.load_blob("key") == b"compiled"
+        assert compile_cache.load_blob("key") is None
+        compile_cache.store_blob("key", b"compiled")
+        assert compile_cache.load_blob("key") == b"compiled"
         assert [path.name for path in own_cache.iterdir()] == ["key.blob"]
 
     @pytest.mark.parametrize("keep", [0, 5, 39])
     def test_what_is_cut_short_or_changed_is_not(self, own_cache, keep):
-        blob_cache.store_blob("key", b"compiled")
+        compile_cache.store_blob("key", b"compiled")
         file = own_cache / "key.blob"
         content = file.read_bytes()
         file.write_bytes(content[:keep])
-        assert blob_cache.load_blob("key") is None
+        assert compile_cache.load_blob("key") is None
         file.write_bytes(content[:-1] + b"?")
-        assert blob_cache.load_blob("key") is None
+        assert compile_cache.load_blob("key") is None
 
     def test_the_oldest_go_first(self, own_cache, monkeypatch):
-        monkeypatch.setattr(blob_cache, "LIMIT", 3)
+        monkeypatch.setattr(compile_cache, "LIMIT", 3)
         for age, key in enumerate("abc"):
-            blob_cache.store_blob(key, b"")
+            compile_cache.store_blob(key, b"")
             os.utime(own_cache / f"{key}.blob", (age, age))
-        assert blob_cache.load_blob("a") == b""  # used: now the youngest
-        blob_cache.store_blob("d", b"")
+        assert compile_cache.load_blob("a") == b""  # used: now the youngest
+        compile_cache.store_blob("d", b"")
         assert {path.stem for path in own_cache.iterdir()} == {"a", "c", "d"}
 
     def test_relative_paths_are_ignored(self, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", "here")
-        assert blob_cache.cache_folder().is_absolute()
+        assert compile_cache.cache_folder().is_absolute()
 
     def test_a_model_is_compiled_once(self, own_cache, monkeypatch, photo):
         first = create_engine(make_model(), engine="openvino").predict(photo)
@@ -89,14 +89,14 @@ class TestCache:
         (file,) = own_cache.iterdir()
         content = file.read_bytes()
         if damage == "other":  # sound to us, but nothing OpenVINO knows
-            blob_cache.store_blob(file.stem, b"not a model" * 100)
+            compile_cache.store_blob(file.stem, b"not a model" * 100)
         else:
             noise = np.random.default_rng(0).bytes(len(content))
             file.write_bytes({"short": content[:1000], "noise": noise, "empty": b""}[damage])
         found = create_engine(make_model(), engine="openvino").predict(photo)
         np.testing.assert_array_equal(found, expected)
         assert abs(file.stat().st_size - len(content)) < 1000
-        assert blob_cache.load_blob(file.stem) is not None
+        assert compile_cache.load_blob(file.stem) is not None
 
     def test_a_folder_that_cannot_be_made(self, monkeypatch, tmp_path, photo):
         (tmp_path / "file").write_text("")
@@ -106,7 +106,7 @@ class TestCache:
     def test_two_processes_at_once(self, own_cache, model_file):
         script = (
             "import sys, numpy as np\n"
-            "from fast_style.checkpoint import load_model\n"
+            "from fast_style.models.model_file import load_model\n"
             "from fast_style.engines import create_engine\n"
             f"model = load_model({str(model_file)!r})\n"
             "sys.stdin.readline()\n"
@@ -129,13 +129,13 @@ class TestCache:
         assert [process.returncode for process in processes] == [0, 0]
         assert answers[0] == answers[1] != ""
         (file,) = own_cache.iterdir()  # and no temporary file
-        assert blob_cache.load_blob(file.stem) is not None
+        assert compile_cache.load_blob(file.stem) is not None
 
 
 def test_the_cpu_engine_loads_no_other_and_reports_to_nobody(model_file, tmp_path):
     script = (
         "import sys, numpy as np\n"
-        "from fast_style.checkpoint import load_model\n"
+        "from fast_style.models.model_file import load_model\n"
         "from fast_style.engines import create_engine, unused_gpu\n"
         f"engine = create_engine(load_model({str(model_file)!r}), device='cpu')\n"
         "engine.freeze(engine.measure(np.zeros((1, 8, 8, 3), np.uint8))[0])\n"

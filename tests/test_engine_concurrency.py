@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fast_style import Stylizer, UsageError
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel
 from fast_style.engines import create_engine
 from fast_style.engines import openvino_engine as module
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel
 from tests.conftest import make_card, make_weights
 
 CONFIG = NetworkConfig(width=8, residual_blocks=2)

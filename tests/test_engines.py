@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 import fast_style.engines as engines
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel
 from fast_style.engines import (
     available_engines,
     create_engine,
 )
-from fast_style.engines.protocol import choose_precision
+from fast_style.engines.base import choose_precision
+from fast_style.engines.onnx.graph import statistics_shape
 from fast_style.errors import EngineError, MissingExtraError, UsageError
-from fast_style.graph import statistics_shape
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel
 from tests.conftest import SMALLEST, make_card, make_weights
 
 NAMES = ("openvino", "onnxruntime", "torch")

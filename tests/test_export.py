@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 
 from fast_style import Stylizer
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel, load_model, save_model
 from fast_style.cli.export import FORMAT_NAMES
 from fast_style.engines import create_engine
+from fast_style.engines.onnx.graph import INPUT, OUTPUT
+from fast_style.engines.onnx.writer import OPSET
 from fast_style.errors import ExportError, UsageError
-from fast_style.export import FORMATS, ExportOptions, build_onnx, export_model
-from fast_style.fingerprint import photo_like
-from fast_style.grain import add_grain
-from fast_style.graph import INPUT, OUTPUT
-from fast_style.networks import StyleNetwork
-from fast_style.onnx_writer import OPSET
+from fast_style.images.grain import add_grain
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel, load_model, save_model
+from fast_style.models.network import StyleNetwork
+from fast_style.styles.exporting import FORMATS, ExportOptions, build_onnx, export_model
+from fast_style.styles.fingerprint import photo_like
 from tests.commands import CHECKOUT, command, failure, invoke
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
@@ -227,7 +227,7 @@ def test_what_the_command_says(workplace, astronaut):
 
 def test_the_difference_is_measured_and_not_claimed(grainy, monkeypatch):
     """A file that is not the style is found out, and what was there stays."""
-    import fast_style.export as export
+    import fast_style.styles.exporting as export
 
     Path("s.onnx").write_bytes(b"before")
     weights = dict(grainy.weights) | {"output.bias": grainy.weights["output.bias"] + 1}
@@ -240,7 +240,7 @@ def test_the_difference_is_measured_and_not_claimed(grainy, monkeypatch):
 
 
 def test_openvino_checks_where_there_is_no_onnxruntime(grainy, monkeypatch):
-    import fast_style.export as export
+    import fast_style.styles.exporting as export
 
     monkeypatch.setattr(export, "available_engines", lambda: ("openvino",))
     result = export_model(grainy, "s.onnx", ExportOptions())

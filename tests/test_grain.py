@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast_style.checkpoint import StyleModel
 from fast_style.errors import UsageError
-from fast_style.grain import GRAIN_LIMIT, add_grain
-from fast_style.stylizer import Stylizer
+from fast_style.images.grain import GRAIN_LIMIT, add_grain
+from fast_style.inference.stylizer import Stylizer
+from fast_style.models.model_file import StyleModel
 from tests.conftest import SMALLEST, make_card, make_weights
 
 

@@ -9,10 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fast_style.architecture import SIZES, NetworkConfig, norm_layers
-from fast_style.engines.openvino_engine import _core
-from fast_style.errors import ModelError, UsageError
-from fast_style.graph import (
+from fast_style.engines.onnx.graph import (
     INPUT,
     MEASURED,
     OUTPUT,
@@ -23,6 +20,9 @@ from fast_style.graph import (
     statistics_shape,
     upsample_kernel,
 )
+from fast_style.engines.openvino_engine import _core
+from fast_style.errors import ModelError, UsageError
+from fast_style.models.config import SIZES, NetworkConfig, norm_layers
 from tests.conftest import SMALLEST, make_weights
 
 CONFIGS = {

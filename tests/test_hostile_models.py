@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from fast_style.architecture import NetworkConfig, parameter_shapes
-from fast_style.checkpoint import METADATA_KEY, load_model, save_model
 from fast_style.errors import ForeignCheckpointError, ModelFileError
-from fast_style.foreign import read_state_dict
+from fast_style.models.config import NetworkConfig, parameter_shapes
+from fast_style.models.model_file import METADATA_KEY, load_model, save_model
+from fast_style.styles.importing import read_state_dict
 from tests.commands import environment
 from tests.conftest import SMALLEST, make_card, make_weights
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
-from fast_style.jobs.settings import JobSettings
-from fast_style.jobs.worker_process import WorkerProcess
+from fast_style.service.jobs.settings import JobSettings
+from fast_style.service.jobs.supervisor import WorkerProcess
 from fast_style.service.settings import ServiceSettings
 from tests.commands import command
 from tests.conftest import STYLE
@@ -203,8 +203,8 @@ class TestWithoutAWorker:
         assert answer.status == 202
         client.ask("DELETE", answer.headers["location"])
         from fast_style.errors import UsageError
-        from fast_style.jobs.orders import OptimizeOrder
-        from fast_style.service.job_forms import _check_limits
+        from fast_style.service.job_form import _check_limits
+        from fast_style.service.jobs.spec import OptimizeOrder
 
         with pytest.raises(UsageError, match="need torch"):
             _check_limits(OptimizeOrder(), JobSettings(database="sqlite:///x", results="y"))
@@ -229,8 +229,8 @@ class TestWithoutAWorker:
         loaded = loaded_after(
             "from fast_style.service.app import create_app\n"
             "from fast_style.service.settings import ServiceSettings\n"
-            "from fast_style.jobs.settings import JobSettings\n"
-            "from fast_style.jobs.desk import Desk\n"
+            "from fast_style.service.jobs.settings import JobSettings\n"
+            "from fast_style.service.jobs.client import Desk\n"
             f"jobs = JobSettings(database='sqlite:///{place}/two.sqlite', results='{place}/two')\n"
             "app = create_app(ServiceSettings(), jobs)\n"
             "Desk(jobs).close()\n",

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from fast_style.errors import ArchiveError, UnreadableImageError
-from fast_style.jobs.archives import Limits, Member, PhotoArchive, name_targets
+from fast_style.service.jobs.archives import Limits, Member, PhotoArchive, name_targets
 
 LIMITS = Limits(photos=5, unpacked=20_000_000, each=10_000_000)
 

@@ -11,9 +11,9 @@ pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
 from fast_style.images import encode_image, read_image
-from fast_style.jobs.desk import Desk
-from fast_style.jobs.expiry import sweep
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
+from fast_style.service.jobs.client import Desk
+from fast_style.service.jobs.expiry import sweep
 from tests.conftest import STYLE
 from tests.job_service import batch_form, optimize_form, running
 from tests.test_jobs_api import photos, problem, service_for, settings_for
@@ -125,7 +125,7 @@ class TestWithAWorker:
         # A day and a little later.
         real = time.time
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("fast_style.jobs.desk.time.time", lambda: real() + 86_450)
+            patch.setattr("fast_style.service.jobs.client.time.time", lambda: real() + 86_450)
             assert client.get(path).json["state"] == "expired"
             problem(client.get(path + "/result"), 410, "deleted")
             assert sweep(desk) > 0
@@ -136,7 +136,7 @@ class TestWithAWorker:
         problem(client.get(path + "/previews/1"), 410)
         # After a month nobody knows of it any more.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("fast_style.jobs.desk.time.time", lambda: real() + 32 * 86_400)
+            patch.setattr("fast_style.service.jobs.client.time.time", lambda: real() + 32 * 86_400)
             sweep(desk)
         problem(client.get(path), 404)
 

@@ -22,8 +22,8 @@ pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
 from fast_style.images import encode_image, read_image
-from fast_style.jobs.settings import JobSettings
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
+from fast_style.service.jobs.settings import JobSettings
 from tests.conftest import STYLE
 from tests.job_service import (
     Client,
@@ -219,7 +219,7 @@ def test_a_worker_that_is_told_to_stop_goes_on_after_restart(workplace, photos):
 
 def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
     from fast_style.errors import JobError
-    from fast_style.jobs.liveness import sign_of_life
+    from fast_style.service.jobs.worker_lease import sign_of_life
 
     settings = JobSettings(
         database=f"sqlite:///{workplace / 'jobs.sqlite'}", results=str(workplace)

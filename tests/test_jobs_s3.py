@@ -9,7 +9,7 @@ pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
 from fast_style.images import encode_image, read_image
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
 from tests.conftest import STYLE
 from tests.job_service import batch_form, optimize_form, running
 from tests.object_store import bucket

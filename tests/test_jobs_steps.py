@@ -12,14 +12,14 @@ from PIL import Image
 
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.images import encode_image, read_image
-from fast_style.jobs import optimizing
-from fast_style.jobs.archives import Limits
-from fast_style.jobs.batches import ARCHIVE, RESULT, Batch
-from fast_style.jobs.optimizing import Run
-from fast_style.jobs.orders import BatchOrder, JobSpec, OptimizeOrder, read_order
-from fast_style.jobs.store import Store
-from fast_style.jobs.workplace import Workplace
-from fast_style.stylizer import Stylizer
+from fast_style.inference.stylizer import Stylizer
+from fast_style.service.jobs import optimize_job
+from fast_style.service.jobs.archives import Limits
+from fast_style.service.jobs.batch_job import ARCHIVE, RESULT, Batch
+from fast_style.service.jobs.context import Workplace
+from fast_style.service.jobs.optimize_job import Run
+from fast_style.service.jobs.spec import BatchOrder, JobSpec, OptimizeOrder, read_order
+from fast_style.storage.object_store import Store
 from tests.conftest import STYLE
 
 LIMITS = Limits(photos=10, unpacked=50_000_000)
@@ -173,7 +173,7 @@ def optimization(place, astronaut):
     photos = list(small_photos(astronaut, 3).values())
     work.store.write("job/input/photo", photos[0])
     for number, painting in enumerate(photos[1:]):
-        work.store.write(f"job/input/{optimizing.PAINTING.format(number)}", painting)
+        work.store.write(f"job/input/{optimize_job.PAINTING.format(number)}", painting)
     order = OptimizeOrder(
         size=64, scales=2, iterations=6, tolerance=0, preview_every=4, weights="2,1", format="png"
     )
@@ -199,11 +199,11 @@ def all_steps(work, spec, run=None, number=0):
 
 def directly(work, spec, iterations=None):
     """The library's own optimisation of the same."""
-    from fast_style.gatys.run import Optimization
+    from fast_style.optimization.optimizer_loop import Optimization
 
     photos = [read_image(work.store.read(f"job/input/{name}")) for name in ("photo",)]
     paintings = [
-        read_image(work.store.read(f"job/input/{optimizing.PAINTING.format(number)}"))
+        read_image(work.store.read(f"job/input/{optimize_job.PAINTING.format(number)}"))
         for number in range(2)
     ]
     whole = Optimization(photos[0], paintings, spec.optimize_order().config(), weights=[2.0, 1.0])
@@ -331,7 +331,7 @@ class TestAnOptimisation:
         import sys
 
         work, _ = place
-        monkeypatch.delitem(sys.modules, "fast_style.gatys.run", raising=False)
+        monkeypatch.delitem(sys.modules, "fast_style.optimization.optimizer_loop", raising=False)
         monkeypatch.setitem(sys.modules, "torch", None)
         with pytest.raises(MissingExtraError, match=r"optimize needs torch.*fast-style\[torch\]"):
             Run(work, "job", optimization, 0)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import load_model
 from fast_style.errors import FastStyleError, TrainingDataError, UsageError
-from fast_style.networks import StyleNetwork
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import load_model
+from fast_style.models.network import StyleNetwork
+from fast_style.models.widening import widen
+from fast_style.training.conditional_norm import StyleBank
 from fast_style.training.inputs import read_paintings
-from fast_style.training.run import train
-from fast_style.training.style_bank import StyleBank
-from fast_style.widening import widen
+from fast_style.training.trainer import train
 from tests.test_training import make_config
 from tests.training_photos import make_painting
 

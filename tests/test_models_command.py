@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fast_style import collection, downloads
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import save_model
 from fast_style.errors import DownloadError, ModelFileError, UsageError
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import save_model
+from fast_style.storage import downloads
+from fast_style.styles import user_folder
 from tests.commands import failure, invoke
 from tests.conftest import STYLE, make_card, make_weights
 
@@ -342,9 +343,9 @@ class TestDownloads:
 
     def test_as_functions(self, own, server):
         with pytest.raises(UsageError):
-            collection.add_url("ftp://x/y.safetensors", name="x")
+            user_folder.add_url("ftp://x/y.safetensors", name="x")
         with pytest.raises(ModelFileError):
-            collection.add_file(Path("nothing"), name="x")
+            user_folder.add_file(Path("nothing"), name="x")
         server.answers = [server.plain(500)]
         with pytest.raises(DownloadError, match="answers 500"):
-            collection.add_url(server.url, pause=0)
+            user_folder.add_url(server.url, pause=0)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from fast_style.checkpoint import load_model
 from fast_style.errors import (
     TrainingError,
 )
-from fast_style.training.module import StyleTransferModule
-from fast_style.training.run import train
+from fast_style.models.model_file import load_model
+from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.trainer import train
 from tests.test_training import make_config, quiet_train
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_style.gatys import memory
 from fast_style.images import read_image, resize_long_side, resize_to
+from fast_style.optimization import memory
 from tests import float64_loss
 from tests.commands import environment, failure, invoke
 from tests.conftest import STYLE

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fast_style import vgg
-from fast_style.vgg import Vgg
+from fast_style.models import vgg
+from fast_style.models.vgg import Vgg
 from tests.commands import failure
 from tests.test_optimize_command import QUICK, optimized, place
 

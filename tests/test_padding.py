@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fast_style.padding import pad
+from fast_style.models.padding import pad
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 7), (2, 2, 5, 5), (1, 4, 9, 6)])

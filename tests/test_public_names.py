@@ -63,21 +63,21 @@ def test_a_name_that_is_not_there():
 
 def test_a_name_that_needs_torch_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "fast_style.networks", raising=False)
+    monkeypatch.delitem(sys.modules, "fast_style.models.network", raising=False)
     monkeypatch.delitem(vars(fast_style), "StyleNetwork", raising=False)
     with pytest.raises(fast_style.MissingExtraError, match=r"StyleNetwork.*fast-style\[torch\]"):
         _ = fast_style.StyleNetwork
 
 
 def test_an_import_that_fails_for_another_reason_is_not_hidden(monkeypatch):
-    monkeypatch.setitem(sys.modules, "fast_style.stylizer", None)
+    monkeypatch.setitem(sys.modules, "fast_style.inference.stylizer", None)
     monkeypatch.delitem(vars(fast_style), "Stylizer", raising=False)
     with pytest.raises(ModuleNotFoundError, match="stylizer"):
         _ = fast_style.Stylizer
 
 
 def test_the_version_is_a_plain_string():
-    source = Path(fast_style.__file__).read_text(encoding="utf-8")
+    source = Path(fast_style.__file__).with_name("_version.py").read_text(encoding="utf-8")
     (written,) = re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     assert written == fast_style.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+", written)

@@ -28,9 +28,9 @@ from benchmarks.objective import (
     measures_of,
     on_vgg19,
 )
-from fast_style.checkpoint import load_model, read_card, save_model
 from fast_style.errors import FastStyleError
-from fast_style.perceptual import LossConfig, PerceptualLoss
+from fast_style.models.model_file import load_model, read_card, save_model
+from fast_style.models.perceptual_loss import LossConfig, PerceptualLoss
 from tests.conftest import SMALLEST, make_card, make_weights
 
 WEIGHTS = Path(quality.__file__).parents[1] / "fast_style/weights/vgg16_relu4_3_fp16.safetensors"

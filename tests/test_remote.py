@@ -9,9 +9,9 @@ from PIL import Image
 
 import fast_style
 from fast_style import RemoteStylizer, Stylizer, read_image, remote_styles
-from fast_style.catalogue import list_styles
-from fast_style.checkpoint import save_model
 from fast_style.images import Photo
+from fast_style.models.model_file import save_model
+from fast_style.styles.registry import list_styles
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 from tests.small_service import Service, document, problem
 
@@ -25,7 +25,7 @@ def service(workplace, model_file, monkeypatch):
     save_model(folder / f"{OTHER}.safetensors", make_card(OTHER), make_weights(SMALLEST, seed=5))
     (folder / model_file.name).write_bytes(model_file.read_bytes())
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
-    monkeypatch.setattr("fast_style.remote.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("fast_style.inference.remote.time.sleep", lambda seconds: None)
     with Service().running() as running:
         yield running
 
@@ -130,7 +130,7 @@ class TestTrouble:
     @pytest.mark.parametrize("after", ["1", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
     def test_but_not_for_ever(self, service, photo, monkeypatch, after):
         pauses = []
-        monkeypatch.setattr("fast_style.remote.time.sleep", pauses.append)
+        monkeypatch.setattr("fast_style.inference.remote.time.sleep", pauses.append)
         service.answers = [problem(503, "full", **{"Retry-After": after})] * 9
         with pytest.raises(fast_style.ServiceError, match="is busy"):
             RemoteStylizer(service.url, STYLE).paint(photo)

@@ -14,9 +14,9 @@ from PIL import Image, ImageCms
 pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from fast_style import Stylizer, encode_image, read_image
-from fast_style.checkpoint import read_card, save_model
+from fast_style.models.model_file import read_card, save_model
 from fast_style.service.app import create_app
-from fast_style.service.front import LOGGER
+from fast_style.service.middleware import LOGGER
 from fast_style.service.settings import ServiceSettings
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 from tests.service_client import AppClient

@@ -11,9 +11,9 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from fast_style.errors import UsageError
 from fast_style.images import read_image
-from fast_style.service.decoders import DecoderPool
-from fast_style.service.keys import KeyFile, RateLimit
-from fast_style.service.places import Places
+from fast_style.service.admission import Places
+from fast_style.service.auth import KeyFile, RateLimit
+from fast_style.service.decoder_pool import DecoderPool
 from fast_style.service.problems import Problem
 from fast_style.service.settings import ServiceSettings
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style import stylizer as module
 from fast_style.errors import (
     EngineError,
     FastStyleError,
@@ -15,7 +14,8 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import Photo, read_image
-from fast_style.stylizer import Stylizer
+from fast_style.inference import stylizer as module
+from fast_style.inference.stylizer import Stylizer
 from tests.conftest import STYLE
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fast_style.checkpoint import load_model
+from fast_style.models.model_file import load_model
 from tests.training_photos import make_painting, make_photos
 
 ROOT = Path(__file__).parent.parent

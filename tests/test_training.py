@@ -10,8 +10,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import fast_style
-from fast_style.architecture import SIZES, parameter_shapes
-from fast_style.checkpoint import ModelCard, load_model, save_model
 from fast_style.errors import (
     NameTakenError,
     ResumeError,
@@ -19,12 +17,14 @@ from fast_style.errors import (
     TrainingError,
     UsageError,
 )
+from fast_style.models.config import SIZES, parameter_shapes
+from fast_style.models.model_file import ModelCard, load_model, save_model
+from fast_style.models.widening import widen
 from fast_style.training.config import TrainingConfig, parse_layers
 from fast_style.training.data import PhotoCrops, StepSampler, random_crop
 from fast_style.training.inputs import find_photos
-from fast_style.training.module import schedule_factor
-from fast_style.training.run import TrainingResult, train
-from fast_style.widening import widen
+from fast_style.training.lightning_module import schedule_factor
+from fast_style.training.trainer import TrainingResult, train
 from tests.training_photos import ASTRONAUT, make_painting, make_photos
 
 
@@ -277,7 +277,7 @@ class TestRun:
         assert training["photos_seen"] == training["steps_taken"] == 4
 
     def test_a_full_batch_on_a_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fast_style.training.run.has_gpu", lambda _: True)
+        monkeypatch.setattr("fast_style.training.trainer.has_gpu", lambda _: True)
         quiet_train(make_config(tmp_path, batch_size=None))
         training = load_model(tmp_path / "models/waves.safetensors").card.training
         assert training["batch_size"] == 6  # as many as there are photos; else 8
@@ -338,7 +338,7 @@ class TestRun:
     def test_the_base_of_the_size_is_the_start(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("fast_style.training.run._PACKAGE", tmp_path)
+        monkeypatch.setattr("fast_style.training.trainer._WEIGHTS", tmp_path / "weights")
         first = make_config(tmp_path, steps=2)
         train(first)
         assert "no base ships for this network" in capsys.readouterr().err

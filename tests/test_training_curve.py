@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fast_style.checkpoint import read_card
-from fast_style.networks import StyleNetwork
+from fast_style.models.model_file import read_card
+from fast_style.models.network import StyleNetwork
 from fast_style.training.callbacks import TimeBudget
 from fast_style.training.curve import LossCurve
-from fast_style.training.module import StyleTransferModule
+from fast_style.training.lightning_module import StyleTransferModule
 from fast_style.training.progress import TrainingProgress
 from tests.test_training import make_config, quiet_train
 

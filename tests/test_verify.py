@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import StyleModel, change_card, load_model, save_model
 from fast_style.engines import create_engine
 from fast_style.errors import ModelFileError
-from fast_style.fingerprint import (
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import StyleModel, change_card, load_model, save_model
+from fast_style.styles.fingerprint import (
     TOLERANCES,
     add_fingerprint,
     compare_fingerprint,
@@ -202,7 +202,7 @@ def test_lower_precisions_stay_within_their_tolerance(precision):
 
 
 def test_training_leaves_a_fingerprint(tmp_path):
-    from fast_style.training.run import train
+    from fast_style.training.trainer import train
     from tests.test_training import make_config
 
     result = train(make_config(tmp_path, steps=1), quiet=True)

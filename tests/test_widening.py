@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast_style.architecture import NetworkConfig, parameter_shapes
 from fast_style.errors import UsageError
-from fast_style.networks import StyleNetwork
-from fast_style.widening import can_widen, widen
+from fast_style.models.config import NetworkConfig, parameter_shapes
+from fast_style.models.network import StyleNetwork
+from fast_style.models.widening import can_widen, widen
 
 
 def weights_of(network):

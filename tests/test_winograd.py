@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fast_style import vgg as vgg_module
-from fast_style import winograd
-from fast_style.vgg import Vgg
-from fast_style.winograd import convolve_and_rectify, transform_kernel
+from fast_style.models import vgg as vgg_module
+from fast_style.models import winograd
+from fast_style.models.vgg import Vgg
+from fast_style.models.winograd import convolve_and_rectify, transform_kernel
 
 
 def directly(features, weight, bias):

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fast_style.bulk.naming import name_key, picture_id
+from fast_style.bulk.output_names import name_key, picture_id
 from fast_style.bulk.places import Place
 from fast_style.errors import BulkError, UsageError
 

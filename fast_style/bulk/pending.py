@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from fast_style.bulk.listing import Listing
-from fast_style.bulk.naming import OutputNames
+from fast_style.bulk.output_names import OutputNames
 from fast_style.bulk.worker import Picture
 
 

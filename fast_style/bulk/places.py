@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fast_style.atomic import replace_file
 from fast_style.errors import BulkError, FastStyleError, MissingExtraError, UsageError
+from fast_style.storage.atomic_write import replace_file
 
 # One PUT shows the whole object or nothing. Elsewhere (sftp, hdfs, smb) a file is seen as it grows,
 # so it is written under another name and moved.

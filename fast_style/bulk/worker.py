@@ -12,12 +12,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fast_style import __version__
+from fast_style._version import __version__
 from fast_style.bulk.cores import claim_cores
 from fast_style.bulk.manifest import SCRATCH, Manifest, Part
-from fast_style.bulk.naming import picture_id
+from fast_style.bulk.output_names import picture_id
 from fast_style.bulk.places import Place, is_url, read_bytes, reason
-from fast_style.checkpoint import model_from_bytes
 from fast_style.errors import (
     BulkError,
     FastStyleError,
@@ -25,8 +24,16 @@ from fast_style.errors import (
     UnreadableImageError,
 )
 from fast_style.images import Photo, encode_image, format_from_suffix, read_image
-from fast_style.pipeline import MEGAPIXELS_EACH, Job, Outcome, Passage, Pipeline, Treatment
-from fast_style.stylizer import Stylizer, Tile
+from fast_style.inference.pipeline import (
+    MEGAPIXELS_EACH,
+    Job,
+    Outcome,
+    Passage,
+    Pipeline,
+    Treatment,
+)
+from fast_style.inference.stylizer import Stylizer, Tile
+from fast_style.models.model_file import model_from_bytes
 
 _MOST_STYLES = 2
 """Styles that a worker keeps loaded; the pictures come in the order of their styles."""

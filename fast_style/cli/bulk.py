@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exits import (
+from fast_style.cli.exit_codes import (
     EXIT_CODES,
     FAILED,
     SOME_FAILED,
@@ -15,13 +15,13 @@ from fast_style.cli.exits import (
     debug_option,
     debugging,
 )
-from fast_style.cli.picture_options import engine_options, look_options, written_options
+from fast_style.cli.image_options import engine_options, look_options, written_options
 
 if TYPE_CHECKING:
-    from fast_style.bulk.run import BulkRun, Runner
+    from fast_style.bulk.runner import BulkRun, Runner
     from fast_style.bulk.worker import Result
-    from fast_style.cli.report import Report
-    from fast_style.stylizer import Tile
+    from fast_style.cli.progress import Report
+    from fast_style.inference.stylizer import Tile
 
 _MOST_TOLD = 20
 """Failures that are told one by one; the table has all."""
@@ -126,10 +126,10 @@ def bulk(
     fast-style bulk list.parquet --style-column style -o stylized --format webp
     """  # noqa: D301 (the \b is click's)
     # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.bulk.run import BulkConfig, prepare
-    from fast_style.cli.plan import named_format
-    from fast_style.cli.report import Report
-    from fast_style.pipeline import Treatment
+    from fast_style.bulk.runner import BulkConfig, prepare
+    from fast_style.cli.output_plan import named_format
+    from fast_style.cli.progress import Report
+    from fast_style.inference.pipeline import Treatment
 
     if style is None and style_column is None:
         raise click.UsageError("name a style with --style, or a list's column with --style-column")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fast_style.cli.exits import debug_option
+from fast_style.cli.exit_codes import debug_option
 
 _PACKAGE = Path(__file__).parents[1]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fast_style.cli.exits import debug_option, say
+from fast_style.cli.exit_codes import debug_option, say
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fast_style.checkpoint import StyleModel
+    from fast_style.models.model_file import StyleModel
 
-# Those of fast_style.export.options, which `--help` need not load; a test compares them.
+# Those of fast_style.styles.exporting.options, which `--help` need not load; a test compares them.
 FORMAT_NAMES = ("onnx", "torchscript", "pt2", "safetensors")
 
 
@@ -71,8 +71,8 @@ def export(
     and pt2 programs, which need torch, take and give the same; safetensors are a model file of Fast
     Style, in float32 unless --float16.
     """
-    from fast_style.export import OPSET, ExportOptions, export_model
-    from fast_style.export.options import FORMATS
+    from fast_style.styles.exporting import OPSET, ExportOptions, export_model
+    from fast_style.styles.exporting.options import FORMATS
 
     size = _parsed_size(fixed_size)
     (form,) = (name for name in FORMATS if name == kind)
@@ -105,9 +105,9 @@ def export(
 
 def _load(style: str) -> "StyleModel":
     """Load a style, or the one network that a mixture of styles makes."""
-    from fast_style.blending import how_to_mix, mix_models
-    from fast_style.catalogue import load_parts
     from fast_style.errors import UsageError
+    from fast_style.styles.mixing import how_to_mix, mix_models
+    from fast_style.styles.registry import load_parts
 
     parts = load_parts(style)
     if len(parts) == 1:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from fast_style.cli.exits import debug_option, one_line, say
+from fast_style.cli.exit_codes import debug_option, one_line, say
 
-# Those of fast_style.foreign.layouts, which `--help` need not load; a test compares them.
+# Those of fast_style.styles.importing.layouts, which `--help` need not load; a test compares them.
 LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
 
 
@@ -67,18 +67,18 @@ def import_(
     any width and number of residual blocks. Nothing in them is run: a file that holds more than
     tensors is refused.
     """
-    from fast_style.architecture import size_name
-    from fast_style.checkpoint import ModelCard, save_model
-    from fast_style.collection import destination, file_sha256
     from fast_style.errors import UsageError
-    from fast_style.fingerprint import add_fingerprint
-    from fast_style.foreign import (
+    from fast_style.models.config import size_name
+    from fast_style.models.model_file import ModelCard, save_model
+    from fast_style.styles.fingerprint import add_fingerprint
+    from fast_style.styles.importing import (
         LAYOUTS,
         TANH_MULTIPLIER,
         convert,
         read_state_dict,
         recognise,
     )
+    from fast_style.styles.user_folder import destination, file_sha256
 
     path = destination(name, models, overwrite=overwrite)
     if tanh_multiplier is not None and not tanh:

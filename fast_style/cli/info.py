@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from fast_style.cli.exits import debug_option, one_line
+from fast_style.cli.exit_codes import debug_option, one_line
 
 _WIDE = 12
 
@@ -20,9 +20,9 @@ def info(style: str, as_json: bool) -> None:
 
     The file is read in full and checked: what this shows can be used.
     """
-    from fast_style.architecture import parameter_count, size_name
-    from fast_style.catalogue import find_style
-    from fast_style.checkpoint import load_model
+    from fast_style.models.config import parameter_count, size_name
+    from fast_style.models.model_file import load_model
+    from fast_style.styles.registry import find_style
 
     path = find_style(style)
     card = load_model(path).card

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
-from fast_style import __version__
-from fast_style.cli.exits import EXIT_CODES, debug_option, run
+from fast_style._version import __version__
+from fast_style.cli.exit_codes import EXIT_CODES, debug_option, run
 from fast_style.errors import MissingExtraError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fast_style.cli.exits import debug_option, say
+from fast_style.cli.exit_codes import debug_option, say
 
 
 @click.group()
@@ -46,9 +46,9 @@ def add(
     The file is checked before it gets its name. A download that broke off goes on when the command
     is given again. A URL may end in #sha256=DIGITS.
     """
-    from fast_style.collection import add_file, add_url, check_sha256, file_sha256
-    from fast_style.downloads import OFFLINE_VARIABLE, is_offline
     from fast_style.errors import DownloadError
+    from fast_style.storage.downloads import OFFLINE_VARIABLE, is_offline
+    from fast_style.styles.user_folder import add_file, add_url, check_sha256, file_sha256
 
     if sha256 is not None:
         check_sha256(sha256)
@@ -79,7 +79,7 @@ def add(
 @debug_option
 def path(name: str | None) -> None:
     """Write the path of your folder, or of the style NAME."""
-    from fast_style.catalogue import find_style, user_folder
+    from fast_style.styles.registry import find_style, user_folder
 
     click.echo(str(user_folder() if name is None else find_style(name)))
 
@@ -90,7 +90,7 @@ def path(name: str | None) -> None:
 @debug_option
 def remove(name: str, quiet: bool) -> None:
     """Delete the style NAME from your own folder."""
-    from fast_style.collection import remove as remove_style
+    from fast_style.styles.user_folder import remove as remove_style
 
     path = remove_style(name)
     if not quiet:

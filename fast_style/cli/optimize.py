@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exits import (
+from fast_style.cli.exit_codes import (
     EXIT_CODES,
     INTERRUPTED,
     TERMINATED,
@@ -20,17 +20,17 @@ from fast_style.cli.exits import (
     say,
 )
 from fast_style.cli.options import options_from
-from fast_style.engines.machine import installed
 from fast_style.errors import MissingExtraError, UsageError
-from fast_style.gatys.config import OptimizeConfig, parse_painting
+from fast_style.optimization.config import OptimizeConfig, parse_painting
+from fast_style.storage.hardware import installed
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from fast_style.cli.plan import Job
-    from fast_style.gatys.keeping import Keeper
-    from fast_style.gatys.run import Optimization, OptimizeStep
+    from fast_style.cli.output_plan import Job
     from fast_style.images import Photo
+    from fast_style.optimization.optimizer_loop import Optimization, OptimizeStep
+    from fast_style.optimization.outputs import Keeper
 
 FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
 _SECONDS_BETWEEN_LINES = 10.0
@@ -132,7 +132,7 @@ def optimize(
     if not installed("torch"):
         raise MissingExtraError("fast-style optimize", "torch", "torch")
     paintings = [parse_painting(text) for text in style_images]
-    from fast_style.cli.plan import STANDARD, named_format
+    from fast_style.cli.output_plan import STANDARD, named_format
 
     written_format = named_format(format_name)
     job = _job(photo, output, [path for path, _ in paintings], masks, written_format)
@@ -140,9 +140,9 @@ def optimize(
         raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
 
     # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.gatys.api import make_optimization
-    from fast_style.gatys.curves import check_plot, plot_curve, write_curve
     from fast_style.images import format_from_suffix, suffix_for
+    from fast_style.optimization.api import make_optimization
+    from fast_style.optimization.curves import check_plot, plot_curve, write_curve
 
     if plot is not None:
         check_plot(plot)
@@ -196,7 +196,7 @@ def _job(
     photo: str, output: str | None, paintings: list[str], masks: tuple[str, ...], kind: str | None
 ) -> "Job":
     """Settle what is written, before any work."""
-    from fast_style.cli.plan import make_plan
+    from fast_style.cli.output_plan import make_plan
 
     if Path(photo).is_dir():
         raise UsageError(f"{photo} is a folder, and one picture was expected")
@@ -211,8 +211,8 @@ def _job(
 def _keeper(
     every: int | None, place: Path | None, job: "Job", kind: str, quality: int | None
 ) -> "Keeper | None":
-    from fast_style.cli.plan import STANDARD
-    from fast_style.gatys.keeping import Keeper
+    from fast_style.cli.output_plan import STANDARD
+    from fast_style.optimization.outputs import Keeper
 
     if every is None:
         return None
@@ -240,7 +240,7 @@ def _descend(run: "Optimization", keeper: "Keeper | None", quiet: bool) -> str:
 
 
 def _write(best: "Photo", job: "Job", kind: str, quality: int | None) -> tuple[str, ...]:
-    from fast_style.cli.plan import STANDARD
+    from fast_style.cli.output_plan import STANDARD
     from fast_style.images import encode_image, write_image
 
     if job.target != STANDARD:
@@ -263,7 +263,7 @@ class _Display:
     @contextmanager
     def showing(self) -> Iterator["_Display"]:
         """Show the bar meanwhile, if there is to be one."""
-        from fast_style.cli.report import _stderr_is_terminal
+        from fast_style.cli.progress import _stderr_is_terminal
 
         if self._quiet or not _stderr_is_terminal():
             yield self

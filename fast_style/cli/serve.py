@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from fast_style.cli.exits import EXIT_CODES, debug_option
+from fast_style.cli.exit_codes import EXIT_CODES, debug_option
 from fast_style.cli.options import options_from
 from fast_style.errors import MissingExtraError
-from fast_style.jobs.settings import JobSettings
+from fast_style.service.jobs.settings import JobSettings
 from fast_style.service.settings import ServiceSettings
 
 _NEEDED = (

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from fast_style.cli.exits import EXIT_CODES, FAILED, SOME_FAILED, debug_option, describe, say
+from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, describe, say
 
 
 @click.command(epilog=EXIT_CODES)
@@ -68,7 +68,7 @@ def sheet(
     # Imported here, so that help and mistakes in the options come at once.
     from fast_style.errors import FastStyleError, ImageWriteError, UsageError
     from fast_style.images import format_from_suffix, read_image, write_image
-    from fast_style.sheet import contact_sheet
+    from fast_style.inference.contact_sheet import contact_sheet
 
     try:
         format_from_suffix(output)

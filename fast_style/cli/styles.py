@@ -7,7 +7,7 @@ import unicodedata
 
 import click
 
-from fast_style.cli.exits import debug_option, one_line, say
+from fast_style.cli.exit_codes import debug_option, one_line, say
 
 _HEADINGS = ("NAME", "TITLE", "ARTIST", "YEAR", "NETWORK")
 _NARROWEST = 8
@@ -24,8 +24,8 @@ def styles(as_json: bool) -> None:
     have one name, the first counts. Files that cannot be used are named on stderr, and do not
     change the exit code.
     """
-    from fast_style.architecture import parameter_count, size_name
-    from fast_style.catalogue import list_styles, style_folders
+    from fast_style.models.config import parameter_count, size_name
+    from fast_style.styles.registry import list_styles, style_folders
 
     entries = list_styles()
     rows = []

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exits import (
+from fast_style.cli.exit_codes import (
     EXIT_CODES,
     FAILED,
     SOME_FAILED,
     debug_option,
     debugging,
 )
-from fast_style.cli.picture_options import engine_options, look_options, written_options
+from fast_style.cli.image_options import engine_options, look_options, written_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fast_style.cli.batch import Outcome
-    from fast_style.cli.report import Report
-    from fast_style.gatys.polish import Polisher
-    from fast_style.stylizer import Stylizer, Tile
+    from fast_style.cli.file_pipeline import Outcome
+    from fast_style.cli.progress import Report
+    from fast_style.inference.stylizer import Stylizer, Tile
+    from fast_style.optimization.polish import Polisher
 
 
 @click.command(epilog=EXIT_CODES)
@@ -106,11 +106,11 @@ def stylize(
         _check_streams(inputs, output, as_json)
 
     # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.blending import mixture_name
-    from fast_style.catalogue import find_parts
-    from fast_style.cli.batch import Batch, Treatment
-    from fast_style.cli.plan import make_plan, named_format
-    from fast_style.cli.report import Report
+    from fast_style.cli.file_pipeline import Batch, Treatment
+    from fast_style.cli.output_plan import make_plan, named_format
+    from fast_style.cli.progress import Report
+    from fast_style.styles.mixing import mixture_name
+    from fast_style.styles.registry import find_parts
 
     if style_images and polish is None:
         raise click.UsageError("--style-image is what to --polish N towards: give both")
@@ -190,7 +190,7 @@ def _stylizer(
     tile: "Tile",
 ) -> "Stylizer":
     from fast_style.engines import unused_gpu
-    from fast_style.stylizer import Stylizer
+    from fast_style.inference.stylizer import Stylizer
 
     stylizer = Stylizer(
         style,
@@ -219,12 +219,12 @@ def _polisher(
 ) -> "Polisher | None":
     if iterations is None:
         return None
-    from fast_style.engines.machine import installed
     from fast_style.errors import MissingExtraError
+    from fast_style.storage.hardware import installed
 
     if not installed("torch"):
         raise MissingExtraError("--polish", "torch", "torch")
-    from fast_style.gatys.polish import Polisher, painting_of, read_paintings
+    from fast_style.optimization.polish import Polisher, painting_of, read_paintings
 
     if style_images:
         return Polisher(iterations, *read_paintings(style_images), device=device)

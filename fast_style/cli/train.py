@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from fast_style.cli.exits import EXIT_CODES, debug_option
+from fast_style.cli.exit_codes import EXIT_CODES, debug_option
 from fast_style.cli.options import options_from
 from fast_style.errors import MissingExtraError
 from fast_style.training.config import TrainingConfig
@@ -38,7 +38,7 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
     from fast_style.training.inputs import read_inputs
 
     inputs = read_inputs(config)
-    from fast_style.training.run import train as run
+    from fast_style.training.trainer import train as run
 
     result = run(config, quiet=quiet, inputs=inputs)
     if as_json:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exits import FAILED, SOME_FAILED, debug_option, describe, one_line, say
+from fast_style.cli.exit_codes import FAILED, SOME_FAILED, debug_option, describe, one_line, say
 
 if TYPE_CHECKING:
-    from fast_style.checkpoint import StyleModel
     from fast_style.engines import Engine
+    from fast_style.models.model_file import StyleModel
 
 
 @click.command()
@@ -39,10 +39,10 @@ def verify(
     are finite and the same bits as when the file was made, and that they still give the picture
     they gave then. Files of the first release have nothing to compare the last two with.
     """
-    from fast_style.catalogue import find_style, list_styles
-    from fast_style.checkpoint import load_model
     from fast_style.engines import create_engine
-    from fast_style.fingerprint import add_fingerprint as write_fingerprint
+    from fast_style.models.model_file import load_model
+    from fast_style.styles.fingerprint import add_fingerprint as write_fingerprint
+    from fast_style.styles.registry import find_style, list_styles
 
     def prepare(model: "StyleModel") -> "Engine":
         return create_engine(model, engine=engine, device=device, precision=precision)
@@ -79,7 +79,7 @@ def verify(
 
 def _examine(model: "StyleModel", prepare: "Callable[[StyleModel], Engine]") -> dict[str, Any]:
     """Check what a sound file can still have wrong with it."""
-    from fast_style.fingerprint import compare_fingerprint, weights_sha256
+    from fast_style.styles.fingerprint import compare_fingerprint, weights_sha256
 
     found: dict[str, Any] = {"tensors": len(model.weights)}
     if not model.card.fingerprint:

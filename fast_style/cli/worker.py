@@ -8,7 +8,7 @@ from types import FrameType
 
 import click
 
-from fast_style.cli.exits import INTERRUPTED, TERMINATED, debug_option
+from fast_style.cli.exit_codes import INTERRUPTED, TERMINATED, debug_option
 
 
 @click.command()
@@ -67,8 +67,8 @@ def worker(
     SIGTERM and Ctrl-C end it after some seconds. However it ends, its jobs go on in another, or in
     the next.
     """
-    from fast_style.jobs.settings import JobSettings
-    from fast_style.jobs.worker import work
+    from fast_style.service.jobs.settings import JobSettings
+    from fast_style.service.jobs.worker import work
 
     settings = JobSettings(
         database=database,

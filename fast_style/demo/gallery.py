@@ -7,8 +7,8 @@ import streamlit as st
 
 from fast_style import FastStyleError, encode_image, read_image
 from fast_style.demo.cards import card
-from fast_style.demo.choices import MOST_STYLES, Style, compare_or_not, pick, styles
-from fast_style.demo.words import plain
+from fast_style.demo.session import MOST_STYLES, Style, compare_or_not, pick, styles
+from fast_style.demo.text import plain
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -9,13 +9,13 @@ from pathlib import Path
 import streamlit as st
 
 from fast_style import FastStyleError
-from fast_style.demo import any_painting
-from fast_style.demo.about import about
+from fast_style.demo import optimize_tab
+from fast_style.demo.about_tab import about
 from fast_style.demo.backend import catalogue, service, service_name
-from fast_style.demo.choices import MEGABYTES
-from fast_style.demo.own_model import own_model
-from fast_style.demo.studio import studio
-from fast_style.demo.words import plain
+from fast_style.demo.session import MEGABYTES
+from fast_style.demo.stylize_tab import studio
+from fast_style.demo.text import plain
+from fast_style.demo.upload_tab import own_model
 
 _FOLDER = Path(__file__).parent
 _PAUSE = 4.0  # seconds between two attempts to reach a service that is down
@@ -55,15 +55,15 @@ def show() -> None:
 def _tabs() -> None:
     is_local = service() is None
     names = ["Stylize", "Your own model", "About"] if is_local else ["Stylize", "About"]
-    if any_painting.is_possible():
+    if optimize_tab.is_possible():
         names.insert(1, "Any painting")
     tabs = dict(zip(names, st.tabs(names, key="tab", on_change="rerun"), strict=True))
     if "Any painting" in tabs:
         with tabs["Any painting"]:
             if tabs["Any painting"].open:
-                any_painting.any_painting()  # before the studio, so that it tells its own news
+                optimize_tab.any_painting()  # before the studio, so that it tells its own news
             else:
-                any_painting.keep_settings()
+                optimize_tab.keep_settings()
     if "Your own model" in tabs:
         with tabs["Your own model"]:
             own_model()  # before the gallery, which its style joins

@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from fast_style.demo.cards import card
-from fast_style.demo.choices import (
+from fast_style.demo.session import (
     MEGABYTES,
     MOST_PHOTOS,
     Shot,

@@ -3,14 +3,7 @@
 `create_engine` chooses one; frameworks are imported only once chosen.
 """
 
-from fast_style.checkpoint import StyleModel
-from fast_style.engines.machine import (
-    has_apple_gpu,
-    has_nvidia_gpu,
-    installed,
-    torch_lacks_cuda,
-)
-from fast_style.engines.protocol import (
+from fast_style.engines.base import (
     DEVICES,
     ENGINES,
     PRECISIONS,
@@ -26,6 +19,13 @@ from fast_style.errors import (
     FastStyleError,
     MissingExtraError,
     UsageError,
+)
+from fast_style.models.model_file import StyleModel
+from fast_style.storage.hardware import (
+    has_apple_gpu,
+    has_nvidia_gpu,
+    installed,
+    torch_lacks_cuda,
 )
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fast_style.engines.protocol import Pictures
+from fast_style.engines.base import Pictures
 
 Shape = tuple[int, ...]
 """Of a batch of pictures: (B, H, W, 3)."""

@@ -8,9 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fast_style.checkpoint import StyleModel
-from fast_style.engines.machine import core_limit, visible_cores
-from fast_style.engines.protocol import (
+from fast_style.engines.base import (
     Device,
     EngineName,
     Pictures,
@@ -20,7 +18,7 @@ from fast_style.engines.protocol import (
     check_batch,
     choose_precision,
 )
-from fast_style.graph import (
+from fast_style.engines.onnx.graph import (
     INPUT,
     MEASURED,
     OUTPUT,
@@ -28,6 +26,8 @@ from fast_style.graph import (
     build_graph,
     pad_short_sides,
 )
+from fast_style.models.model_file import StyleModel
+from fast_style.storage.hardware import core_limit, visible_cores
 
 
 class OnnxRuntimeEngine:

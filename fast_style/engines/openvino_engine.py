@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.banded_graph import build_banded_graph
-from fast_style.checkpoint import StyleModel
-from fast_style.engines.blob_cache import load_blob, store_blob
-from fast_style.engines.machine import core_limit, visible_cores
-from fast_style.engines.protocol import (
+from fast_style.engines.base import (
     Device,
     EngineName,
     Pictures,
@@ -27,7 +23,9 @@ from fast_style.engines.protocol import (
     check_batch,
     choose_precision,
 )
-from fast_style.graph import (
+from fast_style.engines.compile_cache import load_blob, store_blob
+from fast_style.engines.onnx.banded_graph import build_banded_graph
+from fast_style.engines.onnx.graph import (
     INPUT,
     MEASURED,
     OUTPUT,
@@ -35,6 +33,8 @@ from fast_style.graph import (
     build_graph,
     pad_short_sides,
 )
+from fast_style.models.model_file import StyleModel
+from fast_style.storage.hardware import core_limit, visible_cores
 
 _LARGE_PIXELS = 4_000_000
 """From how many pixels on a graph for one size is worth its compilation, 0.1 s."""

@@ -10,16 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fast_style.architecture import norm_layers
-from fast_style.checkpoint import StyleModel
-from fast_style.engines.cuda_graphs import (
-    Capture,
-    Compute,
-    CudaCapture,
-    GraphCache,
-    PinnedMemory,
-)
-from fast_style.engines.protocol import (
+from fast_style.engines.base import (
     DEVICES,
     Device,
     EngineName,
@@ -29,9 +20,18 @@ from fast_style.engines.protocol import (
     check_batch,
     choose_precision,
 )
+from fast_style.engines.cuda_graphs import (
+    Capture,
+    Compute,
+    CudaCapture,
+    GraphCache,
+    PinnedMemory,
+)
+from fast_style.engines.onnx.graph import check_statistics
 from fast_style.errors import EngineError
-from fast_style.graph import check_statistics
-from fast_style.networks import StyleNetwork
+from fast_style.models.config import norm_layers
+from fast_style.models.model_file import StyleModel
+from fast_style.models.network import StyleNetwork
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fast_style.atomic import replace_file
 from fast_style.errors import ImageError, ImageWriteError, UsageError
 from fast_style.images.decoding import quiet_pillow
 from fast_style.images.exif import resized_exif
 from fast_style.images.icc import from_srgb
 from fast_style.images.photo import Photo, Pixels, to_pil
+from fast_style.storage.atomic_write import replace_file
 
 __all__ = [
     "WRITABLE_SUFFIXES",

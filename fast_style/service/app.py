@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from fast_style import __version__
-from fast_style.service import description, problems
-from fast_style.service.front import Gatekeeper, RequestLog
-from fast_style.service.health_routes import health_router
-from fast_style.service.keys import KeyFile, RateLimit
+from fast_style._version import __version__
+from fast_style.service import openapi, problems
+from fast_style.service.auth import KeyFile, RateLimit
+from fast_style.service.middleware import Gatekeeper, RequestLog
+from fast_style.service.routes.health import health_router
+from fast_style.service.routes.styles import style_router
+from fast_style.service.routes.stylize import stylize_router
 from fast_style.service.settings import ServiceSettings
 from fast_style.service.state import ServiceState
-from fast_style.service.style_routes import style_router
-from fast_style.service.stylize_routes import stylize_router
 
 if TYPE_CHECKING:
-    from fast_style.jobs.settings import JobSettings
+    from fast_style.service.jobs.settings import JobSettings
 
 __all__ = ["create_app"]
 
@@ -54,7 +54,7 @@ def create_app(settings: ServiceSettings, jobs: JobSettings | None = None) -> Fa
     app = FastAPI(
         title="Fast Style",
         version=__version__,
-        description=description.TEXT,
+        description=openapi.TEXT,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -64,7 +64,7 @@ def create_app(settings: ServiceSettings, jobs: JobSettings | None = None) -> Fa
     app.include_router(style_router(state))
     app.include_router(health_router(state))
     if jobs is not None:
-        from fast_style.service.job_routes import jobs_router
+        from fast_style.service.routes.jobs import jobs_router
 
         app.include_router(jobs_router(settings, jobs))
     # The last one added is the first that a request meets.
@@ -76,10 +76,10 @@ def create_app(settings: ServiceSettings, jobs: JobSettings | None = None) -> Fa
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "X-API-Key", "Idempotency-Key"],
-            expose_headers=[*description.OWN_HEADERS, "Retry-After", "Location"],
+            expose_headers=[*openapi.OWN_HEADERS, "Retry-After", "Location"],
         )
     app.add_middleware(RequestLog, metrics=state.metrics)
     problems.install(app)
     limited = {"with_keys": keys is not None, "with_rate": rate is not None}
-    description.install(app, state, jobs, **limited)
+    openapi.install(app, state, jobs, **limited)
     return app

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fast_style.service.front import LOGGER
+from fast_style.service.middleware import LOGGER
 from fast_style.service.problems import MEDIA_TYPE
 from fast_style.service.settings import ServiceSettings
 from fast_style.service.state import ServiceState

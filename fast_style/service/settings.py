@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fast_style.engines.machine import core_limit, visible_cores
-from fast_style.option_fields import check_options, option
+from fast_style.options import check_options, option
+from fast_style.storage.hardware import core_limit, visible_cores
 
 EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]

@@ -8,11 +8,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from fast_style.errors import FastStyleError
-from fast_style.service.decoders import DecoderPool
+from fast_style.service.admission import Places
+from fast_style.service.decoder_pool import DecoderPool
 from fast_style.service.metrics import ServiceMetrics, resident_bytes
-from fast_style.service.places import Places
 from fast_style.service.settings import ServiceSettings
-from fast_style.service.style_shelf import StyleShelf
+from fast_style.service.style_cache import StyleShelf
 
 __all__ = ["ServiceState"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
-from fast_style.blending import MOST_PARTS
-from fast_style.service.intake import Form
+from fast_style.inference.stroke_size import COARSEST, FINEST
+from fast_style.service.multipart import Form
 from fast_style.service.problems import Problem
-from fast_style.strokes import COARSEST, FINEST
+from fast_style.styles.mixing import MOST_PARTS
 
 __all__ = ["FORMATS", "PICTURE_TYPES", "StylizeOrder", "form_schema", "read_order", "style_schema"]
 

@@ -13,7 +13,7 @@ import torch
 
 from fast_style.errors import TrainingError
 from fast_style.training.data import Batch
-from fast_style.training.module import StyleTransferModule
+from fast_style.training.lightning_module import StyleTransferModule
 
 Say = Callable[[str], None]
 """Takes a sentence for the person at the keyboard."""

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fast_style.architecture import SIZES, NetworkConfig
 from fast_style.errors import UsageError
-from fast_style.grain import GRAIN_LIMIT
-from fast_style.option_fields import (
+from fast_style.images.grain import GRAIN_LIMIT
+from fast_style.models.config import SIZES, NetworkConfig
+from fast_style.options import (
     VggChoice,
     check_options,
     loss_option,

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fast_style.errors import ImageError, TrainingDataError
-from fast_style.grain import add_grain
 from fast_style.images import read_image
+from fast_style.images.grain import add_grain
 from fast_style.training.config import TrainingConfig
 
 _ZOOM = 1.25

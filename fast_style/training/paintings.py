@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from fast_style.checkpoint import THUMBNAIL_LIMIT
 from fast_style.errors import FastStyleError
 from fast_style.images import resize_long_side
+from fast_style.models.model_file import THUMBNAIL_LIMIT
 from fast_style.training.data import PhotoCrops
 
 _BALANCING_CROPS, _BALANCING_SIDE, _BALANCING_SEED = 32, 256, 0

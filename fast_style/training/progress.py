@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor
 
-from fast_style.atomic import replace_file
-from fast_style.grain import add_grain
+from fast_style.images.grain import add_grain
+from fast_style.storage.atomic_write import replace_file
 from fast_style.training.callbacks import Say, TimeBudget
 from fast_style.training.data import Batch
-from fast_style.training.module import StyleTransferModule
+from fast_style.training.lightning_module import StyleTransferModule
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SMOOTHING = 0.95

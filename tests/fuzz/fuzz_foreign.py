@@ -9,7 +9,7 @@ from random import Random
 
 import torch
 
-from fast_style.foreign import convert, read_state_dict
+from fast_style.styles.importing import convert, read_state_dict
 from tests.foreign_networks import PROJECTS, make_network
 from tests.fuzz.mutations import fuzz, mutated
 

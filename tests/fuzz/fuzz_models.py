@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fast_style.architecture import NetworkConfig
-from fast_style.checkpoint import load_model, read_card, save_model
 from fast_style.errors import FastStyleError
-from fast_style.fingerprint import _sound
+from fast_style.models.config import NetworkConfig
+from fast_style.models.model_file import load_model, read_card, save_model
+from fast_style.styles.fingerprint import _sound
 from tests.conftest import make_card, make_weights
 from tests.fuzz.mutations import NUMBERS, fuzz, mutated
 

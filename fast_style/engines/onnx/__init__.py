@@ -1,0 +1,1 @@
+"""The network as ONNX graphs, written without the `onnx` package."""

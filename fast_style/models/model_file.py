@@ -1,0 +1,389 @@
+"""The model file: one style's network and its card, as safetensors.
+
+`NAME.safetensors` holds the weights under the names of `architecture.parameter_shapes`, in float16
+(or float32, where another project's model is to stay what it was), and one metadata key,
+`fast_style`, with the card as JSON. Nothing in it is pickled, and reading it needs no torch.
+"""
+
+import base64
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize, safe_open
+from safetensors.numpy import save
+
+from fast_style.errors import ModelFileError, NewerFormatError, UsageError
+from fast_style.images.grain import GRAIN_LIMIT
+from fast_style.models.config import NetworkConfig, parameter_shapes
+from fast_style.storage.atomic_write import replace_file
+
+FORMAT_VERSION = 2
+"""The newest format. 2 is a network that ends in a tanh; all others are written as 1, which the
+first release reads too."""
+
+SUFFIX = ".safetensors"
+METADATA_KEY = "fast_style"
+THUMBNAIL_LIMIT = 8 * 1024
+"""Largest thumbnail, in bytes of WebP."""
+
+# A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
+_HEADER_LIMIT = 4 * 1024 * 1024
+
+# Half and single precision floating point, as safetensors writes them.
+_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model.
+
+    Attributes:
+        name: the style's name, as on the command line.
+        network: all that is needed to build the network.
+        title: the painting's title.
+        artist: who painted it.
+        year: when, as text ("1889", "c. 1831").
+        licence: under what terms the painting, and so the model, may be used.
+        grain: the grain that the network wants on its input, see `grain.add_grain`.
+        training: all that is needed to repeat the training: data, steps, sizes, losses, versions.
+        quality: what was measured, by name.
+        thumbnail: a small WebP picture of the painting, at most 8 KB.
+        fingerprint: what the weights are and what picture they gave when the file was made, see
+            `fast_style.styles.fingerprint`; empty in files of the first release.
+        format_version: of the file it was read from; raised to what the network needs.
+    """
+
+    name: str
+    network: NetworkConfig
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = ""
+    grain: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    thumbnail: bytes | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    format_version: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a thumbnail that is too large, and a grain out of range."""
+        if self.network.tanh:
+            object.__setattr__(self, "format_version", max(2, self.format_version))
+        if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
+            raise UsageError(f"grain is {self.grain!r}; expected 0 to {GRAIN_LIMIT} levels")
+        if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
+            raise UsageError(
+                f"the thumbnail has {len(self.thumbnail)} bytes; at most {THUMBNAIL_LIMIT} fit"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as plain JSON values, the thumbnail in base64."""
+        return {
+            "format_version": self.format_version,
+            "name": self.name,
+            "title": self.title,
+            "artist": self.artist,
+            "year": self.year,
+            "licence": self.licence,
+            "grain": self.grain,
+            "network": self.network.to_dict(),
+            "training": dict(self.training),
+            "quality": dict(self.quality),
+            "thumbnail": None
+            if self.thumbnail is None
+            else base64.b64encode(self.thumbnail).decode("ascii"),
+            **({"fingerprint": dict(self.fingerprint)} if self.fingerprint else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StyleModel:
+    """A model file in memory: its card, and its weights as float32 arrays by parameter name."""
+
+    card: ModelCard
+    weights: Weights
+
+
+def read_card(path: str | os.PathLike[str]) -> ModelCard:
+    """Read a model file's card without its weights.
+
+    Raises:
+        ModelFileError: no such file, or not a model file; the message says which.
+        NewerFormatError: written by a newer release.
+    """
+    path = Path(path)
+    _check_container(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            return card_from_metadata(path, file.metadata())
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def load_model(path: str | os.PathLike[str]) -> StyleModel:
+    """Read a model file and check everything in it.
+
+    Raises:
+        ModelFileError: no such file, not a model file, cut short, parameters that are missing,
+            unknown or of the wrong shape, or weights that are not finite.
+        NewerFormatError: written by a newer release.
+    """
+    path = Path(path)
+    _check_container(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            card = card_from_metadata(path, file.metadata())
+            # Shapes and types come from the header, before memory is spent on the values.
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: (one.get_shape(), one.get_dtype()) for name, one in slices.items()}
+            return StyleModel(card, _read_weights(path, card, found, file.get_tensor))
+    except SafetensorError as error:
+        raise _damaged(path, error) from error
+
+
+def model_from_bytes(content: bytes, name: str = "the file") -> StyleModel:
+    """Read a model from the bytes of its file, and check everything in it; nothing goes to disk.
+
+    Args:
+        content: the bytes.
+        name: what to call the file in messages.
+
+    Raises:
+        ModelFileError: as `load_model`.
+        NewerFormatError: written by a newer release.
+    """
+    label = Path(name)
+    _check_head(label, content[:9], len(content))
+    try:
+        tensors: dict[str, Any] = dict(deserialize(content))  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise _damaged(label, error) from error
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    card = card_from_metadata(label, header.get("__metadata__"))
+
+    def array(name: str) -> NDArray[Any]:
+        tensor = tensors[name]
+        values: NDArray[Any] = np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]])
+        return values.reshape(tensor["shape"])
+
+    found = {name: (tensor["shape"], tensor["dtype"]) for name, tensor in tensors.items()}
+    return StyleModel(card, _read_weights(label, card, found, array))
+
+
+def _read_weights(
+    path: Path,
+    card: ModelCard,
+    found: Mapping[str, tuple[Sequence[int], str]],
+    array: Callable[[str], NDArray[Any]],
+) -> Weights:
+    """Check the parameters that a file holds against its card's network, and read them.
+
+    Args:
+        path: what to call the file in messages.
+        card: its card.
+        found: shape and type of each parameter in it, by name.
+        array: reads one.
+    """
+    expected = parameter_shapes(card.network)
+    if set(found) != set(expected):
+        raise ModelFileError(
+            f"{path}: its parameters are not those of its network "
+            f"({_name_difference(set(found), set(expected))})"
+        )
+    weights: Weights = {}
+    for name, shape in expected.items():
+        seen, kind = found[name]
+        if tuple(seen) != shape:
+            raise ModelFileError(
+                f"{path}: {name} has shape {tuple(seen)}; its network needs {shape}"
+            )
+        if kind not in _DTYPES:
+            raise ModelFileError(f"{path}: {name} holds {kind}; expected {' or '.join(_DTYPES)}")
+        values = array(name)
+        if not np.isfinite(values).all():
+            raise ModelFileError(
+                f"{path}: {name} holds values that are not finite numbers; train it again "
+                "or fetch the file again"
+            )
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    card: ModelCard,
+    weights: Mapping[str, NDArray[np.floating]],
+    *,
+    float32: bool = False,
+) -> None:
+    """Write a model file, complete or not at all.
+
+    Args:
+        path: the file; its folder is made.
+        card: what is known of the model.
+        weights: arrays by the names of `architecture.parameter_shapes`.
+        float32: store the weights as float32, at twice the size, and not as float16.
+
+    Raises:
+        ModelFileError: weights that do not fit the card's network, are not finite as stored, or a
+            file that cannot be written.
+    """
+    path = Path(path)
+    expected = parameter_shapes(card.network)
+    if set(weights) != set(expected):
+        raise ModelFileError(
+            f"the weights are not those of the card's network "
+            f"({_name_difference(set(weights), set(expected))})"
+        )
+    stored: dict[str, NDArray[Any]] = {}
+    kind, largest = (np.float32, "3.4e38") if float32 else (np.float16, "65504")
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ModelFileError(f"{name} has shape {weights[name].shape}; expected {shape}")
+        with np.errstate(over="ignore"):
+            stored[name] = np.ascontiguousarray(weights[name], dtype=kind)
+        if not np.isfinite(stored[name]).all():
+            raise ModelFileError(
+                f"{name} holds values that {kind.__name__} cannot (largest {largest})"
+            )
+    _write(path, card, stored)
+
+
+def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
+    """Give a model file another card; its weights stay what they are, bit for bit.
+
+    Raises:
+        ModelFileError: not a sound model file, or one that cannot be written.
+    """
+    path = Path(path)
+    load_model(path)
+    with safe_open(path, "numpy") as file:
+        stored = {name: file.get_tensor(name) for name in parameter_shapes(card.network)}
+    _write(path, card, stored)
+
+
+def _write(path: Path, card: ModelCard, stored: dict[str, NDArray[Any]]) -> None:
+    content = save(stored, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    except OSError as error:
+        raise ModelFileError(
+            f"the model cannot be written to {path}: {error.strerror or error}"
+        ) from error
+
+
+def _check_container(path: Path) -> None:
+    """Say in plain words what a file is that is no safetensors file at all."""
+    try:
+        status = path.stat()
+        size = status.st_size
+        if stat.S_ISDIR(status.st_mode):
+            raise ModelFileError(f"{path} is a folder; expected a model file (NAME{SUFFIX})")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+            raise ModelFileError(f"{path} is a pipe or a device; expected a model file")
+        with path.open("rb") as file:
+            head = file.read(9)
+    except FileNotFoundError as error:
+        raise ModelFileError(f"there is no model file {path}") from error
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from error
+    _check_head(path, head, size)
+
+
+def _check_head(path: Path, head: bytes, size: int) -> None:
+    """Check a file's first nine bytes and its size."""
+    # A safetensors file is the length of its header in 8 bytes, then the header, which is JSON.
+    if head[8:] != b"{":
+        if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):
+            raise ModelFileError(
+                f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
+                f"expected a model file of Fast Style (NAME{SUFFIX})"
+            )
+        raise ModelFileError(f"{path} is no safetensors file; expected a model file of Fast Style")
+    header = int.from_bytes(head[:8], "little")
+    if header > _HEADER_LIMIT:
+        raise ModelFileError(f"{path} claims a header of {header} bytes; a model's is far smaller")
+    if size < 8 + header:
+        raise ModelFileError(f"{path} is cut short: copy or fetch it again")
+
+
+def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
+    if "not fully covered" in str(error):
+        return ModelFileError(f"{path} is cut short or has bytes too many: copy or fetch it again")
+    return ModelFileError(f"{path} is not a sound safetensors file ({error})")
+
+
+def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
+    """Read a card out of a model file's metadata; ModelFileError says what is wrong with it."""
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path} is a safetensors file but not a model of Fast Style: "
+            f"it has no {METADATA_KEY!r} metadata"
+        )
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: its card is not valid JSON") from error
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{path}: its card is not a JSON object")
+    version = card.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ModelFileError(f"{path}: its card has no format_version")
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path} has format {version}, this release reads up to {FORMAT_VERSION}: "
+            "pip install --upgrade fast-style"
+        )
+    network = card.get("network")
+    if not isinstance(network, dict):
+        raise ModelFileError(f"{path}: its card does not describe a network")
+    try:
+        config = NetworkConfig(**network)
+    except (TypeError, UsageError) as error:
+        raise ModelFileError(f"{path}: its network cannot be built ({error})") from error
+    texts = {}
+    for key in ("name", "title", "artist", "year", "licence"):
+        texts[key] = card.get(key, "")
+        if not isinstance(texts[key], str):
+            raise ModelFileError(f"{path}: {key} in its card is not text")
+    mappings = {}
+    for key in ("training", "quality", "fingerprint"):
+        mappings[key] = card.get(key, {})
+        if not isinstance(mappings[key], dict):
+            raise ModelFileError(f"{path}: {key} in its card is not a JSON object")
+    try:
+        encoded = card.get("thumbnail")
+        thumbnail = None if encoded is None else base64.b64decode(encoded, validate=True)
+        return ModelCard(
+            network=config,
+            thumbnail=thumbnail,
+            grain=card.get("grain", 0),
+            format_version=version,
+            **texts,
+            **mappings,
+        )
+    except (TypeError, ValueError, UsageError) as error:
+        raise ModelFileError(
+            f"{path}: thumbnail or grain in its card is not sound ({error})"
+        ) from error
+
+
+def _name_difference(found: set[str], expected: set[str]) -> str:
+    parts = []
+    for label, names in (("missing", expected - found), ("unknown", found - expected)):
+        if names:
+            shown = ", ".join(sorted(names)[:3])
+            parts.append(f"{label}: {shown}{', ...' if len(names) > 3 else ''}")
+    return "; ".join(parts)

@@ -1,0 +1,139 @@
+"""Optimising a picture from Python: what scripts, the demo and the notebook call."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fast_style.errors import FastStyleError, MissingExtraError, UsageError
+from fast_style.images import ImageSource, Photo, read_image, to_pil
+from fast_style.optimization.config import OptimizeConfig
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fast_style.models.model_file import StyleModel
+    from fast_style.optimization.optimizer_loop import Optimization, OptimizeStep
+
+
+def optimize_steps(
+    photo: ImageSource, paintings: ImageSource | Sequence[ImageSource], **options: Any
+) -> "Iterator[OptimizeStep]":
+    """Put paintings' styles on a photo by optimisation, telling of each iteration.
+
+    ::
+
+        for step in optimize_steps("photo.jpg", "painting.jpg", size=512):
+            print(step.iteration, step.losses.total)
+        step.picture().save("out.png")
+
+    To stop, leave the loop: `step.picture()` still gives the best picture.
+
+    Args:
+        photo: as for `make_optimization`.
+        paintings: as for `make_optimization`.
+        **options: weights, masks, init, config and single options, as for `make_optimization`.
+
+    Returns:
+        An iterator of steps; everything is checked before the first one.
+
+    Raises:
+        FastStyleError: as for `make_optimization`.
+    """
+    return make_optimization(photo, paintings, **options).steps()
+
+
+def optimize_image(
+    photo: ImageSource,
+    paintings: ImageSource | Sequence[ImageSource],
+    *,
+    on_step: "Callable[[OptimizeStep], None] | None" = None,
+    **options: Any,
+) -> "Image.Image":
+    """Put paintings' styles on a photo by optimisation (Gatys, Ecker and Bethge 2015).
+
+    ::
+
+        optimize_image("photo.jpg", "painting.jpg", size=512).save("out.png")
+
+    Args:
+        photo: as for `make_optimization`.
+        paintings: as for `make_optimization`.
+        on_step: is told of each iteration.
+        **options: weights, masks, init, config and single options, as for `make_optimization`.
+
+    Returns:
+        A new image of mode "RGB", or "RGBA" if the photo has alpha, in sRGB; the best that came up.
+
+    Raises:
+        FastStyleError: as for `make_optimization`.
+    """
+    run = make_optimization(photo, paintings, **options)
+    for step in run.steps():
+        if on_step is not None:
+            on_step(step)
+    return to_pil(run.best())
+
+
+def make_optimization(
+    photo: ImageSource,
+    paintings: ImageSource | Sequence[ImageSource],
+    *,
+    weights: Sequence[float] | None = None,
+    masks: Sequence[ImageSource] | None = None,
+    init: "ImageSource | StyleModel | None" = None,
+    config: OptimizeConfig | None = None,
+    **options: Any,
+) -> "Optimization":
+    """Read everything and set up an optimisation.
+
+    Args:
+        photo: the content image, anything that `Stylizer.stylize` takes.
+        paintings: one style image, or a list of them.
+        weights: of the paintings, each above 0; all alike if None.
+        masks: for each painting a picture of the photo's size, white where the painting goes.
+        init: a picture, a style or a model to start from, or one of the words of the option.
+        config: the options.
+        **options: single options instead, see `OptimizeConfig`.
+
+    Returns:
+        The optimisation, before its first step.
+
+    Raises:
+        FastStyleError: a picture cannot be read, something does not fit together, torch is not
+            installed, or there is too little memory.
+    """
+    if isinstance(init, str):
+        options["init"], init = init, None
+    chosen = configured(config, options)
+    content = read_image(photo)
+    several: list[Any] = list(paintings) if isinstance(paintings, list | tuple) else [paintings]
+    styles = [read_painting(painting) for painting in several]
+    # These import torch, for which nobody should wait who has mistyped a path.
+    try:
+        from fast_style.optimization.masks import read_mask
+        from fast_style.optimization.optimizer_loop import Optimization
+    except ModuleNotFoundError as error:
+        missing = (error.name or "torch").partition(".")[0]
+        raise MissingExtraError("optimising a picture", missing, "torch") from error
+
+    fields = [read_mask(mask, content.height, content.width) for mask in masks or []]
+    return Optimization(content, styles, chosen, weights=weights, masks=fields or None, start=init)
+
+
+def configured(config: OptimizeConfig | None, options: Mapping[str, Any]) -> OptimizeConfig:
+    """Make a configuration of another one, or of the defaults, and single options."""
+    unknown = set(options) - set(OptimizeConfig.__dataclass_fields__)
+    if unknown:
+        raise UsageError(
+            f"there is no option {', '.join(sorted(unknown))}; there are "
+            f"{', '.join(OptimizeConfig.__dataclass_fields__)}"
+        )
+    return replace(config or OptimizeConfig(), **options)
+
+
+def read_painting(source: ImageSource) -> Photo:
+    """Read a painting; an error says that it is about the painting."""
+    try:
+        return read_image(source)
+    except FastStyleError as error:
+        raise type(error)(f"the painting cannot be used: {error}") from error

@@ -1,0 +1,100 @@
+"""The picture that a descent starts from."""
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.errors import FastStyleError, StyleNotFoundError, UnreadableImageError, UsageError
+from fast_style.images import ImageSource, read_image, resize_to
+
+if TYPE_CHECKING:
+    from fast_style.models.model_file import StyleModel
+
+Pixels = NDArray[np.uint8]
+Init = "str | os.PathLike[str] | ImageSource | StyleModel"
+
+NAMED = ("photo", "painting", "noise")
+
+
+def is_style(init: object) -> bool:
+    """Tell whether a start is a style, by its name or model, and not one of `NAMED` or a picture.
+
+    Raises:
+        UsageError: it is a text, and neither a style nor a file.
+    """
+    from fast_style.models.model_file import SUFFIX, StyleModel
+
+    if isinstance(init, StyleModel):
+        return True
+    if not isinstance(init, str) or init in NAMED:
+        return isinstance(init, os.PathLike) and os.fspath(init).endswith(SUFFIX)
+    from fast_style.styles.registry import find_parts
+
+    try:
+        files = find_parts(init)
+    except FastStyleError as error:
+        if os.path.exists(init):
+            return False
+        reason = str(error) if isinstance(error, StyleNotFoundError) else f"it is no style: {error}"
+        raise UsageError(
+            f"the start {init!r} is none of {', '.join(NAMED)}, and no picture's file is there; "
+            f"{reason}"
+        ) from None
+    # `find_parts` takes any file that is there for a model.
+    return len(files) > 1 or files[0][0].suffix == SUFFIX
+
+
+def start_pixels(
+    init: "str | os.PathLike[str] | ImageSource | StyleModel",
+    photo: Pixels,
+    painting: Pixels,
+    height: int,
+    width: int,
+    seed: int,
+) -> Pixels:
+    """Make the picture to start from.
+
+    Args:
+        init: `photo`, `painting`, `noise`, a style (see `is_style`), or any picture.
+        photo: RGB, shape (H, W, 3), uint8.
+        painting: the first of the paintings, RGB, shape (H', W', 3), uint8.
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+        seed: of the noise.
+
+    Returns:
+        RGB, shape (height, width, 3), uint8. Paintings and pictures of other proportions fill it,
+        and what juts out is cut off on both sides.
+
+    Raises:
+        FastStyleError: the style or the picture cannot be used.
+    """
+    if isinstance(init, str) and init in NAMED:
+        if init == "noise":
+            random = np.random.default_rng(seed)
+            return random.integers(0, 256, (height, width, 3), np.uint8)
+        return (
+            resize_to(photo, height, width) if init == "photo" else _cover(painting, height, width)
+        )
+    if is_style(init):
+        # Imported here: a start from anything else needs no engine.
+        from fast_style.inference.stylizer import Stylizer
+
+        stylized = Stylizer(init).stylize(resize_to(photo, height, width))  # type: ignore[arg-type]
+        return np.asarray(stylized)
+    try:
+        return _cover(read_image(init).pixels, height, width)  # type: ignore[arg-type]
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"the start cannot be used: {error}") from error
+
+
+def _cover(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Resize a picture so that it just covers a size, and cut it to that."""
+    scale = max(height / pixels.shape[0], width / pixels.shape[1])
+    rows = max(height, round(pixels.shape[0] * scale))
+    columns = max(width, round(pixels.shape[1] * scale))
+    resized = resize_to(pixels, rows, columns)
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.ascontiguousarray(resized[top : top + height, left : left + width])

@@ -1,0 +1,71 @@
+"""Masks: where in the photo each painting goes.
+
+Guided Gram matrices of Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual
+Factors in Neural Style Transfer" (arXiv 1611.07865, section 4). Their guidance is squared in the
+Gram matrix and normalised to a sum of squares of 1; ours is the square, taken as it is: the matrix
+is a mean over the picture's places, weighted with the mask. A mask that is white all over gives the
+plain Gram matrix.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from fast_style.errors import UsageError
+from fast_style.images import ImageSource, read_image
+from fast_style.models.perceptual_loss import gram_matrix
+
+Mask = NDArray[np.float32]
+
+# ITU-R BT.601, as in fast_style.images.color.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def read_mask(source: ImageSource, height: int, width: int) -> Mask:
+    """Read a mask: white where the style goes, black where not, grey for something of it.
+
+    Args:
+        source: a picture of any kind; its brightness counts.
+        height: of the photo, in pixels.
+        width: of the photo, in pixels.
+
+    Returns:
+        Shape (height, width), float32, values in [0, 1].
+
+    Raises:
+        ImageError: it cannot be read.
+        UsageError: it has another shape than the photo, or is black all over.
+    """
+    photo = read_image(source)
+    if (photo.height, photo.width) != (height, width):
+        raise UsageError(
+            f"the mask has {photo.width}x{photo.height} pixels and the photo {width}x{height}: "
+            "make it of the photo's size"
+        )
+    mask: Mask = (photo.pixels.astype(np.float32) @ _LUMA / 255).clip(0, 1)
+    if not mask.any():
+        raise UsageError("the mask is black all over: paint white where its style is to go")
+    return mask
+
+
+def at_size(mask: Mask, height: int, width: int) -> Tensor:
+    """Bring a mask to a size by the mean over areas: (1, 1, height, width), in [0, 1]."""
+    whole = torch.from_numpy(mask)[None, None]
+    return functional.interpolate(whole, (height, width), mode="area")
+
+
+def masked_gram(features: Tensor, mask: Tensor | None) -> Tensor:
+    """The Gram matrix of the features within a mask.
+
+    Args:
+        features: shape (1, C, H, W).
+        mask: shape (1, 1, H, W), range [0, 1], not all 0; None for all of the picture.
+
+    Returns:
+        F diag(m) F^T / (C * sum(m)), shape (1, C, C).
+    """
+    if mask is None:
+        return gram_matrix(features)
+    return gram_matrix(features * mask.sqrt().to(features.dtype)) / mask.mean()

@@ -1,0 +1,333 @@
+"""The service's side of the jobs: taking them, telling of them, cancelling them. No work is done.
+
+States are DBOS's own; a job that has ended is expired once its time is over or its files are gone.
+"""
+
+import hashlib
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+from fast_style import errors
+from fast_style.errors import JobError, KeyReusedError, MissingExtraError, QueueFullError
+from fast_style.service.jobs.settings import JobSettings
+from fast_style.service.jobs.spec import JobSpec
+from fast_style.storage.object_store import Store
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient, WorkflowStatus
+
+APPLICATION = "fast-style"
+VERSION = "jobs-1"
+"""Of what is kept in the database, not of the release: an upgraded worker takes up old jobs.
+
+It changes only if a workflow's steps change so that they cannot go on with what older ones left;
+then both forms are to be kept for a while, see DBOS.patch."""
+
+QUEUE = "jobs"
+ENDED = ("done", "failed", "cancelled", "expired")
+PROGRESS = "progress.json"
+
+State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
+
+_UNITS = {"batch": "photos", "optimize": "iterations"}
+
+_STATES: dict[str, State] = {
+    "ENQUEUED": "queued",
+    "DELAYED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "done",
+    "ERROR": "failed",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+    "CANCELLED": "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is now.
+
+    Attributes:
+        id: its name.
+        spec: what is to be done.
+        state: where it stands.
+        created: when it was taken, in seconds since 1970.
+        started: when a worker last took it up, or None.
+        ended: when it ended, or None.
+        output: what the workflow gave: `result` (name of a file), `media_type`, and figures.
+        error: a sentence, if it failed.
+    """
+
+    id: str
+    spec: JobSpec
+    state: State
+    created: float
+    started: float | None
+    ended: float | None
+    output: Mapping[str, Any]
+    error: str | None
+
+    @property
+    def expires(self) -> float | None:
+        """When its files are deleted, in seconds since 1970; None until it has ended."""
+        return None if self.ended is None else self.ended + self.spec.expiry_seconds
+
+
+class Desk:
+    """Takes jobs and tells of them; safe to use from several threads.
+
+    Attributes:
+        store: where the files are.
+    """
+
+    def __init__(self, settings: JobSettings) -> None:
+        """Open the database, which is made if need be.
+
+        Raises:
+            MissingExtraError: a package of the extra `serve` is not installed.
+            JobError: the database cannot be reached.
+            FastStyleError: the place for files cannot be used.
+        """
+        self._settings = settings
+        self.store = Store(settings.results)
+        prepare_database(settings)
+        self._client = _client(settings)
+        self._door = threading.Lock()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._client.destroy()
+
+    def submit(
+        self, spec: JobSpec, files: Mapping[str, IO[bytes]], *, owner: str = "", key: str = ""
+    ) -> tuple[Job, bool]:
+        """Take a job, or find the one that was taken for the same idempotency key.
+
+        Args:
+            spec: what to do; `inputs` and `digest` are filled in here.
+            files: the inputs by their names in the folder of inputs.
+            owner: whose it is, "" where nobody is told apart.
+            key: the idempotency key, "" for none.
+
+        Returns:
+            The job, and whether it is new.
+
+        Raises:
+            KeyReusedError: the key came with another body before.
+            QueueFullError: as many jobs wait as may wait.
+            OSError: the inputs cannot be stored.
+        """
+        from dbos import error as dbos_error
+
+        job_id = _job_id(owner, key)
+        digest = _digest(spec, files)
+        if key and (there := self.find(job_id)) is not None:
+            return _same(there, digest), False
+        inputs = f"{job_id}/input-{digest[:16]}"
+        kept = JobSpec.from_dict({**spec.to_dict(), "inputs": inputs, "digest": digest})
+        with self._door:
+            self._check_room()
+            for name, stream in files.items():
+                self.store.write_stream(f"{inputs}/{name}", stream)
+            try:
+                self._client.enqueue(
+                    {
+                        "workflow_name": kept.kind,
+                        "queue_name": QUEUE,
+                        "workflow_id": job_id,
+                        "workflow_id_reuse_policy": "reject",
+                        "app_version": VERSION,
+                        "authenticated_user": owner,
+                    },
+                    kept.to_dict(),
+                )
+            except dbos_error.DBOSWorkflowIDInUseError:
+                # The same key came to another server a moment ago.
+                there = self.find(job_id)
+                if there is None:
+                    raise
+                if there.spec.digest != digest:
+                    self.store.delete(inputs)
+                return _same(there, digest), False
+        job = self.find(job_id)
+        assert job is not None
+        return job, True
+
+    def find(self, job_id: str, *, owner: str | None = None) -> Job | None:
+        """Find a job.
+
+        Args:
+            job_id: its name, whatever a client sent.
+            owner: whose it must be; None for anybody's.
+        """
+        found = self._client.list_workflows(workflow_ids=[job_id])
+        if not found or (owner is not None and (found[0].authenticated_user or "") != owner):
+            return None
+        return self._job(found[0])
+
+    def jobs_of(self, owner: str, *, limit: int = 100) -> list[Job]:
+        """List the jobs of an owner, the newest first."""
+        found = self._client.list_workflows(
+            user=owner, limit=limit, sort_desc=True, application_name=APPLICATION
+        )
+        return [self._job(status) for status in found]
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job that waits or runs; of one that has ended, delete the files."""
+        if job.state in ENDED:
+            self.store.delete(job.id)
+        else:
+            self._client.cancel_workflow(job.id)
+
+    def progress(self, job: Job) -> dict[str, Any]:
+        """Read how far a job is: `done`, `total`, `unit` and `losses`, as its steps wrote it.
+
+        Returns:
+            What was written last; nothing done if nothing was.
+        """
+        total = job.spec.photos or job.spec.options.get("iterations", 0)
+        blank: dict[str, Any] = {
+            "done": 0,
+            "total": total,
+            "unit": _UNITS[job.spec.kind],
+            "losses": [],
+        }
+        try:
+            return {**blank, **json.loads(self.store.read(f"{job.id}/{PROGRESS}"))}
+        except FileNotFoundError:
+            return blank
+
+    def waiting(self) -> int:
+        """Count the jobs that wait for a worker."""
+        return len(
+            self._client.list_workflows(
+                status=["ENQUEUED", "DELAYED"],
+                queue_name=QUEUE,
+                load_input=False,
+                load_output=False,
+                limit=self._settings.queue_limit,
+            )
+        )
+
+    def ended_before(self, seconds: float, *, limit: int = 1000) -> list[str]:
+        """Name the jobs that ended so many seconds ago or longer."""
+        before = datetime.fromtimestamp(time.time() - seconds, UTC)
+        old = self._client.list_workflows(
+            completed_before=before.isoformat(),
+            application_name=APPLICATION,
+            load_input=False,
+            load_output=False,
+            limit=limit,
+        )
+        return [status.workflow_id for status in old]
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove jobs from the database, as if they had never been."""
+        if job_ids:
+            self._client.delete_workflows([*job_ids])
+
+    def _check_room(self) -> None:
+        if self.waiting() >= self._settings.queue_limit:
+            raise QueueFullError(
+                f"{self._settings.queue_limit} jobs wait already, and no more may: try again later"
+            )
+
+    def _job(self, status: "WorkflowStatus") -> Job:
+        arguments = status.input["args"] if status.input else ()
+        spec = JobSpec.from_dict(arguments[0])
+        state = _STATES[status.status]
+        ended = None
+        if state in ENDED:
+            ended = (status.completed_at or status.updated_at or 0) / 1000
+            over = ended + spec.expiry_seconds <= time.time()
+            if over or not self.store.exists(status.workflow_id):
+                state = "expired"
+        started = status.dequeued_at
+        return Job(
+            status.workflow_id,
+            spec,
+            state,
+            (status.created_at or 0) / 1000,
+            started / 1000 if started and state != "queued" else None,
+            ended,
+            status.output if isinstance(status.output, dict) else {},
+            _sentence(status) if state == "failed" else None,
+        )
+
+
+def prepare_database(settings: JobSettings) -> None:
+    """Make the database, or bring its tables up to date.
+
+    Raises:
+        MissingExtraError: DBOS is not installed.
+        JobError: it cannot be reached.
+    """
+    try:
+        import sqlalchemy as sa
+        from dbos import DBOS
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("background jobs", "dbos", "serve") from error
+    logging.getLogger("dbos").setLevel(logging.WARNING)
+    try:
+        if settings.sqlite_file is not None:
+            settings.sqlite_file.parent.mkdir(parents=True, exist_ok=True)
+        DBOS.migrate(settings.database)
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        shown = sa.make_url(settings.database).render_as_string(hide_password=True)
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise JobError(f"the database {shown} cannot be opened: {reason}") from error
+
+
+def _client(settings: JobSettings) -> "DBOSClient":
+    from dbos import DBOSClient, DBOSPortableJSONSerializer
+
+    return DBOSClient(
+        system_database_url=settings.database,
+        # Plain JSON: whoever may write to the database cannot make a worker run what they like.
+        serializer=DBOSPortableJSONSerializer(),
+        application_name=APPLICATION,
+        retry_connection_errors=False,  # a client is to hear of it rather than wait
+    )
+
+
+def _job_id(owner: str, key: str) -> str:
+    """Name a job: by chance, or always the same for the same key of the same owner."""
+    if not key:
+        return secrets.token_hex(16)
+    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()[:32]
+
+
+def _digest(spec: JobSpec, files: Mapping[str, IO[bytes]]) -> str:
+    digest = hashlib.sha256(json.dumps([spec.kind, spec.options], sort_keys=True).encode())
+    for name, stream in sorted(files.items()):
+        stream.seek(0)
+        content = hashlib.sha256()
+        while piece := stream.read(1 << 20):
+            content.update(piece)
+        digest.update(f"\0{name}\0{content.hexdigest()}".encode())
+    return digest.hexdigest()
+
+
+def _same(job: Job, digest: str) -> Job:
+    if job.spec.digest != digest:
+        raise KeyReusedError(
+            "the Idempotency-Key came with another body before: take a new key for another job"
+        )
+    return job
+
+
+def _sentence(status: "WorkflowStatus") -> str:
+    """Put what a workflow failed with into a sentence for the client."""
+    if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        return "workers died again and again at this job, so it was given up"
+    kind = getattr(status.error, "name", type(status.error).__name__)
+    ours = getattr(errors, str(kind), None)
+    if isinstance(ours, type) and issubclass(ours, errors.FastStyleError):
+        return str(status.error)
+    return f"the worker failed ({kind}); its log says more"

@@ -1,0 +1,89 @@
+"""What the jobs of one worker share: the store, loaded styles, and the word to stop."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from fast_style.storage.object_store import Store
+
+if TYPE_CHECKING:
+    from fast_style.inference.stylizer import Stylizer
+
+LOG = logging.getLogger("fast_style.service.jobs")
+
+_STYLES = 4
+
+
+class Workplace:
+    """Shared by the threads of a worker.
+
+    Attributes:
+        store: where the files are.
+        cancelled: tells whether a job has been cancelled, by its id.
+        checkpoint_seconds: how long a step of an optimisation takes, about.
+    """
+
+    def __init__(
+        self, store: Store, cancelled: Callable[[str], bool], checkpoint_seconds: float
+    ) -> None:
+        """See the class."""
+        self.store, self.cancelled = store, cancelled
+        self.checkpoint_seconds = checkpoint_seconds
+        self._styles: OrderedDict[str, tuple[Stylizer, threading.Lock]] = OrderedDict()
+        self._styles_lock = threading.Lock()
+        self._busy = 0
+        self._stopping = threading.Event()
+        self._idle = threading.Condition()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no step may begin any more, and long ones are to come to an end."""
+        return self._stopping.is_set()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Do a step and have it recorded; while the worker stops, none begins any more."""
+        with self._idle:
+            begins = not self.stopping
+            self._busy += begins
+        if not begins:
+            # The job is not to end, neither well nor badly: the process will, and the job goes on
+            # in another.
+            threading.Event().wait()
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._busy -= 1
+                self._idle.notify_all()
+
+    def stop(self, seconds: float) -> bool:
+        """Let no step begin, and wait for those that have; tells whether all came to their end."""
+        with self._idle:
+            self._stopping.set()
+            return self._idle.wait_for(lambda: self._busy == 0, seconds)
+
+    @contextmanager
+    def stylizer(self, style: str, max_megapixels: float) -> Iterator["Stylizer"]:
+        """Have a style to oneself; those used last stay loaded.
+
+        Raises:
+            FastStyleError: there is no such style, or it cannot be loaded.
+        """
+        from fast_style.inference.stylizer import Stylizer
+
+        with self._styles_lock:
+            if style not in self._styles:
+                self._styles[style] = (
+                    Stylizer(style, max_megapixels=max_megapixels),
+                    threading.Lock(),
+                )
+                while len(self._styles) > _STYLES:
+                    self._styles.popitem(last=False)
+            self._styles.move_to_end(style)
+            stylizer, lock = self._styles[style]
+        with lock:
+            yield stylizer

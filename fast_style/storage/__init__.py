@@ -1,0 +1,1 @@
+"""Files on disk and behind URLs, downloads, and what this machine has."""

@@ -1,0 +1,198 @@
+"""The user's own folder of styles: what goes into it, and out of it."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urldefrag, urlsplit
+
+from fast_style.errors import ModelError, ModelFileError, StyleNotFoundError, UsageError
+from fast_style.models.model_file import SUFFIX, load_model
+from fast_style.storage.downloads import SIZE_LIMIT, check_url, download
+from fast_style.styles.registry import user_folder
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a style.
+
+    Raises:
+        UsageError: other characters than letters, digits, '-', '_' and '.', or more than 100.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"--name is {name!r}; expected letters, digits, '-', '_' and '.', at most 100"
+        )
+
+
+def destination(name: str, folder: Path | None = None, *, overwrite: bool = False) -> Path:
+    """Say where a new style of a name goes.
+
+    Args:
+        name: the style's.
+        folder: where to; None is the user's own folder.
+        overwrite: whether a style of that name may be replaced.
+
+    Raises:
+        UsageError: no good name.
+        ModelError: there is a style of that name.
+    """
+    check_name(name)
+    path = (folder or user_folder()) / f"{name}{SUFFIX}"
+    if path.exists() and not overwrite:
+        raise ModelError(
+            f"a style of the name {name!r} exists ({path}): choose another --name, or --overwrite"
+        )
+    return path
+
+
+def add_file(
+    source: Path,
+    *,
+    name: str | None = None,
+    sha256: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Copy a model file into the user's own folder.
+
+    Args:
+        source: the model file; one that is not sound is not taken.
+        name: what the style is to be called; None takes the file's name.
+        sha256: what the file must have, in hexadecimal digits.
+        overwrite: whether a style of that name may be replaced.
+
+    Returns:
+        The path of the copy.
+
+    Raises:
+        ModelFileError: not a sound model file, not that SHA-256, or it cannot be written.
+        ModelError: there is a style of that name.
+        UsageError: no good name.
+    """
+    path = destination(name or source.name.removesuffix(SUFFIX), overwrite=overwrite)
+    load_model(source)
+    found = file_sha256(source)
+    if sha256 is not None and found != sha256.lower():
+        raise ModelFileError(
+            f"{source} is not the file that was expected: its SHA-256 is {found}, not "
+            f"{sha256.lower()}"
+        )
+    part = _part(path.parent, str(path))
+    try:
+        shutil.copyfile(source, part)
+        _accept(part, path, str(source))  # what was copied, whatever has become of the source
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def add_url(
+    url: str,
+    *,
+    name: str | None = None,
+    sha256: str | None = None,
+    overwrite: bool = False,
+    limit: int = SIZE_LIMIT,
+    pause: float = 1.0,
+    note: Callable[[str], None] = lambda _: None,
+) -> tuple[Path, str]:
+    """Fetch a model file into the user's own folder.
+
+    Args:
+        url: of http or https; its end may be `#sha256=DIGITS`.
+        name: what the style is to be called; None takes the file's name in the URL.
+        sha256: what the file must have, in hexadecimal digits.
+        overwrite: whether a style of that name may be replaced.
+        limit: the most bytes that are taken.
+        pause: see `download`.
+        note: see `download`.
+
+    Returns:
+        The path of the model, and its SHA-256.
+
+    Raises:
+        DownloadError: see `download`.
+        ModelFileError: what came is no sound model file, or it cannot be written.
+        ModelError: there is a style of that name.
+        UsageError: no good name or no good URL.
+    """
+    check_url(url)
+    url, fragment = urldefrag(url)
+    if fragment.startswith("sha256="):
+        stated = fragment.removeprefix("sha256=")
+        check_sha256(stated)
+        if sha256 is not None and sha256.lower() != stated.lower():
+            raise UsageError(f"the URL states another SHA-256 ({stated}) than --sha256")
+        sha256 = stated
+    from_url = PurePosixPath(unquote(urlsplit(url).path)).name.removesuffix(SUFFIX)
+    path = destination(name or from_url, overwrite=overwrite)
+    part = _part(path.parent, url)
+    found = download(url, part, sha256=sha256, limit=limit, pause=pause, note=note)
+    try:
+        _accept(part, path, url)
+    finally:
+        part.unlink(missing_ok=True)
+    return path, found
+
+
+def check_sha256(digits: str) -> None:
+    """Refuse what is no SHA-256.
+
+    Raises:
+        UsageError: not 64 hexadecimal digits.
+    """
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
+        raise UsageError(f"{digits!r} is no SHA-256; expected 64 hexadecimal digits")
+
+
+def file_sha256(path: Path) -> str:
+    """Give the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _part(folder: Path, what: str) -> Path:
+    """Where a file is built up before it gets its name: always the same for the same thing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder / f".fast-style-{hashlib.sha256(what.encode()).hexdigest()[:16]}.part"
+
+
+def _accept(part: Path, path: Path, source: str) -> None:
+    """Give a file its name, if it is a sound model."""
+    try:
+        load_model(part)
+    except ModelFileError as error:
+        raise type(error)(str(error).replace(str(part), source)) from error
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def remove(name: str) -> Path:
+    """Delete a style from the user's own folder.
+
+    Returns:
+        The path of the file that is gone.
+
+    Raises:
+        StyleNotFoundError: there is no such style in that folder; others are not ours to delete.
+        ModelFileError: it cannot be deleted.
+    """
+    path = user_folder() / f"{name.removesuffix(SUFFIX)}{SUFFIX}"
+    if path.parent != user_folder() or not path.is_file():
+        raise StyleNotFoundError(
+            f"there is no style {name!r} in your own folder ({user_folder()}), and only those "
+            "there can be removed"
+        )
+    try:
+        path.unlink()
+    except OSError as error:
+        raise ModelFileError(f"{path} cannot be deleted: {error.strerror}") from error
+    return path

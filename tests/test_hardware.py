@@ -1,0 +1,47 @@
+"""What the engines find out about the machine."""
+
+import importlib.util
+
+import pytest
+
+import fast_style.engines as engines
+from fast_style.engines import unused_gpu
+from fast_style.storage import hardware
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_gpus_can_be_hidden(monkeypatch, hidden):
+    monkeypatch.setattr(hardware, "_CUDA_SIGNS", ("/",))
+    monkeypatch.setattr(hardware.sys, "platform", "linux")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert hardware.has_nvidia_gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert not hardware.has_nvidia_gpu()
+
+
+def test_an_unused_gpu_is_told(monkeypatch):
+    assert unused_gpu() is None
+    monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: True)
+    assert "built for CPUs only" in unused_gpu()
+    monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: False)
+    assert unused_gpu() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    assert 'pip install "fast-style[torch]"' in unused_gpu()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)],
+)
+def test_a_containers_quota(monkeypatch, tmp_path, content, expected):
+    file = tmp_path / "cpu.max"
+    file.write_text(content)
+    monkeypatch.setattr(hardware, "Path", lambda _: file)
+    monkeypatch.setattr(hardware, "visible_cores", lambda: 8)
+    assert hardware.core_limit() == expected
+
+
+def test_no_control_groups(monkeypatch, tmp_path):
+    monkeypatch.setattr(hardware, "Path", lambda _: tmp_path / "nothing")
+    assert hardware.core_limit() is None
