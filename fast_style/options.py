@@ -4,14 +4,27 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from fast_style.errors import UsageError
 
-__all__ = ["VggChoice", "check_options", "loss_option", "option", "parse_layers"]
+__all__ = [
+    "EngineOptions",
+    "StyleOptions",
+    "VggChoice",
+    "check_options",
+    "loss_option",
+    "option",
+    "parse_layers",
+]
 
 VggChoice = Literal["bundled", "vgg16", "vgg19"]
+EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
+DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+Tile = Literal["auto", "off"] | int
+"""How large pictures are processed on a CPU: see `EngineOptions.tile`."""
 
 
 def option(help_text: str, default: Any = ..., **bounds: Any) -> Any:
@@ -53,6 +66,50 @@ _LOSS_OPTIONS: dict[str, tuple[str, dict[str, float]]] = {
         {},
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleOptions:
+    """How a picture is stylized; each field's metadata says what it means."""
+
+    size: int | None = option(
+        "Longest long side to work at and to write, in pixels: larger pictures are made smaller "
+        "first, smaller ones stay as they are. [default: the picture's own size]",
+        None,
+        minimum=1,
+    )
+    strength: float = option(
+        "Stylization strength: 0 is the photo, 1 the full style.", 1.0, minimum=0, maximum=1
+    )
+    preserve_color: bool = option("Keep the photo's colours.", False)
+    stroke_size: float = option(
+        "Size of the strokes, relative to what the style has learnt. Above 1 is bolder and "
+        "quicker: the style is applied to a smaller picture and brought back to full size with "
+        "the photo's own edges. Below 1 is finer and slower.",
+        1.0,
+        minimum=0.25,
+        maximum=16,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What runs the network, and where; each field's metadata says what it means."""
+
+    engine: EngineChoice = option(
+        "What runs the network; auto takes the fastest that is installed.", "auto"
+    )
+    device: DeviceChoice = option("Where it runs; auto takes a GPU that can be used.", "auto")
+    precision: PrecisionChoice = option("auto takes bf16 where the processor has it.", "auto")
+    tile: Tile = option(
+        "On a CPU, process large pictures in strips, which bounds the memory and gives the same "
+        "picture: auto where the memory asks for it, off never, N always, about N*N pixels each.",
+        "auto",
+    )
+    cache: bool = option(
+        "Keep the compiled network on disk, for a quicker start the next time.", True
+    )
+    concurrency: int = option("Pictures that may be in work at once.", 1, minimum=1)
 
 
 def check_options(config: Any) -> None:
