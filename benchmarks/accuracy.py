@@ -24,6 +24,7 @@ from fast_style.errors import EngineError
 from fast_style.images import read_image
 from fast_style.images.grain import add_grain
 from fast_style.inference.strips import sweep
+from fast_style.options import EngineOptions
 from fast_style.styles.registry import load_style
 
 _CONTRAST = 8
@@ -40,7 +41,7 @@ def both_ways(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The picture as a whole and in strips."""
     model = load_style(style)
-    engine = create_engine(model, engine="openvino", precision=precision)
+    engine = create_engine(model, EngineOptions(engine="openvino", precision=precision))
     assert isinstance(engine, GraphEngine)
     grainy = add_grain(pixels, model.card.grain)
     return engine.predict(grainy[None])[0], sweep(model, engine, grainy)

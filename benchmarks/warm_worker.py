@@ -37,8 +37,11 @@ def planes(pixels: Any) -> Any:
 def engine(task: dict[str, Any]) -> Contestant:
     from fast_style.engines import create_engine
     from fast_style.models.model_file import load_model
+    from fast_style.options import EngineOptions
 
-    chosen = create_engine(load_model(task["model"]), engine=task["engine"], device="cpu")
+    chosen = create_engine(
+        load_model(task["model"]), EngineOptions(engine=task["engine"], device="cpu")
+    )
     batch = read_pixels(task["photo"])[None]
     about = f"{chosen.name} {version(chosen.name)} in {chosen.precision}"
     return lambda: chosen.predict(batch), about

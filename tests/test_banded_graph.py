@@ -9,6 +9,7 @@ from fast_style.engines.onnx.banded_graph import build_banded_graph
 from fast_style.engines.onnx.graph import INPUT, OUTPUT, build_graph
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel
+from fast_style.options import EngineOptions
 from tests.conftest import make_card, make_weights
 
 
@@ -26,7 +27,7 @@ def test_bands_give_what_the_whole_gives(
     monkeypatch.setattr(banded_graph, "BAND_PIXELS", 1500)
     weights = make_weights(config)
     model = StyleModel(make_card(config=config), weights)
-    engine = create_engine(model, engine=engine_name, precision="fp32")
+    engine = create_engine(model, EngineOptions(engine=engine_name, precision="fp32"))
     picture = np.random.default_rng(0).integers(0, 256, (1, *sides, 3)).astype(np.uint8)
     graphs = build_graph(config, weights), build_banded_graph(config, weights, *sides)
     whole, banded = (
@@ -40,7 +41,7 @@ def test_bands_give_what_the_whole_gives(
 def test_the_engine_takes_it_for_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     config = NetworkConfig(4, 1)
     model = StyleModel(make_card(config=config), make_weights(config))
-    engine = create_engine(model, engine="openvino", precision="fp32")
+    engine = create_engine(model, EngineOptions(engine="openvino", precision="fp32"))
     random = np.random.default_rng(1)
     pictures = [random.integers(0, 256, (1, 90, n, 3)).astype(np.uint8) for n in (120, 120, 131)]
     expected = [engine.predict(picture) for picture in pictures]

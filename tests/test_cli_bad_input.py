@@ -30,7 +30,7 @@ class Inverting:
 
 @pytest.fixture(autouse=True)
 def place(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, **options: Inverting())
+    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 

@@ -12,6 +12,7 @@ from PIL import Image
 from fast_style.engines import compile_cache, create_engine
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel
+from fast_style.options import EngineOptions
 from tests.commands import environment
 from tests.conftest import make_card, make_weights
 
@@ -66,17 +67,17 @@ class TestCache:
         assert compile_cache.cache_folder().is_absolute()
 
     def test_a_model_is_compiled_once(self, own_cache, monkeypatch, photo):
-        first = create_engine(make_model(), engine="openvino").predict(photo)
+        first = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
         (file,) = own_cache.iterdir()
         before = file.stat()
-        second = create_engine(make_model(), engine="openvino").predict(photo)
+        second = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
         np.testing.assert_array_equal(first, second)
         (after,) = own_cache.iterdir()
         assert (after.stat().st_ino, after.stat().st_size) == (before.st_ino, before.st_size)
 
     def test_other_weights_are_another_model(self, own_cache, photo):
         pictures = [
-            create_engine(make_model(seed=seed), engine="openvino").predict(photo)
+            create_engine(make_model(seed=seed), EngineOptions(engine="openvino")).predict(photo)
             for seed in (0, 1, 0)
         ]
         assert len(list(own_cache.iterdir())) == 2
@@ -85,7 +86,7 @@ class TestCache:
 
     @pytest.mark.parametrize("damage", ["short", "noise", "empty", "other"])
     def test_a_damaged_file_is_replaced(self, own_cache, photo, damage):
-        expected = create_engine(make_model(), engine="openvino").predict(photo)
+        expected = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
         (file,) = own_cache.iterdir()
         content = file.read_bytes()
         if damage == "other":  # sound to us, but nothing OpenVINO knows
@@ -93,7 +94,7 @@ class TestCache:
         else:
             noise = np.random.default_rng(0).bytes(len(content))
             file.write_bytes({"short": content[:1000], "noise": noise, "empty": b""}[damage])
-        found = create_engine(make_model(), engine="openvino").predict(photo)
+        found = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
         np.testing.assert_array_equal(found, expected)
         assert abs(file.stat().st_size - len(content)) < 1000
         assert compile_cache.load_blob(file.stem) is not None
@@ -101,16 +102,20 @@ class TestCache:
     def test_a_folder_that_cannot_be_made(self, monkeypatch, tmp_path, photo):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        assert create_engine(make_model(), engine="openvino").predict(photo).shape == photo.shape
+        assert (
+            create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo).shape
+            == photo.shape
+        )
 
     def test_two_processes_at_once(self, own_cache, model_file):
         script = (
             "import sys, numpy as np\n"
             "from fast_style.models.model_file import load_model\n"
             "from fast_style.engines import create_engine\n"
+            "from fast_style.options import EngineOptions\n"
             f"model = load_model({str(model_file)!r})\n"
             "sys.stdin.readline()\n"
-            "engine = create_engine(model, engine='openvino')\n"
+            "engine = create_engine(model, EngineOptions(engine='openvino'))\n"
             "picture = engine.predict(np.arange(48, dtype=np.uint8).reshape(1, 4, 4, 3))\n"
             "print(picture.tobytes().hex())\n"
         )
@@ -137,7 +142,8 @@ def test_the_cpu_engine_loads_no_other_and_reports_to_nobody(model_file, tmp_pat
         "import sys, numpy as np\n"
         "from fast_style.models.model_file import load_model\n"
         "from fast_style.engines import create_engine, unused_gpu\n"
-        f"engine = create_engine(load_model({str(model_file)!r}), device='cpu')\n"
+        "from fast_style.options import EngineOptions\n"
+        f"engine = create_engine(load_model({str(model_file)!r}), EngineOptions(device='cpu'))\n"
         "engine.freeze(engine.measure(np.zeros((1, 8, 8, 3), np.uint8))[0])\n"
         "assert engine.name == 'openvino'\n"
         "unused_gpu()\n"

@@ -11,6 +11,7 @@ from fast_style.engines import create_engine
 from fast_style.engines import openvino_engine as module
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel
+from fast_style.options import EngineOptions
 from tests.conftest import make_card, make_weights
 
 CONFIG = NetworkConfig(width=8, residual_blocks=2)
@@ -37,7 +38,7 @@ def compiled(monkeypatch):
 
 def make_engine(**options):
     model = StyleModel(make_card(config=CONFIG), make_weights(CONFIG, 0))
-    return create_engine(model, engine="openvino", precision="fp32", **options)
+    return create_engine(model, EngineOptions(engine="openvino", precision="fp32", **options))
 
 
 def pictures(count):

@@ -18,6 +18,7 @@ from fast_style.engines.onnx.graph import statistics_shape
 from fast_style.errors import EngineError, MissingExtraError, UsageError
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel
+from fast_style.options import EngineOptions
 from tests.conftest import SMALLEST, make_card, make_weights
 
 NAMES = ("openvino", "onnxruntime", "torch")
@@ -48,7 +49,10 @@ def loaded(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         options = {"device": "cpu", "precision": "fp32"}
-        return {name: create_engine(make_model(), engine=name, **options) for name in NAMES}
+        return {
+            name: create_engine(make_model(), EngineOptions(engine=name, **options))
+            for name in NAMES
+        }
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +232,7 @@ class TestChoice:
             monkeypatch.setitem(sys.modules, f"fast_style.engines.{package}_engine", None)
         assert create_engine(make_model(SMALLEST)).name == "torch"
         with pytest.raises(EngineError, match="engine openvino does not work here"):
-            create_engine(make_model(SMALLEST), engine="openvino")
+            create_engine(make_model(SMALLEST), EngineOptions(engine="openvino"))
 
     def test_auto_passes_over_what_cannot_compile(self, monkeypatch):
         from fast_style.engines import openvino_engine
@@ -239,7 +243,7 @@ class TestChoice:
         monkeypatch.setattr(openvino_engine, "_compile", fail)
         assert create_engine(make_model(SMALLEST)).name == "onnxruntime"
         with pytest.raises(EngineError, match="no such instruction") as caught:
-            create_engine(make_model(SMALLEST), engine="openvino")
+            create_engine(make_model(SMALLEST), EngineOptions(engine="openvino"))
         assert "\n" not in str(caught.value)
 
     def test_none_at_all(self, monkeypatch):
@@ -252,7 +256,7 @@ class TestChoice:
     def test_an_engine_that_is_an_extra(self, monkeypatch, name):
         hide(monkeypatch, name)
         with pytest.raises(MissingExtraError) as caught:
-            create_engine(make_model(SMALLEST), engine=name)
+            create_engine(make_model(SMALLEST), EngineOptions(engine=name))
         assert str(caught.value) == (
             f'engine {name} needs {name}, which is not installed: pip install "fast-style[{name}]"'
         )
@@ -262,7 +266,7 @@ class TestChoice:
         with pytest.raises(
             MissingExtraError, match=r"device cuda needs torch.*fast-style\[torch\]"
         ):
-            create_engine(make_model(SMALLEST), device="cuda")
+            create_engine(make_model(SMALLEST), EngineOptions(device="cuda"))
 
     @pytest.mark.parametrize("device", ["cuda", "mps"])
     def test_a_gpu_that_is_not_there(self, monkeypatch, device):
@@ -272,7 +276,7 @@ class TestChoice:
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
         for engine in ("auto", "torch"):
             with pytest.raises(EngineError, match="choose device auto or cpu"):
-                create_engine(make_model(SMALLEST), engine=engine, device=device)
+                create_engine(make_model(SMALLEST), EngineOptions(engine=engine, device=device))
 
     def test_a_gpu_that_torch_cannot_use_is_passed_over(self, monkeypatch):
         import torch
@@ -285,8 +289,8 @@ class TestChoice:
     def test_a_gpu_is_tried_first(self, monkeypatch):
         tried = []
 
-        def note(name, model, device, *_):
-            tried.append((name, device))
+        def note(model, options):
+            tried.append((options.engine, options.device))
             raise EngineError("no")
 
         monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
@@ -298,13 +302,13 @@ class TestChoice:
         assert tried == [("torch", "cuda"), *cpu]
         tried.clear()
         with pytest.raises(EngineError):
-            create_engine(make_model(SMALLEST), device="cpu")
+            create_engine(make_model(SMALLEST), EngineOptions(device="cpu"))
         assert tried == cpu
 
     @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
     def test_engines_of_the_cpu_take_no_gpu(self, engine):
         with pytest.raises(UsageError, match="choose engine torch"):
-            create_engine(make_model(SMALLEST), engine=engine, device="cuda")
+            create_engine(make_model(SMALLEST), EngineOptions(engine=engine, device="cuda"))
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -316,7 +320,7 @@ class TestChoice:
     )
     def test_names_that_do_not_exist(self, options, message):
         with pytest.raises(UsageError, match=message):
-            create_engine(make_model(SMALLEST), **options)
+            create_engine(make_model(SMALLEST), EngineOptions(**options))
 
 
 class TestPrecision:
@@ -346,18 +350,22 @@ class TestPrecision:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_fp32_is_everywhere_and_is_exact(self, name, photo):
-        engine = create_engine(make_model(), engine=name, device="cpu", precision="fp32")
+        engine = create_engine(
+            make_model(), EngineOptions(engine=name, device="cpu", precision="fp32")
+        )
         assert engine.precision == "fp32"
-        other = create_engine(make_model(), engine="onnxruntime").predict(photo)
+        other = create_engine(make_model(), EngineOptions(engine="onnxruntime")).predict(photo)
         assert np.abs(engine.predict(photo).astype(int) - other).max() <= 1
 
     def test_onnxruntime_has_fp32_only(self):
         with pytest.raises(EngineError, match="no native bf16"):
-            create_engine(make_model(SMALLEST), engine="onnxruntime", precision="bf16")
+            create_engine(
+                make_model(SMALLEST), EngineOptions(engine="onnxruntime", precision="bf16")
+            )
 
     @pytest.mark.parametrize("name", NAMES)
     def test_what_auto_takes_is_near_float32(self, loaded, photo, name):
-        engine = create_engine(make_model(), engine=name, device="cpu")
+        engine = create_engine(make_model(), EngineOptions(engine=name, device="cpu"))
         assert engine.precision in ("fp32", "bf16")
         error = engine.predict(photo).astype(float) - loaded[name].predict(photo)
         assert (error**2).mean() ** 0.5 < 255 / 10 ** (45 / 20)  # 45 dB
@@ -370,14 +378,16 @@ class TestPrecision:
         monkeypatch.setattr(openvino_engine, "_native_precisions", lambda: ["fp32"])
         monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32"])
         with pytest.raises(EngineError, match="openvino on this processor has no native bf16"):
-            create_engine(make_model(SMALLEST), precision="bf16")
+            create_engine(make_model(SMALLEST), EngineOptions(precision="bf16"))
 
     def test_torch_in_bf16_is_near_fp32(self, monkeypatch, photo):
         from fast_style.engines import torch_engine
 
         monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32", "bf16"])
-        half = create_engine(make_model(), engine="torch", device="cpu")
-        full = create_engine(make_model(), engine="torch", device="cpu", precision="fp32")
+        half = create_engine(make_model(), EngineOptions(engine="torch", device="cpu"))
+        full = create_engine(
+            make_model(), EngineOptions(engine="torch", device="cpu", precision="fp32")
+        )
         assert half.precision == "bf16"
         small = np.ascontiguousarray(photo[:, :60, :60])
         error = half.predict(small).astype(float) - full.predict(small)

@@ -21,6 +21,7 @@ from fast_style.images.grain import add_grain
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel, load_model, save_model
 from fast_style.models.network import StyleNetwork
+from fast_style.options import EngineOptions
 from fast_style.styles.exporting import FORMATS, ExportOptions, build_onnx, export_model
 from fast_style.styles.fingerprint import photo_like
 from tests.commands import CHECKOUT, command, failure, invoke
@@ -289,7 +290,9 @@ def test_as_a_command_without_torch(workplace):
     done = command("export", STYLE, "--to", "onnx", "-o", "s.onnx", "--json", cwd=workplace)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["format"] == "onnx"
-    engine = create_engine(load_model_of_style(), engine="onnxruntime", precision="fp32")
+    engine = create_engine(
+        load_model_of_style(), EngineOptions(engine="onnxruntime", precision="fp32")
+    )
     pixels = photo_like(30, 41)
     found = by_onnxruntime(Path("s.onnx").read_bytes(), planes(pixels))[0].transpose(1, 2, 0)
     assert np.abs(found * 255 - engine.predict(pixels[None])[0]).max() < 0.51

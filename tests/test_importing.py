@@ -19,6 +19,7 @@ from fast_style.engines.onnx.graph import INPUT, OUTPUT, build_graph
 from fast_style.errors import ForeignCheckpointError, MissingExtraError, UsageError
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import load_model
+from fast_style.options import EngineOptions
 from fast_style.styles.fingerprint import photo_like
 from fast_style.styles.importing import LAYOUTS, convert, read_state_dict, recognise
 from tests.commands import CHECKOUT, command, failure, invoke
@@ -32,7 +33,9 @@ def our_picture(path: Path, pixels: np.ndarray, engine: str = "onnxruntime") -> 
     """What the model file gives in float32 on 0-255, clamped and not rounded."""
     model = load_model(path)
     graph = build_graph(model.card.network, model.weights, float_output=True)
-    run = create_engine(model, engine=engine, device="cpu", precision="fp32").load_graph(graph)
+    run = create_engine(
+        model, EngineOptions(engine=engine, device="cpu", precision="fp32")
+    ).load_graph(graph)
     return run({INPUT: pixels[None]}, [OUTPUT])[OUTPUT][0].clip(0, 255)
 
 
@@ -86,7 +89,7 @@ def test_the_variant_that_ends_in_a_tanh(workplace, monkeypatch, tanh):
         assert np.abs(found - expected).max() < LIMIT
     # What every engine gives, in whole levels.
     for name in ("onnxruntime", "openvino", "torch"):
-        engine = create_engine(model, engine=name, device="cpu", precision="fp32")
+        engine = create_engine(model, EngineOptions(engine=name, device="cpu", precision="fp32"))
         found = engine.predict(pixels[None])[0]
         assert np.abs(found - expected).max() < 0.5 + LIMIT
     # Imported without the flag, it is another picture.

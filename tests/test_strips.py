@@ -18,6 +18,7 @@ from fast_style.inference.strips import plan_strips, sweep
 from fast_style.inference.stylizer import Stylizer
 from fast_style.models.config import SIZES, NetworkConfig, norm_layers
 from fast_style.models.model_file import StyleModel, save_model
+from fast_style.options import EngineOptions
 from tests.commands import environment
 from tests.conftest import make_card, make_weights
 
@@ -65,7 +66,7 @@ def test_strips_give_the_picture_that_the_whole_gives(
     engine_name: str, config: NetworkConfig
 ) -> None:
     model = make_model(config)
-    engine = create_engine(model, engine=engine_name, precision="fp32")
+    engine = create_engine(model, EngineOptions(engine=engine_name, precision="fp32"))
     assert isinstance(engine, GraphEngine)
     for height, width in ((101, 78), (203, 131), (18, 60)):
         picture = make_picture(height, width)
@@ -80,7 +81,7 @@ def test_strips_give_the_picture_that_the_whole_gives(
 @given(st.integers(16, 150), st.integers(16, 60), st.integers(64, 4000))
 def test_any_size_and_any_strip(height: int, width: int, strip_pixels: int) -> None:
     model = make_model(NetworkConfig(2, 1))
-    engine = create_engine(model, engine="openvino", precision="fp32")
+    engine = create_engine(model, EngineOptions(engine="openvino", precision="fp32"))
     assert isinstance(engine, GraphEngine)
     picture = make_picture(height, width)
     whole = engine.predict(picture[None])[0].astype(int)

@@ -220,7 +220,7 @@ class Inverting:
 @pytest.fixture
 def engine(monkeypatch) -> Inverting:
     engine = Inverting()
-    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, **options: engine)
+    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, options: engine)
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return engine
 

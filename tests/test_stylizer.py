@@ -1,4 +1,5 @@
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Inverting:
 @pytest.fixture
 def engine(monkeypatch) -> Inverting:
     engine = Inverting()
-    monkeypatch.setattr(module, "create_engine", lambda model, **options: engine)
+    monkeypatch.setattr(module, "create_engine", lambda model, options: engine)
     return engine
 
 
@@ -96,10 +97,12 @@ class TestStyles:
     def test_the_engine_gets_the_options(self, model, monkeypatch):
         seen = {}
         monkeypatch.setattr(
-            module, "create_engine", lambda model, **options: seen.update(options) or Inverting()
+            module,
+            "create_engine",
+            lambda model, options: seen.update(asdict(options)) or Inverting(),
         )
         options = {"engine": "torch", "device": "cuda", "precision": "bf16", "cache": False}
-        options["concurrency"] = 3
+        options |= {"concurrency": 3, "tile": 512}
         Stylizer(model, **options)
         assert seen == options
 

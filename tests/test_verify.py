@@ -13,6 +13,7 @@ from fast_style.engines import create_engine
 from fast_style.errors import ModelFileError
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel, change_card, load_model, save_model
+from fast_style.options import EngineOptions
 from fast_style.styles.fingerprint import (
     TOLERANCES,
     add_fingerprint,
@@ -119,7 +120,9 @@ def test_another_grain_is_another_picture(own):
 def test_another_meaning_of_the_same_weights(own):
     """As if a release computed the network otherwise: here, with other statistics."""
     model = load_model(own / "waves.safetensors")
-    engine = create_engine(model, engine="onnxruntime", device="cpu", precision="fp32")
+    engine = create_engine(
+        model, EngineOptions(engine="onnxruntime", device="cpu", precision="fp32")
+    )
     frozen = engine.freeze(engine.measure(photo_like(50, 50, seed=1)[None])[0])
     compared = compare_fingerprint(model, frozen)
     assert compared.same_weights

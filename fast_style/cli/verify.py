@@ -41,11 +41,18 @@ def verify(
     """
     from fast_style.engines import create_engine
     from fast_style.models.model_file import load_model
+    from fast_style.options import EngineOptions
     from fast_style.styles.fingerprint import add_fingerprint as write_fingerprint
     from fast_style.styles.registry import find_style, list_styles
 
+    options = EngineOptions(
+        engine=engine,  # type: ignore[arg-type]
+        device=device,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+    )
+
     def prepare(model: "StyleModel") -> "Engine":
-        return create_engine(model, engine=engine, device=device, precision=precision)
+        return create_engine(model, options)
 
     names = styles or tuple(entry.name for entry in list_styles())
     document: list[dict[str, Any]] = []

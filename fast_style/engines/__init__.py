@@ -3,12 +3,13 @@
 `create_engine` chooses one; frameworks are imported only once chosen.
 """
 
+from dataclasses import replace
+
 from fast_style.engines.base import (
     DEVICES,
     ENGINES,
     PRECISIONS,
     Engine,
-    EngineName,
     GraphEngine,
     Pictures,
     Run,
@@ -21,6 +22,7 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.models.model_file import StyleModel
+from fast_style.options import EngineOptions
 from fast_style.storage.hardware import (
     has_apple_gpu,
     has_nvidia_gpu,
@@ -43,52 +45,44 @@ __all__ = [
 ]
 
 
-def create_engine(
-    model: StyleModel,
-    *,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    cache: bool = True,
-    concurrency: int = 1,
-) -> Engine:
+def create_engine(model: StyleModel, options: EngineOptions | None = None) -> Engine:
     """Load a style into an engine.
 
     Args:
         model: the style.
-        engine: `auto` or one of `ENGINES`. `auto` takes torch if it is installed and there is a GPU
-            for it, else OpenVINO, else ONNX Runtime, else torch on the CPU; one that does not work
-            is passed over.
-        device: `auto` or one of `DEVICES`.
-        precision: `auto` (bf16 where the device has it natively, else fp32) or one of `PRECISIONS`.
-        cache: whether the compiled network may be kept on disk.
-        concurrency: how many pictures of several threads OpenVINO takes at once when they meet,
-            each with its share of the cores: more pictures a second, each a little later. With bf16
-            pixels may then differ by some levels, for sums are rounded in another order. The other
-            engines take one picture after the other.
+        options: which engine, device and precision to use, whether to cache the compiled network on
+            disk, and how many pictures to compute at once; the defaults if None. `tile` is not
+            used here. Engine `auto` takes torch if it is installed and there is a GPU for it, else
+            OpenVINO, else ONNX Runtime, else torch on the CPU; an engine that fails to load is
+            skipped. Precision `auto` is bf16 where the device computes it natively, else fp32.
+            `concurrency` applies to OpenVINO: concurrent calls share the cores, which gives more
+            pictures a second at a longer latency each. With bf16, pixels may then differ by a few
+            levels, because sums are rounded in another order. The other engines process concurrent
+            calls one after the other.
 
     Raises:
-        UsageError: a name that does not exist, or an engine that never runs on that device.
+        UsageError: an unknown name, or an engine that does not support the device.
         EngineError: this machine lacks the device or the precision, or no engine works.
         MissingExtraError: the engine's package is not installed.
     """
+    options = options or EngineOptions()
     for what, value, known in (
-        ("engine", engine, ENGINES),
-        ("device", device, DEVICES),
-        ("precision", precision, PRECISIONS),
+        ("engine", options.engine, ENGINES),
+        ("device", options.device, DEVICES),
+        ("precision", options.precision, PRECISIONS),
     ):
         if value not in ("auto", *known):
             raise UsageError(f"no such {what}: {value!r}; choose auto or {' or '.join(known)}")
-    if engine != "auto":
-        return _create(engine, model, device, precision, cache, concurrency)
+    if options.engine != "auto":
+        return _create(model, options)
 
     failures: list[FastStyleError] = []
-    for name, place in _candidates(device):
+    for candidate in _candidates(options):
         try:
-            return _create(name, model, place, precision, cache, concurrency)
+            return _create(model, candidate)
         except (EngineError, MissingExtraError) as error:
             failures.append(error)
-    # One that is there and cannot do what was asked says more than one that is not there.
+    # An installed engine that failed says more than one that is not installed.
     raise next((e for e in failures if isinstance(e, EngineError)), failures[0])
 
 
@@ -109,27 +103,24 @@ def unused_gpu() -> str | None:
     return 'an NVIDIA GPU is here, but torch is not: pip install "fast-style[torch]" to use it'
 
 
-def _candidates(device: str) -> list[tuple[EngineName, str]]:
-    """Engines to try with the device for each, the fastest first."""
-    if device in ("cuda", "mps"):
-        return [("torch", device)]
-    candidates: list[tuple[EngineName, str]] = [
-        ("openvino", "cpu"),
-        ("onnxruntime", "cpu"),
-        ("torch", "cpu"),
+def _candidates(options: EngineOptions) -> list[EngineOptions]:
+    """Return the options with each engine and device to try, the fastest first."""
+    if options.device in ("cuda", "mps"):
+        return [replace(options, engine="torch")]
+    candidates = [
+        replace(options, engine=name, device="cpu") for name in ("openvino", "onnxruntime", "torch")
     ]
-    if device == "auto" and installed("torch"):
+    if options.device == "auto" and installed("torch"):
         if has_nvidia_gpu() and not torch_lacks_cuda():
-            candidates.insert(0, ("torch", "cuda"))
+            candidates.insert(0, replace(options, engine="torch", device="cuda"))
         elif has_apple_gpu():
-            candidates.insert(0, ("torch", "mps"))
+            candidates.insert(0, replace(options, engine="torch", device="mps"))
     return candidates
 
 
-def _create(
-    name: str, model: StyleModel, device: str, precision: str, cache: bool, concurrency: int
-) -> Engine:
-    """Load a style into a given engine; whatever its package raises becomes an `EngineError`."""
+def _create(model: StyleModel, options: EngineOptions) -> Engine:
+    """Load a style into the engine named; what its package raises becomes an `EngineError`."""
+    name, device = options.engine, options.device
     if name != "torch" and device not in ("auto", "cpu"):
         raise UsageError(
             f"engine {name} runs on the CPU, not on device {device}; choose engine torch"
@@ -137,7 +128,7 @@ def _create(
     if not installed(name):
         if name == "openvino":
             raise EngineError(
-                "engine openvino is not installed, though it belongs to fast-style: "
+                "engine openvino is not installed, though fast-style depends on it: "
                 "pip install openvino"
             )
         feature = f"device {device}" if device in ("cuda", "mps") else f"engine {name}"
@@ -146,14 +137,16 @@ def _create(
         if name == "torch":
             from fast_style.engines.torch_engine import TorchEngine
 
-            return TorchEngine(model, device, precision)
+            return TorchEngine(model, device, options.precision)
         if name == "openvino":
             from fast_style.engines.openvino_engine import OpenVINOEngine
 
-            return OpenVINOEngine(model, precision, cache=cache, concurrency=concurrency)
+            return OpenVINOEngine(
+                model, options.precision, cache=options.cache, concurrency=options.concurrency
+            )
         from fast_style.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(model, precision)
+        return OnnxRuntimeEngine(model, options.precision)
     except (FastStyleError, MemoryError):
         raise
     except Exception as error:  # a broken install fails in many ways: OSError, ImportError, ...

@@ -25,6 +25,7 @@ from fast_style.images.resampling import resized
 from fast_style.inference.strips import SHORTEST_SIDE, STRIP_PIXELS, sweep
 from fast_style.inference.stroke_size import COARSEST, bring_back, check_stroke_size, working_size
 from fast_style.models.model_file import ModelCard, StyleModel
+from fast_style.options import EngineOptions
 from fast_style.storage.hardware import available_memory
 from fast_style.styles.mixing import MixedBy, how_to_mix, mix_models, mix_pictures, mixed_card
 from fast_style.styles.registry import load_parts
@@ -175,11 +176,14 @@ class Stylizer:
         self.card = self._model.card
         self.engine = create_engine(
             self._model,
-            engine=engine,
-            device=device,
-            precision=precision,
-            cache=cache,
-            concurrency=concurrency,
+            EngineOptions(
+                engine=engine,  # type: ignore[arg-type]
+                device=device,  # type: ignore[arg-type]
+                precision=precision,  # type: ignore[arg-type]
+                tile=tile,
+                cache=cache,
+                concurrency=concurrency,
+            ),
         )
 
     def stylize(

@@ -18,6 +18,7 @@ from fast_style.engines import Engine, create_engine
 from fast_style.errors import ModelFileError
 from fast_style.images.grain import add_grain
 from fast_style.models.model_file import ModelCard, StyleModel, Weights, change_card, load_model
+from fast_style.options import EngineOptions
 
 VERSION = 1
 GRID = 8
@@ -115,7 +116,7 @@ def take_fingerprint(model: StyleModel) -> dict[str, Any]:
     Raises:
         EngineError: no engine works here.
     """
-    engine = create_engine(model, device="cpu", precision="fp32")
+    engine = create_engine(model, EngineOptions(device="cpu", precision="fp32"))
     return {
         "version": VERSION,
         "sha256": weights_sha256(model.weights),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from fast_style.engines.onnx.writer import OPSET
 from fast_style.errors import ExportError, MissingExtraError
 from fast_style.images.grain import add_grain
 from fast_style.models.model_file import StyleModel, load_model, save_model
+from fast_style.options import EngineOptions
 from fast_style.storage.atomic_write import replace_file
 from fast_style.styles.exporting.onnx_file import build_onnx
 from fast_style.styles.exporting.options import FORMATS, ExportOptions, Format, describe_model
@@ -146,7 +147,7 @@ def _library_picture(
 ) -> NDArray[np.float64]:
     """What the library gives in float32, on [0, 1], unrounded where the engine allows it."""
     seen = add_grain(pixels, model.card.grain if grain else 0)[None]
-    engine = create_engine(model, device="cpu", precision="fp32")
+    engine = create_engine(model, EngineOptions(device="cpu", precision="fp32"))
     if isinstance(engine, GraphEngine):
         graph = build_graph(model.card.network, model.weights, float_output=True)
         picture = engine.load_graph(graph)({INPUT: seen}, [OUTPUT])[OUTPUT][0]
@@ -175,8 +176,10 @@ def _as_input(pixels: NDArray[np.uint8], options: ExportOptions) -> NDArray[Any]
 def _onnx(model: StyleModel, options: ExportOptions) -> tuple[Write, Run, str]:
     content = build_onnx(model, options)
     # ONNX Runtime is what most apps will run it in; OpenVINO is always there.
-    name = "onnxruntime" if "onnxruntime" in available_engines() else "openvino"
-    engine = create_engine(model, engine=name, device="cpu", precision="fp32")
+    name: Literal["onnxruntime", "openvino"] = (
+        "onnxruntime" if "onnxruntime" in available_engines() else "openvino"
+    )
+    engine = create_engine(model, EngineOptions(engine=name, device="cpu", precision="fp32"))
     assert isinstance(engine, GraphEngine)
 
     def run(path: Path, image: NDArray[Any]) -> NDArray[Any]:
