@@ -42,8 +42,11 @@ def demo(port: int, host: str, browser: bool) -> None:
     arguments = [
         f"--server.port={port or _free_port(host)}",
         f"--server.address={host}",
-        f"--server.headless={'false' if browser else 'true'}",
+        # Streamlit asks for an e-mail address on its first start, and waits for the answer.
+        "--server.showEmailPrompt=false",
     ]
+    if not browser:  # else Streamlit opens one wherever there is a display
+        arguments.append("--server.headless=true")
     command = [sys.executable, "-m", "streamlit", "run", str(script()), *arguments]
     if os.name == "posix":  # it is this process then that Ctrl-C and signals reach
         os.execv(sys.executable, command)
