@@ -16,13 +16,13 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from benchmarks.machine import describe_machine
+from fast_style.engines.torch_device import use_bf16
 from fast_style.models.config import SIZES
 from fast_style.models.model_file import ModelCard, save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.training.data import PhotoCrops, collate
 from fast_style.training.inputs import find_photos
 from fast_style.training.model_card import network_weights
-from fast_style.training.trainer import native_bf16
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
             batch[name].to(memory_format=torch.channels_last).float() / 255
             for name in ("photos", "grainy")
         )
-        with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16("cpu")):
+        with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16("auto", "cpu")):
             pictures = network(grainy, wrap=True)
         loss = functional.mse_loss(pictures.float(), photos)
         optimizer.zero_grad()

@@ -21,11 +21,12 @@ from PIL import Image
 
 from benchmarks.machine import describe_machine
 from benchmarks.plain import PlainLoop
+from fast_style.engines.torch_device import use_bf16
 from fast_style.models.config import SIZES
 from fast_style.training.config import TrainingConfig
 from fast_style.training.data import PhotoCrops
 from fast_style.training.inputs import find_photos
-from fast_style.training.trainer import native_bf16, train
+from fast_style.training.trainer import train
 
 
 class StepClock(pl.Callback):
@@ -85,7 +86,7 @@ def main() -> None:
         "very slow]",
     )
     arguments = parser.parse_args()
-    dtypes = arguments.plain or (["bf16", "float32"] if native_bf16("cpu") else ["float32"])
+    dtypes = arguments.plain or (["bf16", "float32"] if use_bf16("auto", "cpu") else ["float32"])
 
     with Image.open(arguments.style_image) as picture:
         scale = 384 / max(picture.size)
@@ -105,7 +106,7 @@ def main() -> None:
     print(describe_machine("torch", "pytorch-lightning"))
     print(
         f"{arguments.size}, {arguments.crop_size} px, batch {arguments.batch_size}, trainer in "
-        f"{'bf16' if native_bf16('cpu') else 'float32 (bf16 would be emulated here)'}; "
+        f"{'bf16' if use_bf16('auto', 'cpu') else 'float32 (bf16 would be emulated here)'}; "
         f"medians of {arguments.rounds} rounds\n"
     )
     print("| loop | photos a second | fast-style train is faster by |\n|---|---|---|")

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from fast_style.errors import UsageError
 
 __all__ = [
+    "GRAIN_LIMIT",
     "EngineOptions",
     "StyleOptions",
     "VggChoice",
@@ -25,6 +26,9 @@ DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 Tile = Literal["auto", "off"] | int
 """How large pictures are processed on a CPU: see `EngineOptions.tile`."""
+
+GRAIN_LIMIT = 64
+"""The strongest grain that `images.grain` adds, in levels of 0-255."""
 
 
 def option(help_text: str, default: Any = ..., **bounds: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Graphs by shape: when one is captured, used, given up; and, on a GPU, what they compute."""
+"""CUDA graphs: when a shape is captured, used and released; on a GPU, what the graphs compute."""
 
 import threading
 import weakref
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fast_style.engines.cuda_graphs import (
-    AT_REST,
+    IDLE_CALLS,
     MOST_PIXELS,
     CudaCapture,
     CudaGraph,
@@ -38,7 +38,7 @@ def pictures(side=24, batch=1, seed=0):
 
 
 class Recorder:
-    """Captures on the CPU: it keeps the computation and runs it on memory of its own."""
+    """Stands in for `CudaCapture` on the CPU: runs the computation on memory of its own."""
 
     def __init__(self, compute=None):
         self.compute = compute
@@ -68,7 +68,7 @@ class RecordedGraph:
 
 
 class TestCache:
-    def test_a_shape_is_captured_when_it_comes_again(self):
+    def test_shape_is_captured_at_its_second_request(self):
         capture = Recorder()
         cache = GraphCache(capture)
         assert cache.find(shape(8)) is None
@@ -79,14 +79,14 @@ class TestCache:
         assert capture.captured == [shape(8)]
 
     @pytest.mark.parametrize("other", [(2, 8, 8, 3), (1, 9, 8, 3), (1, 8, 9, 3)])
-    def test_batch_height_and_width_make_a_shape(self, other):
+    def test_shapes_differ_in_batch_height_or_width(self, other):
         cache = GraphCache(Recorder())
         cache.find(shape(8))
         assert cache.find(other) is None
         assert cache.find(shape(8)).shape == shape(8)
         assert cache.find(other).shape == other
 
-    def test_large_ones_never_are(self):
+    def test_large_shapes_are_never_captured(self):
         capture = Recorder()
         cache = GraphCache(capture)
         side = int(MOST_PIXELS**0.5)
@@ -97,22 +97,22 @@ class TestCache:
         cache.find(shape(side))
         assert cache.find(shape(side)) is not None
 
-    def test_one_that_is_at_rest_gives_way(self):
+    def test_idle_graph_is_replaced(self):
         capture = Recorder()
         cache = GraphCache(capture, most_graphs=2)
         for side in (8, 8, 9, 9):
             cache.find(shape(side))
-        for _ in range(AT_REST):
-            assert cache.find(shape(8)) is not None  # 9 is at rest meanwhile
+        for _ in range(IDLE_CALLS):
+            assert cache.find(shape(8)) is not None  # 9 is idle meanwhile
         assert cache.find(shape(7)) is None
         assert cache.find(shape(7)) is not None
         assert capture.released == [shape(9)]
         assert len(cache) == 2
-        # It is met for the first time again.
+        # 9 counts as a new shape again.
         assert cache.find(shape(9)) is None
         assert cache.find(shape(8)) is not None
 
-    def test_shapes_that_take_turns_do_not_drive_each_other_out(self):
+    def test_alternating_shapes_do_not_evict_each_other(self):
         capture = Recorder()
         cache = GraphCache(capture, most_graphs=2)
         for _ in range(100):
@@ -124,7 +124,7 @@ class TestCache:
     @pytest.mark.parametrize(
         "error", [RuntimeError("not permitted"), torch.OutOfMemoryError("out of memory")]
     )
-    def test_what_fails_once_is_not_tried_again(self, error):
+    def test_failed_capture_is_not_retried(self, error):
         capture = Recorder()
         cache = GraphCache(capture)
         for _ in range(2):
@@ -133,14 +133,14 @@ class TestCache:
         for _ in range(3):
             assert cache.find(shape(9)) is None
         assert capture.captured == [shape(8), shape(9)]
-        # The memory of the others goes back too.
+        # The other graphs are released too.
         assert capture.released == [shape(8)]
         capture.fails = None
         for _ in range(3):
             assert cache.find(shape(8)) is None
         assert len(cache) == 0
 
-    def test_other_errors_are_not_hidden(self):
+    def test_other_errors_propagate(self):
         capture = Recorder()
         capture.fails = TypeError("a mistake")
         cache = GraphCache(capture)
@@ -148,13 +148,13 @@ class TestCache:
         with pytest.raises(TypeError, match="a mistake"):
             cache.find(shape(8))
 
-    def test_no_more_shapes_are_remembered_than_a_few_hundred(self):
+    def test_number_of_remembered_shapes_is_bounded(self):
         cache = GraphCache(Recorder())
         cache.find(shape(8))
         for side in range(9, 600):
             assert cache.find(shape(side)) is None
         assert cache.find(shape(8)) is None
-        assert len(cache._met) < 300
+        assert len(cache._seen) < 300
 
 
 class TestEngine:
@@ -170,7 +170,7 @@ class TestEngine:
 
         return TorchEngine(make_model(), "cpu", "fp32", captures=captures)
 
-    def test_all_of_it_is_captured(self, engine, recorder):
+    def test_graphs_compute_the_whole_prediction(self, engine, recorder):
         plain = TorchEngine(make_model(), "cpu", "fp32")
         for seed in range(4):
             batch = pictures(25, 2, seed)
@@ -178,22 +178,20 @@ class TestEngine:
         assert recorder.captured == [shape(25, 2)]
         assert recorder.runs == [shape(25, 2)] * 3
 
-    def test_nothing_is_without_cuda(self):
+    def test_no_graphs_without_cuda(self):
         engine = TorchEngine(make_model(), "cpu", "fp32")
         assert engine._graphs is None
         found = engine.computation(torch.from_numpy(pictures()))
         assert np.array_equal(found.numpy(), engine.predict(pictures()))
 
-    def test_a_capture_that_fails_is_not_noticed(self, engine, recorder):
+    def test_failed_capture_falls_back_to_eager(self, engine, recorder):
         recorder.fails = RuntimeError("operation not permitted when stream is capturing")
         found = [engine.predict(pictures()) for _ in range(3)]
         assert all(np.array_equal(found[0], other) for other in found)
         assert recorder.captured == [shape(24)]
         assert recorder.runs == []
 
-    def test_graphs_give_their_memory_to_a_picture_that_needs_it(
-        self, engine, recorder, monkeypatch
-    ):
+    def test_graphs_are_released_when_memory_runs_out(self, engine, recorder, monkeypatch):
         expected = engine.predict(pictures(30))
         for _ in range(2):
             engine.predict(pictures())
@@ -207,13 +205,13 @@ class TestEngine:
         monkeypatch.setattr(engine, "_upload", upload)
         assert engine.predict(pictures(31)).shape == shape(31)
         assert recorder.released == [shape(24)]
-        # With no graph left, it is told.
+        # With no graph left to release, the error propagates.
         failures.append(torch.OutOfMemoryError("CUDA out of memory"))
         with pytest.raises(torch.OutOfMemoryError):
             engine.predict(pictures(32))
         assert np.array_equal(engine.predict(pictures(30)), expected)
 
-    def test_a_frozen_engine_has_graphs_of_its_own(self, engine, recorder):
+    def test_frozen_engine_has_its_own_graphs(self, engine, recorder):
         statistics = np.ones(statistics_shape(CONFIG), np.float32)
         batch = pictures()
         for _ in range(2):
@@ -224,8 +222,8 @@ class TestEngine:
         assert not np.array_equal(live, fixed[0])
         assert np.array_equal(fixed[0], fixed[2])
 
-    def test_an_engine_does_not_outlive_its_last_user(self):
-        """Graphs hold memory of the GPU, which must not wait for a garbage collection."""
+    def test_unreferenced_engine_is_freed_at_once(self):
+        """Graphs hold GPU memory, which must not wait for a garbage collection."""
         engine = TorchEngine(make_model(), "cpu", "fp32", captures=Recorder)
         for _ in range(3):
             engine.predict(pictures())
@@ -242,21 +240,21 @@ class TestGpu:
         return TorchEngine(make_model(), "cuda", request.param)
 
     @pytest.mark.parametrize(("side", "batch"), [(64, 1), (61, 3), (5, 1), (1, 1), (512, 2)])
-    def test_a_graph_computes_the_same_bit_for_bit(self, engine, side, batch):
+    def test_graph_computes_the_same_bits(self, engine, side, batch):
         eager = [engine._eager(pictures(side, batch, seed)) for seed in range(4)]
         graphed = [engine.predict(pictures(side, batch, seed)) for seed in range(4)]
         assert len(engine._graphs) == 1
         for first, second in zip(eager, graphed, strict=True):
             assert np.array_equal(first, second)
 
-    def test_a_frozen_engine_too(self, engine):
+    def test_frozen_engine_computes_the_same_bits(self, engine):
         frozen = engine.freeze(engine.measure(pictures(64))[0])
         eager = frozen._eager(pictures(64, seed=1))
         for _ in range(3):
             assert np.array_equal(frozen.predict(pictures(64, seed=1)), eager)
         assert len(frozen._graphs) == 1
 
-    def test_float32_is_that_of_the_processor(self, engine):
+    def test_fp32_matches_the_cpu(self, engine):
         if engine.precision != "fp32":
             pytest.skip("bf16 differs from it")
         expected = TorchEngine(make_model(), "cpu", "fp32").predict(pictures(64)).astype(int)
@@ -264,7 +262,7 @@ class TestGpu:
             # Convolutions may take TF32.
             assert np.abs(engine.predict(pictures(64)) - expected).max() <= 2
 
-    def test_a_graph_gives_its_memory_back(self, engine):
+    def test_released_graph_frees_its_memory(self, engine):
         capture = CudaCapture(engine.computation)
         capture(shape(256)).release()  # workspaces stay
         torch.cuda.empty_cache()
@@ -277,18 +275,18 @@ class TestGpu:
         torch.cuda.empty_cache()
         assert (torch.cuda.memory_allocated(), torch.cuda.memory_reserved()) == before
 
-    def test_a_computation_that_cannot_be_captured_leaves_the_gpu_as_it_was(self, engine):
-        def looks(pixels):
-            return pixels + int(pixels.max())  # waits, which no graph may
+    def test_failed_capture_leaves_the_gpu_usable(self, engine):
+        def synchronize(pixels):
+            return pixels + int(pixels.max())  # not allowed in a graph
 
         stream = torch.cuda.current_stream()
         with pytest.raises(RuntimeError):
-            CudaCapture(looks)(shape(16))
+            CudaCapture(synchronize)(shape(16))
         assert torch.cuda.current_stream() == stream
         found = engine.predict(pictures(64))
         assert np.array_equal(engine.predict(pictures(64)), found)
 
-    def test_several_engines_in_several_threads(self):
+    def test_engines_in_several_threads(self):
         engines = [TorchEngine(make_model(seed), "cuda", "fp32") for seed in range(3)]
         expected = [e._eager(pictures(64)) for e in engines]
         wrong = []
@@ -305,7 +303,7 @@ class TestGpu:
             thread.join()
         assert wrong == []
 
-    def test_pinned_memory_takes_pictures_there_and_back(self):
+    def test_pinned_memory_copies_both_ways(self):
         batch = pictures(33)[:, ::-1]
         place = torch.zeros(shape(33), dtype=torch.uint8, device="cuda")
         memory = PinnedMemory(shape(33))

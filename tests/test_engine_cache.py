@@ -1,4 +1,4 @@
-"""The compiled models that are kept on disk, and what the CPU engine loads."""
+"""The cache of compiled models on disk, and the packages that the CPU engine imports."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def make_model(seed=0):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test sees the user's cache, nor what another test left in it."""
+    """Give each test an empty cache of compiled models."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "fast-style" / "compiled"
 
@@ -37,14 +37,14 @@ def photo(astronaut):
 
 
 class TestCache:
-    def test_what_is_stored_is_loaded(self, own_cache):
+    def test_stored_content_is_loaded(self, own_cache):
         assert compile_cache.load_blob("key") is None
         compile_cache.store_blob("key", b"compiled")
         assert compile_cache.load_blob("key") == b"compiled"
         assert [path.name for path in own_cache.iterdir()] == ["key.blob"]
 
     @pytest.mark.parametrize("keep", [0, 5, 39])
-    def test_what_is_cut_short_or_changed_is_not(self, own_cache, keep):
+    def test_damaged_files_are_not_loaded(self, own_cache, keep):
         compile_cache.store_blob("key", b"compiled")
         file = own_cache / "key.blob"
         content = file.read_bytes()
@@ -53,7 +53,7 @@ class TestCache:
         file.write_bytes(content[:-1] + b"?")
         assert compile_cache.load_blob("key") is None
 
-    def test_the_oldest_go_first(self, own_cache, monkeypatch):
+    def test_least_recently_used_files_are_deleted(self, own_cache, monkeypatch):
         monkeypatch.setattr(compile_cache, "LIMIT", 3)
         for age, key in enumerate("abc"):
             compile_cache.store_blob(key, b"")

@@ -1,4 +1,4 @@
-"""OpenVINO with several pictures in work at once: the same pictures, by a copy made when wanted."""
+"""OpenVINO with `concurrency` above 1: same pictures, by a second copy compiled on demand."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +25,14 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """Among how many requests each copy that is compiled shares the cores."""
+    """List the number of streams of each graph that is compiled."""
     streams, compile_graph = [], module._compile
 
-    def noted(*arguments, **options):
+    def compile_noted(*arguments, **options):
         streams.append(options.get("streams", 1))
         return compile_graph(*arguments, **options)
 
-    monkeypatch.setattr(module, "_compile", noted)
+    monkeypatch.setattr(module, "_compile", compile_noted)
     return streams
 
 
@@ -46,12 +46,12 @@ def pictures(count):
     return [rng.integers(0, 256, (1, 40 + 4 * n, 57 - 3 * n, 3), np.uint8) for n in range(count)]
 
 
-def meeting(engine, batches, threads=AT_ONCE):
-    """Predict all batches, with callers that have all begun before one of them goes on."""
+def predict_overlapping(engine, batches, threads=AT_ONCE):
+    """Predict all batches with `threads` calls that overlap for certain."""
     barrier = threading.Barrier(threads)
-    counted = engine._counted
+    counted = engine._count_callers
 
-    class Meeting:
+    class Overlapping:
         def __enter__(self):
             self.within = counted()
             others = self.within.__enter__()
@@ -62,58 +62,58 @@ def meeting(engine, batches, threads=AT_ONCE):
             barrier.wait(60)
             return self.within.__exit__(*error)
 
-    engine._counted = Meeting
+    engine._count_callers = Overlapping
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(engine.predict, batches))
-    engine._counted = counted
+    engine._count_callers = counted
     return found
 
 
-def test_those_who_meet_get_their_own_pictures(compiled):
+def test_overlapping_calls_get_their_own_pictures(compiled):
     batches = pictures(6)
     plain = make_engine()
     expected = [plain.predict(batch) for batch in batches]
     engine = make_engine(concurrency=AT_ONCE)
     compiled.clear()
     for _ in range(2):
-        for found, wanted in zip(meeting(engine, batches), expected, strict=True):
+        for found, wanted in zip(predict_overlapping(engine, batches), expected, strict=True):
             assert found.shape == wanted.shape
             assert np.abs(found.astype(int) - wanted).max() <= 1
             assert (found != wanted).mean() < 0.01
-    assert compiled == [AT_ONCE]  # once, when they first met
+    assert compiled == [AT_ONCE]  # once, when calls first overlap
 
 
-def test_who_comes_alone_gets_what_he_always_got(compiled):
+def test_single_calls_do_not_use_the_second_copy(compiled):
     batch = pictures(1)[0]
     expected = make_engine().predict(batch)
     engine = make_engine(concurrency=AT_ONCE)
     compiled.clear()
     for _ in range(3):
         assert np.array_equal(engine.predict(batch), expected)
-    meeting(engine, pictures(2))
+    predict_overlapping(engine, pictures(2))
     assert compiled == [AT_ONCE]
     assert np.array_equal(engine.predict(batch), expected)
 
 
-def test_without_it_one_comes_after_the_other(compiled):
+def test_concurrency_1_compiles_no_second_copy(compiled):
     batches = pictures(4)
     engine = make_engine()
     expected = [engine.predict(batch) for batch in batches]
     compiled.clear()
-    assert all(map(np.array_equal, meeting(engine, batches), expected))
+    assert all(map(np.array_equal, predict_overlapping(engine, batches), expected))
     assert compiled == []
 
 
-def test_large_pictures_come_one_after_the_other(compiled, monkeypatch):
+def test_large_pictures_are_not_computed_concurrently(compiled, monkeypatch):
     monkeypatch.setattr(module, "_LARGE_PIXELS", 1)
     batches = [np.repeat(batch, 2, axis=0) for batch in pictures(2)]
     engine = make_engine(concurrency=AT_ONCE)
     compiled.clear()
-    meeting(engine, batches)
+    predict_overlapping(engine, batches)
     assert compiled == []
 
 
-def test_a_caller_who_failed_does_not_count():
+def test_failed_calls_are_not_counted_as_callers():
     engine = make_engine(concurrency=AT_ONCE)
     for bad in (np.zeros((1, 3, 3)), np.zeros((1, 0, 3, 3), np.uint8)):
         with pytest.raises(UsageError):
@@ -122,6 +122,6 @@ def test_a_caller_who_failed_does_not_count():
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "2"])
-def test_how_many_must_be_a_whole_number(bad):
+def test_concurrency_must_be_a_positive_integer(bad):
     with pytest.raises(UsageError, match="concurrency must be a whole number of 1 or more"):
         Stylizer("any", concurrency=bad)

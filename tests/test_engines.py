@@ -1,4 +1,4 @@
-"""The engines: that they agree, which one is chosen, what is said of those that are not there."""
+"""The engines: they agree with each other; which one `create_engine` chooses; error messages."""
 
 import importlib.util
 import sys
@@ -31,21 +31,21 @@ def make_model(config=CONFIG, seed=0):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test sees the user's cache, nor what another test left in it."""
+    """Give each test an empty cache of compiled models."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "fast-style" / "compiled"
 
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    """The choice of an engine must not hang on the machine that runs the tests."""
+    """Hide GPUs, so that the choice of an engine does not depend on the machine."""
     monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: False)
     monkeypatch.setattr(engines, "has_apple_gpu", lambda: False)
 
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
-    """All engines in float32: what they compute is compared to the last level."""
+    """All engines in float32, where their pixels may differ by one level at most."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         options = {"device": "cpu", "precision": "fp32"}
@@ -62,7 +62,7 @@ def photo(astronaut):
 
 
 def hide(monkeypatch, *packages):
-    """Make packages look as if they were not installed."""
+    """Make packages look uninstalled."""
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
@@ -73,7 +73,7 @@ def hide(monkeypatch, *packages):
 
 class TestPredict:
     @pytest.mark.parametrize("name", NAMES)
-    def test_says_what_it_is(self, loaded, name):
+    def test_name_device_and_precision(self, loaded, name):
         engine = loaded[name]
         assert (engine.name, engine.device, engine.precision) == (name, "cpu", "fp32")
 
@@ -86,7 +86,7 @@ class TestPredict:
 
     @pytest.mark.parametrize("name", NAMES)
     @pytest.mark.parametrize("sides", [(1, 1), (1, 9), (4, 3), (5, 5), (30, 41)])
-    def test_any_size_comes_back(self, loaded, name, sides):
+    def test_output_has_the_size_of_the_input(self, loaded, name, sides):
         batch = np.random.default_rng(0).integers(0, 256, (3, *sides, 3)).astype(np.uint8)
         stylized = loaded[name].predict(batch)
         assert stylized.shape == batch.shape
@@ -95,14 +95,14 @@ class TestPredict:
         assert stylized.flags.writeable
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_pictures_of_a_batch_do_not_meet(self, loaded, photo, name):
+    def test_pictures_of_a_batch_do_not_affect_each_other(self, loaded, photo, name):
         other = np.ascontiguousarray(photo[:, ::-1])
         together = loaded[name].predict(np.concatenate([photo, other])).astype(int)
         for i, alone in enumerate((photo, other)):
             assert np.abs(together[i] - loaded[name].predict(alone)[0]).max() <= 1
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_any_array_will_do_and_stays_as_it_is(self, loaded, photo, name):
+    def test_strided_and_read_only_input_is_accepted_and_unchanged(self, loaded, photo, name):
         view = photo[:, ::-1, ::2]
         view.flags.writeable = False
         before = view.copy()
@@ -111,7 +111,7 @@ class TestPredict:
         np.testing.assert_array_equal(found, loaded[name].predict(before))
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_a_result_is_the_callers_own(self, loaded, photo, name):
+    def test_result_is_not_overwritten_by_the_next_call(self, loaded, photo, name):
         first = loaded[name].predict(photo)
         kept = first.copy()
         loaded[name].predict(np.ascontiguousarray(255 - photo))
@@ -130,14 +130,14 @@ class TestPredict:
         ],
         ids=["float", "no batch", "alpha", "no pixels", "no pictures", "a list"],
     )
-    def test_what_is_no_batch(self, loaded, name, batch):
+    def test_rejects_arrays_that_are_no_batch(self, loaded, name, batch):
         with pytest.raises(UsageError, match=r"uint8 of shape \(B, H, W, 3\)"):
             loaded[name].predict(batch)
         with pytest.raises(UsageError, match=r"uint8 of shape \(B, H, W, 3\)"):
             loaded[name].measure(batch)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_several_threads_at_once(self, loaded, name):
+    def test_concurrent_calls_give_the_same_pictures(self, loaded, name):
         random = np.random.default_rng(0)
         batches = [random.integers(0, 256, (1, 20 + i, 30, 3)).astype(np.uint8) for i in range(4)]
         expected = [loaded[name].predict(batch) for batch in batches]
@@ -158,7 +158,7 @@ class TestPredict:
 
 class TestStatistics:
     @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-    def test_engines_measure_the_same(self, loaded, photo, name):
+    def test_engines_measure_the_same_statistics(self, loaded, photo, name):
         batch = np.concatenate([photo, photo[:, ::-1]])
         first, second = (loaded[n].measure(batch) for n in ("openvino", name))
         assert first.shape == (2, *statistics_shape(CONFIG))
@@ -166,7 +166,7 @@ class TestStatistics:
         np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-3)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_a_pictures_own_statistics_change_nothing(self, loaded, photo, name):
+    def test_freezing_to_its_own_statistics_keeps_a_picture(self, loaded, photo, name):
         engine = loaded[name]
         frozen = engine.freeze(engine.measure(photo)[0])
         assert (frozen.name, frozen.device) == (engine.name, engine.device)
@@ -175,7 +175,7 @@ class TestStatistics:
         assert np.abs(difference).max() <= 1
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_frozen_pixels_see_only_their_neighbourhood(self, loaded, photo, name):
+    def test_frozen_pixels_depend_only_on_their_neighbourhood(self, loaded, photo, name):
         frozen = loaded[name].freeze(loaded[name].measure(photo)[0])
         whole = frozen.predict(photo).astype(int)
         tile = frozen.predict(np.ascontiguousarray(photo[:, :, :160])).astype(int)
@@ -184,7 +184,7 @@ class TestStatistics:
         assert np.abs(whole[:, :, :80] - live[:, :, :80]).max() > 1
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_frozen_engines_measure_on_the_frozen_statistics(self, loaded, photo, name):
+    def test_frozen_engine_measures_with_frozen_statistics(self, loaded, photo, name):
         engine, flipped = loaded[name], np.ascontiguousarray(photo[:, ::-1, :100])
         frozen = engine.freeze(engine.measure(photo)[0])
         first = CONFIG.width  # channels of the first norm, before which nothing is frozen
@@ -195,19 +195,19 @@ class TestStatistics:
         np.testing.assert_allclose(again, engine.measure(photo)[0], rtol=1e-2, atol=1e-2)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_the_engine_itself_stays_live(self, loaded, photo, name):
+    def test_freezing_leaves_the_original_engine_unchanged(self, loaded, photo, name):
         before = loaded[name].predict(photo)
         loaded[name].freeze(np.ones(statistics_shape(CONFIG), np.float32)).predict(photo)
         np.testing.assert_array_equal(loaded[name].predict(photo), before)
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_statistics_of_another_network(self, loaded, name):
+    def test_rejects_statistics_of_another_network(self, loaded, name):
         with pytest.raises(UsageError, match="this network needs"):
             loaded[name].freeze(np.ones((2, 3), np.float32))
 
 
 class TestChoice:
-    def test_openvino_comes_first_without_a_gpu(self, monkeypatch):
+    def test_auto_is_openvino_without_a_gpu(self, monkeypatch):
         engine = create_engine(make_model(SMALLEST))
         assert (engine.name, engine.device) == ("openvino", "cpu")
 
@@ -219,12 +219,12 @@ class TestChoice:
             (("torch", "onnxruntime"), "openvino"),
         ],
     )
-    def test_auto_passes_over_what_is_not_installed(self, monkeypatch, missing, expected):
+    def test_auto_skips_engines_that_are_not_installed(self, monkeypatch, missing, expected):
         hide(monkeypatch, *missing)
         assert set(available_engines()) == set(NAMES) - set(missing)
         assert create_engine(make_model(SMALLEST)).name == expected
 
-    def test_auto_passes_over_what_cannot_be_imported(self, monkeypatch):
+    def test_auto_skips_engines_that_fail_to_import(self, monkeypatch):
         for package in ("openvino", "onnxruntime"):
             monkeypatch.delitem(sys.modules, f"fast_style.engines.{package}_engine", False)
             monkeypatch.delattr(engines, f"{package}_engine", raising=False)
@@ -234,7 +234,7 @@ class TestChoice:
         with pytest.raises(EngineError, match="engine openvino does not work here"):
             create_engine(make_model(SMALLEST), EngineOptions(engine="openvino"))
 
-    def test_auto_passes_over_what_cannot_compile(self, monkeypatch):
+    def test_auto_skips_engines_that_fail_to_compile(self, monkeypatch):
         from fast_style.engines import openvino_engine
 
         def fail(*_, **__):
@@ -246,14 +246,14 @@ class TestChoice:
             create_engine(make_model(SMALLEST), EngineOptions(engine="openvino"))
         assert "\n" not in str(caught.value)
 
-    def test_none_at_all(self, monkeypatch):
+    def test_no_engine_installed(self, monkeypatch):
         hide(monkeypatch, *NAMES)
         assert available_engines() == ()
         with pytest.raises(EngineError, match="pip install openvino"):
             create_engine(make_model(SMALLEST))
 
     @pytest.mark.parametrize("name", ["torch", "onnxruntime"])
-    def test_an_engine_that_is_an_extra(self, monkeypatch, name):
+    def test_missing_extra_is_named(self, monkeypatch, name):
         hide(monkeypatch, name)
         with pytest.raises(MissingExtraError) as caught:
             create_engine(make_model(SMALLEST), EngineOptions(engine=name))
@@ -261,7 +261,7 @@ class TestChoice:
             f'engine {name} needs {name}, which is not installed: pip install "fast-style[{name}]"'
         )
 
-    def test_a_gpu_without_torch(self, monkeypatch):
+    def test_cuda_without_torch_names_the_extra(self, monkeypatch):
         hide(monkeypatch, "torch")
         with pytest.raises(
             MissingExtraError, match=r"device cuda needs torch.*fast-style\[torch\]"
@@ -269,7 +269,7 @@ class TestChoice:
             create_engine(make_model(SMALLEST), EngineOptions(device="cuda"))
 
     @pytest.mark.parametrize("device", ["cuda", "mps"])
-    def test_a_gpu_that_is_not_there(self, monkeypatch, device):
+    def test_missing_gpu_is_an_error(self, monkeypatch, device):
         import torch
 
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -278,7 +278,7 @@ class TestChoice:
             with pytest.raises(EngineError, match="choose device auto or cpu"):
                 create_engine(make_model(SMALLEST), EngineOptions(engine=engine, device=device))
 
-    def test_a_gpu_that_torch_cannot_use_is_passed_over(self, monkeypatch):
+    def test_auto_skips_a_gpu_that_torch_cannot_use(self, monkeypatch):
         import torch
 
         monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
@@ -286,7 +286,7 @@ class TestChoice:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         assert create_engine(make_model(SMALLEST)).name == "openvino"
 
-    def test_a_gpu_is_tried_first(self, monkeypatch):
+    def test_auto_tries_a_gpu_first(self, monkeypatch):
         tried = []
 
         def note(model, options):
@@ -306,7 +306,7 @@ class TestChoice:
         assert tried == cpu
 
     @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-    def test_engines_of_the_cpu_take_no_gpu(self, engine):
+    def test_cpu_engines_reject_a_gpu(self, engine):
         with pytest.raises(UsageError, match="choose engine torch"):
             create_engine(make_model(SMALLEST), EngineOptions(engine=engine, device="cuda"))
 
@@ -318,7 +318,7 @@ class TestChoice:
             ({"precision": "int4"}, "no such precision: 'int4'"),
         ],
     )
-    def test_names_that_do_not_exist(self, options, message):
+    def test_unknown_names(self, options, message):
         with pytest.raises(UsageError, match=message):
             create_engine(make_model(SMALLEST), EngineOptions(**options))
 
@@ -331,14 +331,14 @@ class TestPrecision:
         assert choose_precision("auto", found, automatic, "x") == automatic
         assert choose_precision("fp32", found, automatic, "x") == "fp32"
 
-    def test_one_that_is_not_native(self):
+    def test_rejects_a_precision_that_is_not_native(self):
         with pytest.raises(EngineError) as caught:
             choose_precision("fp16", ["fp32", "bf16"], "bf16", "this GPU")
         assert str(caught.value) == (
             "this GPU has no native fp16; choose precision auto or fp32 or bf16"
         )
 
-    def test_openvino_is_asked_what_is_native(self, monkeypatch):
+    def test_native_precisions_come_from_openvinos_capabilities(self, monkeypatch):
         from fast_style.engines import openvino_engine
 
         class Core:
@@ -349,7 +349,7 @@ class TestPrecision:
         assert openvino_engine._native_precisions() == ["fp32", "bf16"]
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_fp32_is_everywhere_and_is_exact(self, name, photo):
+    def test_every_engine_computes_fp32_exactly(self, name, photo):
         engine = create_engine(
             make_model(), EngineOptions(engine=name, device="cpu", precision="fp32")
         )
@@ -364,7 +364,7 @@ class TestPrecision:
             )
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_what_auto_takes_is_near_float32(self, loaded, photo, name):
+    def test_automatic_precision_is_close_to_fp32(self, loaded, photo, name):
         engine = create_engine(make_model(), EngineOptions(engine=name, device="cpu"))
         assert engine.precision in ("fp32", "bf16")
         error = engine.predict(photo).astype(float) - loaded[name].predict(photo)
@@ -372,18 +372,20 @@ class TestPrecision:
         own = engine.freeze(engine.measure(photo)[0]).predict(photo).astype(float)
         assert ((own - engine.predict(photo)) ** 2).mean() ** 0.5 < 255 / 10 ** (45 / 20)
 
-    def test_none_that_is_native_names_the_remedy(self, monkeypatch):
-        from fast_style.engines import openvino_engine, torch_engine
+    def test_error_names_the_first_engine_without_native_precision(self, monkeypatch):
+        from fast_style.engines import openvino_engine, torch_device, torch_engine
 
         monkeypatch.setattr(openvino_engine, "_native_precisions", lambda: ["fp32"])
-        monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32"])
+        for module in (torch_device, torch_engine):
+            monkeypatch.setattr(module, "native_precisions", lambda _: ["fp32"])
         with pytest.raises(EngineError, match="openvino on this processor has no native bf16"):
             create_engine(make_model(SMALLEST), EngineOptions(precision="bf16"))
 
-    def test_torch_in_bf16_is_near_fp32(self, monkeypatch, photo):
-        from fast_style.engines import torch_engine
+    def test_torch_in_bf16_is_close_to_fp32(self, monkeypatch, photo):
+        from fast_style.engines import torch_device, torch_engine
 
-        monkeypatch.setattr(torch_engine, "_native_precisions", lambda _: ["fp32", "bf16"])
+        for module in (torch_device, torch_engine):
+            monkeypatch.setattr(module, "native_precisions", lambda _: ["fp32", "bf16"])
         half = create_engine(make_model(), EngineOptions(engine="torch", device="cpu"))
         full = create_engine(
             make_model(), EngineOptions(engine="torch", device="cpu", precision="fp32")

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast_style.errors import UsageError
-from fast_style.images.grain import GRAIN_LIMIT, add_grain
+from fast_style.images.grain import add_grain
 from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import StyleModel
+from fast_style.options import GRAIN_LIMIT
 from tests.conftest import SMALLEST, make_card, make_weights
 
 

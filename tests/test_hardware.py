@@ -1,4 +1,4 @@
-"""What the engines find out about the machine."""
+"""Detection of GPUs and of a container's CPU quota."""
 
 import importlib.util
 
@@ -10,7 +10,7 @@ from fast_style.storage import hardware
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
-def test_gpus_can_be_hidden(monkeypatch, hidden):
+def test_cuda_visible_devices_hides_gpus(monkeypatch, hidden):
     monkeypatch.setattr(hardware, "_CUDA_SIGNS", ("/",))
     monkeypatch.setattr(hardware.sys, "platform", "linux")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -19,7 +19,7 @@ def test_gpus_can_be_hidden(monkeypatch, hidden):
     assert not hardware.has_nvidia_gpu()
 
 
-def test_an_unused_gpu_is_told(monkeypatch):
+def test_unused_gpu_names_the_reason(monkeypatch):
     assert unused_gpu() is None
     monkeypatch.setattr(engines, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(engines, "torch_lacks_cuda", lambda: True)
@@ -34,7 +34,7 @@ def test_an_unused_gpu_is_told(monkeypatch):
     ("content", "expected"),
     [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)],
 )
-def test_a_containers_quota(monkeypatch, tmp_path, content, expected):
+def test_core_limit_of_a_container(monkeypatch, tmp_path, content, expected):
     file = tmp_path / "cpu.max"
     file.write_text(content)
     monkeypatch.setattr(hardware, "Path", lambda _: file)
@@ -42,6 +42,6 @@ def test_a_containers_quota(monkeypatch, tmp_path, content, expected):
     assert hardware.core_limit() == expected
 
 
-def test_no_control_groups(monkeypatch, tmp_path):
+def test_no_core_limit_without_control_groups(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware, "Path", lambda _: tmp_path / "nothing")
     assert hardware.core_limit() is None

@@ -277,7 +277,7 @@ class TestRun:
         assert training["photos_seen"] == training["steps_taken"] == 4
 
     def test_a_full_batch_on_a_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fast_style.training.trainer.has_gpu", lambda _: True)
+        monkeypatch.setattr("fast_style.training.trainer.accelerator_device", lambda _: "cuda")
         quiet_train(make_config(tmp_path, batch_size=None))
         training = load_model(tmp_path / "models/waves.safetensors").card.training
         assert training["batch_size"] == 6  # as many as there are photos; else 8

@@ -1,6 +1,6 @@
 """Engines run a style network: torch, OpenVINO and ONNX Runtime behind one small protocol.
 
-`create_engine` chooses one; frameworks are imported only once chosen.
+`create_engine` chooses one; a framework is imported only when its engine is chosen.
 """
 
 from dataclasses import replace
@@ -11,9 +11,9 @@ from fast_style.engines.base import (
     PRECISIONS,
     Engine,
     GraphEngine,
+    GraphFunction,
+    NormStatistics,
     Pictures,
-    Run,
-    Statistics,
 )
 from fast_style.errors import (
     EngineError,
@@ -36,9 +36,9 @@ __all__ = [
     "PRECISIONS",
     "Engine",
     "GraphEngine",
+    "GraphFunction",
+    "NormStatistics",
     "Pictures",
-    "Run",
-    "Statistics",
     "available_engines",
     "create_engine",
     "unused_gpu",
@@ -87,20 +87,23 @@ def create_engine(model: StyleModel, options: EngineOptions | None = None) -> En
 
 
 def available_engines() -> tuple[str, ...]:
-    """Name the engines whose packages are installed; none is imported or tried."""
+    """Return the names of the engines whose packages are installed, without importing them."""
     return tuple(name for name in ENGINES if installed(name))
 
 
 def unused_gpu() -> str | None:
-    """Say in one sentence that an NVIDIA GPU cannot be used for want of torch; None if not so."""
+    """Explain in one sentence why an NVIDIA GPU is not used, or return None."""
     if not has_nvidia_gpu() or (installed("torch") and not torch_lacks_cuda()):
         return None
     if installed("torch"):
         return (
-            "an NVIDIA GPU is here, but the installed torch is built for CPUs only: "
-            "https://pytorch.org/get-started has the command for one that uses it"
+            "this machine has an NVIDIA GPU, but the installed torch is built for CPUs only: "
+            "https://pytorch.org/get-started has the command for a build that uses it"
         )
-    return 'an NVIDIA GPU is here, but torch is not: pip install "fast-style[torch]" to use it'
+    return (
+        "this machine has an NVIDIA GPU, but torch is not installed: "
+        'pip install "fast-style[torch]" to use it'
+    )
 
 
 def _candidates(options: EngineOptions) -> list[EngineOptions]:

@@ -1,4 +1,4 @@
-"""What every engine does, and the checks they share."""
+"""The protocol that every engine implements, and the checks that engines share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -19,30 +19,30 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Pictures = NDArray[np.uint8]
 """A batch of pictures of one size: uint8 RGB of shape (B, H, W, 3), values 0-255."""
 
-Statistics = NDArray[np.float32]
-"""What the instance norms of a network saw in a picture: float32 of shape (2, C), or (B, 2, C) for
-a batch; means in row 0, biased variances in row 1, the layers one after the other in the order of
-`architecture.norm_layers`."""
+NormStatistics = NDArray[np.float32]
+"""Statistics that a network's instance norms computed for a picture: float32 of shape (2, C), or
+(B, 2, C) for a batch; means in row 0, biased variances in row 1, the channels of all norm layers
+concatenated in the order of `models.config.norm_layers`."""
 
 
 class Engine(Protocol):
-    """One style, ready to be laid on pictures.
+    """One style network, loaded and ready to stylize pictures.
 
-    All methods may be called from several threads; the engine uses all cores (or the whole GPU) for
-    each call and takes the calls one after the other, unless it was made to take several at once.
+    All methods are thread-safe. Each call uses all cores (or the whole GPU), and concurrent calls
+    are processed one after the other unless the engine was created with `concurrency` above 1.
     """
 
     @property
     def name(self) -> EngineName:
-        """Which engine it is."""
+        """Name of the engine."""
 
     @property
     def device(self) -> Device:
-        """Where it computes."""
+        """Device that it computes on."""
 
     @property
     def precision(self) -> Precision:
-        """What it computes in."""
+        """Precision that it computes in."""
 
     def predict(self, batch: Pictures) -> Pictures:
         """Stylize a batch of pictures of one size.
@@ -55,69 +55,70 @@ class Engine(Protocol):
 
         Raises:
             UsageError: `batch` is not such an array.
-            MemoryError, RuntimeError: the engine's own words, for example for want of memory.
+            MemoryError, RuntimeError: the engine failed, for example because memory ran out.
         """
 
-    def measure(self, batch: Pictures) -> Statistics:
-        """Take the statistics that the instance norms see in pictures of one size.
+    def measure(self, batch: Pictures) -> NormStatistics:
+        """Compute the statistics of the instance norms for pictures of one size.
 
         Args:
             batch: as for `predict`.
 
         Returns:
-            Means and variances for each picture, shape (B, 2, C). On a frozen engine each norm
-            sees what the norms before it made with the frozen statistics.
+            Means and variances of each picture, shape (B, 2, C). On a frozen engine, each norm's
+            input comes from earlier norms that used the frozen statistics.
 
         Raises:
             UsageError: `batch` is not such an array.
             MemoryError, RuntimeError: as for `predict`.
         """
 
-    def freeze(self, statistics: Statistics) -> "Engine":
-        """Give an engine that normalizes every picture with the same given statistics.
+    def freeze(self, statistics: NormStatistics) -> "Engine":
+        """Return an engine that normalizes every picture with the given statistics.
 
-        The network then sees only a neighbourhood of each pixel, so that the tiles of one large
-        picture fit together. It costs about as much as loading the model, once for each picture.
+        Each output pixel then depends only on a neighbourhood of input pixels, so that the tiles of
+        one large picture fit together. Freezing costs about as much as loading the model.
 
         Args:
-            statistics: one picture's, shape (2, C).
+            statistics: those of one picture, shape (2, C).
 
         Raises:
             UsageError: the shape does not fit the network, or a variance is negative.
         """
 
 
-Run = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Mapping[str, NDArray[Any]]]
-"""A loaded graph: from arrays by input name, and the names of the outputs wanted, to arrays."""
+GraphFunction = Callable[[Mapping[str, NDArray[Any]], Sequence[str]], Mapping[str, NDArray[Any]]]
+"""A loaded graph. Arguments: arrays by input name, names of the wanted outputs; returns arrays by
+output name."""
 
 
 @runtime_checkable
 class GraphEngine(Engine, Protocol):
-    """An engine that runs any ONNX graph, so the stages of `engines.onnx.stage_graphs` too."""
+    """An engine that runs any ONNX graph, including those of `engines.onnx.stage_graphs`."""
 
     @property
     def bytes_per_filter(self) -> float:
-        """Memory that a large picture takes as a whole, beyond its pixels.
+        """Memory for stylizing a large picture in one piece, beyond the picture itself.
 
-        In bytes a pixel, for each filter of the network's first convolution.
+        In bytes per pixel and per filter of the network's first convolution.
         """
 
-    def load_graph(self, graph: bytes) -> Run:
-        """Load a graph to be run many times in this process.
+    def load_graph(self, graph: bytes) -> GraphFunction:
+        """Load a graph that this process will run many times.
 
         Args:
             graph: a serialized ONNX ModelProto.
 
         Raises:
-            RuntimeError: the engine does not take it.
+            RuntimeError: the engine rejects the graph.
         """
 
 
 def check_batch(batch: Pictures) -> None:
-    """Refuse what is not a batch of pictures.
+    """Check that an array is a batch of pictures.
 
     Raises:
-        UsageError: the type is not uint8, the shape not (B, H, W, 3), or there are no pixels.
+        UsageError: the type is not uint8, the shape is not (B, H, W, 3), or a side is 0.
     """
     found = f"{getattr(batch, 'dtype', type(batch).__name__)} of shape {np.shape(batch)}"
     if not isinstance(batch, np.ndarray) or batch.dtype != np.uint8:
@@ -127,15 +128,15 @@ def check_batch(batch: Pictures) -> None:
 
 
 def choose_precision(
-    wanted: str, native: Sequence[Precision], automatic: Precision, place: str
+    wanted: str, native: Sequence[Precision], automatic: Precision, engine: str
 ) -> Precision:
-    """Settle the precision.
+    """Return the precision that an engine computes in.
 
     Args:
         wanted: `auto` or one of `PRECISIONS`.
-        native: what `place` computes in without emulation.
-        automatic: what `auto` stands for.
-        place: what to call engine and device in the message.
+        native: the precisions that are computed without emulation.
+        automatic: the meaning of `auto`.
+        engine: engine and device, for the error message.
 
     Raises:
         EngineError: the wanted precision is not native.
@@ -146,5 +147,5 @@ def choose_precision(
         if precision == wanted:
             return precision
     raise EngineError(
-        f"{place} has no native {wanted}; choose precision auto or {' or '.join(native)}"
+        f"{engine} has no native {wanted}; choose precision auto or {' or '.join(native)}"
     )

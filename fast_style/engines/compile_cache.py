@@ -1,9 +1,8 @@
-"""Compiled models on disk.
+"""Cache of compiled models on disk.
 
-A cache only ever saves time: whatever is wrong with it, the model is compiled anew. Each file
-begins with the SHA-256 of the rest, so that one that is cut short or damaged is never handed to a
-compiler's loader, and is renamed into place when complete, so that two processes do not meet in a
-half-written one.
+No failure of the cache is an error: the model is then compiled. Each file begins with the SHA-256
+of the rest, so that a truncated or damaged file is never loaded, and it is renamed into place when
+complete, so that another process never reads a half-written one.
 """
 
 import hashlib
@@ -16,16 +15,17 @@ from platformdirs import user_cache_path
 from fast_style.storage.atomic_write import replace_file
 
 LIMIT = 24
-"""Files to keep; the least recently used go first. One takes about as much as its model file."""
+"""Number of files to keep; the least recently used is deleted first. Each is about as large as the
+model file."""
 
 _SUFFIX = ".blob"
 _DIGEST = hashlib.sha256().digest_size
 
 
 def cache_folder() -> Path:
-    """Give the folder for compiled models, which need not exist.
+    """Return the folder for compiled models, which need not exist.
 
-    `$XDG_CACHE_HOME/fast-style` where that variable is set; else the platform's own place.
+    It is below `$XDG_CACHE_HOME` if that variable is set, else below the platform's cache folder.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(given):  # the specification ignores relative ones
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def load_blob(key: str) -> bytes | None:
-    """Read what was stored under a key; None where it is not there or not sound."""
+    """Return the content stored under a key; None if it is missing or damaged."""
     try:
         path = cache_folder() / f"{key}{_SUFFIX}"
         content = path.read_bytes()
@@ -44,15 +44,15 @@ def load_blob(key: str) -> bytes | None:
     if hashlib.sha256(blob).digest() != digest:
         return None
     with suppress(OSError):
-        os.utime(path)  # its last use, for the limit
+        os.utime(path)  # marks it as recently used
     return blob
 
 
 def store_blob(key: str, blob: bytes) -> None:
-    """Store a compiled model; does nothing where the folder cannot be written."""
+    """Store a compiled model; does nothing if the folder cannot be written."""
     with suppress(OSError, RuntimeError):
         folder = cache_folder()
-        # For this user only: a compiled model is code to whoever loads it.
+        # Readable for this user only: loading a compiled model executes it.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(folder / f"{key}{_SUFFIX}", hashlib.sha256(blob).digest() + blob)
         _remove_oldest(folder)
@@ -61,7 +61,7 @@ def store_blob(key: str, blob: bytes) -> None:
 def _remove_oldest(folder: Path) -> None:
     ages = []
     for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError):  # another process may have removed it
+        with suppress(OSError):  # another process may have deleted it
             ages.append((path.stat().st_mtime, path))
     for _, path in sorted(ages)[:-LIMIT]:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""CUDA graphs: the network captured once for a shape, then launched as a whole."""
+"""CUDA graphs: the network is captured once for a shape, then launched as a whole."""
 
 import threading
 from collections import OrderedDict
@@ -11,108 +11,108 @@ from torch import Tensor
 from fast_style.engines.base import Pictures
 
 Shape = tuple[int, ...]
-"""Of a batch of pictures: (B, H, W, 3)."""
+"""Shape of a batch of pictures: (B, H, W, 3)."""
 
 Compute = Callable[[Tensor], Tensor]
-"""From pictures on the device to pictures on the device: both uint8, (B, H, W, 3)."""
+"""Stylizes pictures on the device: uint8 (B, H, W, 3) to the same."""
 
 MOST_GRAPHS = 4
-"""How many shapes keep a graph; each holds the memory of all that lies between its layers."""
+"""Number of graphs to keep; each holds the memory of all intermediate features."""
 
 MOST_PIXELS = 2_500_000
-"""The largest batch, in pixels, that gets a graph. Above that a GPU is busy with each operation for
-longer than the next one takes to be launched, and the memory held would be gigabytes."""
+"""The largest batch, in pixels, that gets a graph. Above that, each operation takes a GPU longer
+than launching the next one, and a graph would hold gigabytes."""
 
-AT_REST = 32
-"""Calls without being used after which a graph may give way to one of another shape. Where more
-shapes than graphs take turns, capturing each anew every time would cost more than it saves."""
+IDLE_CALLS = 32
+"""A graph that was not used for this many calls may be replaced by one of another shape. Where more
+shapes than graphs alternate, capturing each of them again would cost more than it saves."""
 
-_MOST_MET = 256
-"""Shapes that are remembered as met once: a folder may have one of its own for each photo."""
+_MOST_SEEN = 256
+"""Number of shapes remembered as seen once; each photo of a folder may have its own shape."""
 
-# What is captured must have run before, so that libraries have set up their workspaces for the
-# stream. Three times is what the documentation of torch does.
+# A computation must run before it is captured, so that libraries allocate their workspaces for the
+# stream. Torch's documentation does it three times.
 _WARM_UPS = 3
 
-# There may be one capture at a time in the whole process.
-_CAPTURING = threading.Lock()
+# CUDA allows one capture at a time in a process.
+_CAPTURE_LOCK = threading.Lock()
 
 
 class Captured(Protocol):
-    """A network captured for one shape."""
+    """A computation captured for one shape."""
 
     def run(self, batch: Pictures) -> Pictures:
-        """Stylize pictures of that shape; gives a new array."""
+        """Stylize pictures of that shape; returns a new array."""
 
     def release(self) -> None:
-        """Give its memory back; it is not run again."""
+        """Free its memory; it must not be run again."""
 
 
 Capture = Callable[[Shape], Captured]
-"""Captures the network for a shape; raises RuntimeError where that fails."""
+"""Captures a computation for a shape; raises RuntimeError if that fails."""
 
 
 class GraphCache:
-    """The graphs of one network by shape, the one used last at the end.
+    """The captured graphs of one network by shape, the most recently used last.
 
-    A shape is captured when it comes the second time: a single picture is done sooner without. The
-    caller sees to it that calls come one after the other.
+    A shape is captured when it is requested the second time, because capturing takes longer than
+    stylizing a single picture. Not thread-safe.
     """
 
     def __init__(
         self, capture: Capture, *, most_graphs: int = MOST_GRAPHS, most_pixels: int = MOST_PIXELS
     ) -> None:
-        """Take what captures, and how much of it there may be."""
+        """Create an empty cache with the given limits."""
         self._capture: Capture | None = capture
         self._most_graphs, self._most_pixels = most_graphs, most_pixels
         self._graphs: OrderedDict[Shape, Captured] = OrderedDict()
         self._used: dict[Shape, int] = {}
-        self._met: OrderedDict[Shape, None] = OrderedDict()
+        self._seen: OrderedDict[Shape, None] = OrderedDict()
         self._calls = 0
 
     def __len__(self) -> int:
-        """How many graphs there are."""
+        """Return the number of graphs."""
         return len(self._graphs)
 
     def find(self, shape: Shape) -> Captured | None:
-        """Give the graph for a shape, captured now if it is its turn; None to do without one."""
+        """Return the graph for a shape, capturing it if need be; None to compute without."""
         self._calls += 1
-        if shape not in self._graphs and not self._captures(shape):
+        if shape not in self._graphs and not self._try_capture(shape):
             return None
         self._graphs.move_to_end(shape)
         self._used[shape] = self._calls
         return self._graphs[shape]
 
     def clear(self) -> bool:
-        """Release all graphs; tells whether there were any."""
-        some = bool(self._graphs)
+        """Release all graphs; returns whether there were any."""
+        any_released = bool(self._graphs)
         while self._graphs:
             self._release_oldest()
-        return some
+        return any_released
 
-    def _captures(self, shape: Shape) -> bool:
-        """Tell whether there is a graph for a shape now."""
+    def _try_capture(self, shape: Shape) -> bool:
+        """Capture a shape if it is worth a graph; returns whether there is a graph now."""
         batch, height, width, _ = shape
         if self._capture is None or batch * height * width > self._most_pixels:
             return False
-        if shape not in self._met:
-            self._met[shape] = None
-            if len(self._met) > _MOST_MET:
-                self._met.popitem(last=False)
+        if shape not in self._seen:
+            self._seen[shape] = None
+            if len(self._seen) > _MOST_SEEN:
+                self._seen.popitem(last=False)
             return False
         if len(self._graphs) >= self._most_graphs:
-            if self._calls - self._used[next(iter(self._graphs))] < AT_REST:
+            if self._calls - self._used[next(iter(self._graphs))] < IDLE_CALLS:
                 return False
             self._release_oldest()
         try:
             self._graphs[shape] = self._capture(shape)
         except RuntimeError:
-            # Some operation that cannot be captured, or too little memory: it was a saving only,
-            # and what failed once would fail again, each time at the price of an attempt.
+            # An operation that cannot be captured, or too little memory. Further attempts would
+            # cost time and fail likewise, so this engine goes on without graphs.
             self._capture = None
             self.clear()
             return False
-        del self._met[shape]
+        del self._seen[shape]
         return True
 
     def _release_oldest(self) -> None:
@@ -125,24 +125,28 @@ class CudaCapture:
     """Captures a computation in CUDA graphs; see `Capture`."""
 
     def __init__(self, compute: Compute) -> None:
-        """Take what is captured: it must not look at values, nor use what it does not own."""
+        """Prepare to capture a computation.
+
+        Args:
+            compute: must not synchronize with the GPU, nor use memory that others may free.
+        """
         self._compute = compute
-        # One stream for all, for libraries keep a workspace for each that they have seen.
+        # One stream for all captures: libraries keep a workspace for each stream.
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     @torch.inference_mode()
     def __call__(self, shape: Shape) -> "CudaGraph":
-        """Capture for a shape; RuntimeError (or its heir OutOfMemoryError) where that fails."""
+        """Capture for a shape; raises RuntimeError (or OutOfMemoryError, a subclass) on failure."""
         given = torch.zeros(shape, dtype=torch.uint8, device="cuda")
         graph = torch.cuda.CUDAGraph()
-        with _CAPTURING:
+        with _CAPTURE_LOCK:
             self._stream.wait_stream(torch.cuda.current_stream())
-            # Whatever happens, this gives the thread its stream back, which some versions of
-            # `torch.cuda.graph` do not where a capture ends with an error.
+            # Restores the thread's stream in any case; some versions of `torch.cuda.graph` do not
+            # when a capture fails.
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UPS):
                     self._compute(given)
-                # Threads with other engines may allocate meanwhile: that must not end the capture.
+                # "thread_local": other threads' allocations must not invalidate the capture.
                 with torch.cuda.graph(
                     graph, stream=self._stream, capture_error_mode="thread_local"
                 ):
@@ -152,23 +156,23 @@ class CudaCapture:
 
 
 class PinnedMemory:
-    """Memory that pictures of one shape pass through on their way to a GPU and back.
+    """Page-locked memory for copying pictures of one shape to a GPU and back.
 
-    The same memory serves both ways, for the copies go one after the other, on the thread's current
-    stream. Torch keeps pinned memory that is not used any more for the next who asks for as much.
+    One buffer serves both directions, because the copies are queued on the same stream. Torch
+    caches freed pinned memory and reuses it for the next buffer of that size.
     """
 
     def __init__(self, shape: Shape) -> None:
-        """Take it."""
+        """Allocate the buffer."""
         self._memory = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
 
     def upload(self, batch: Pictures, into: Tensor) -> Tensor:
-        """Copy pictures to where they are to be on the GPU, and give that; nothing waits for it."""
+        """Copy pictures into a tensor on the GPU without synchronization; returns that tensor."""
         self._memory.numpy()[...] = batch
         return into.copy_(self._memory, non_blocking=True)
 
     def download(self, pixels: Tensor) -> Pictures:
-        """Wait for pictures on the GPU, and give them in a new array."""
+        """Wait for pictures on the GPU and return them in a new array."""
         self._memory.copy_(pixels, non_blocking=True)
         torch.cuda.current_stream().synchronize()
         result: Pictures = self._memory.numpy().copy()
@@ -176,15 +180,15 @@ class PinnedMemory:
 
 
 class CudaGraph:
-    """One captured computation, with the memory that it reads and writes; see `Captured`."""
+    """One captured computation with its input and output memory; see `Captured`."""
 
     def __init__(self, graph: torch.cuda.CUDAGraph, given: Tensor, found: Tensor) -> None:
-        """Take a graph, its input and its output, both uint8 of shape (B, H, W, 3) on the GPU."""
+        """Wrap a graph, its input and its output, both uint8 of shape (B, H, W, 3) on the GPU."""
         self._graph, self._given, self._found = graph, given, found
         self._pinned = PinnedMemory(given.shape)
 
     def launch(self) -> None:
-        """Compute once more from what lies in the input, without waiting for it."""
+        """Compute the output from the current input, without synchronization."""
         self._graph.replay()
 
     @torch.inference_mode()
@@ -195,6 +199,6 @@ class CudaGraph:
         return self._pinned.download(self._found)
 
     def release(self) -> None:
-        """Give the memory back; see `Captured`."""
+        """Free the memory; see `Captured`."""
         self._graph.reset()
         del self._given, self._found, self._pinned

@@ -1,4 +1,4 @@
-"""Style networks on CPUs by ONNX Runtime: an extra, for where OpenVINO does not run."""
+"""The ONNX Runtime engine: an optional extra, for CPUs that OpenVINO does not support."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fast_style.engines.base import (
     Device,
     EngineName,
+    GraphFunction,
+    NormStatistics,
     Pictures,
     Precision,
-    Run,
-    Statistics,
     check_batch,
     choose_precision,
 )
@@ -31,10 +31,14 @@ from fast_style.storage.hardware import core_limit, visible_cores
 
 
 class OnnxRuntimeEngine:
-    """One style in ONNX Runtime, in fp32 on the CPU."""
+    """One style network in ONNX Runtime, in fp32 on the CPU."""
 
     def __init__(
-        self, model: StyleModel, precision: str = "auto", *, statistics: Statistics | None = None
+        self,
+        model: StyleModel,
+        precision: str = "auto",
+        *,
+        statistics: NormStatistics | None = None,
     ) -> None:
         """Load a model.
 
@@ -67,12 +71,12 @@ class OnnxRuntimeEngine:
 
     @property
     def precision(self) -> Precision:
-        """What it computes in."""
+        """Precision that it computes in; always `fp32`."""
         return self._precision
 
     @property
     def bytes_per_filter(self) -> float:
-        """See `GraphEngine`: three or so copies of the features in float32."""
+        """See `GraphEngine`: about three copies of the features in float32."""
         return 13.0
 
     def predict(self, batch: Pictures) -> Pictures:
@@ -80,12 +84,12 @@ class OnnxRuntimeEngine:
         check_batch(batch)
         height, width = batch.shape[1:3]
         inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
-        with self._lock:  # a session allows two calls at once, but they would share the cores
+        with self._lock:  # a session is thread-safe, but concurrent calls would compete for cores
             picture: Pictures = self._session.run([OUTPUT], inputs)[0]
         return np.ascontiguousarray(picture[:, :height, :width])
 
-    def measure(self, batch: Pictures) -> Statistics:
-        """Take the statistics of pictures; see `Engine.measure`."""
+    def measure(self, batch: Pictures) -> NormStatistics:
+        """Compute the norms' statistics of pictures; see `Engine.measure`."""
         check_batch(batch)
         inputs: dict[str, Any] = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
         if self._statistics is not None:
@@ -99,14 +103,14 @@ class OnnxRuntimeEngine:
                     measure=True,
                 )
                 self._measuring = _session(graph)
-            result: Statistics = self._measuring.run([MEASURED], inputs)[0]
+            result: NormStatistics = self._measuring.run([MEASURED], inputs)[0]
         return result
 
-    def freeze(self, statistics: Statistics) -> "OnnxRuntimeEngine":
-        """Give an engine with fixed statistics; see `Engine.freeze`."""
+    def freeze(self, statistics: NormStatistics) -> "OnnxRuntimeEngine":
+        """Return an engine with fixed statistics; see `Engine.freeze`."""
         return OnnxRuntimeEngine(self._model, self._precision, statistics=statistics)
 
-    def load_graph(self, graph: bytes) -> Run:
+    def load_graph(self, graph: bytes) -> GraphFunction:
         """Load any graph; see `GraphEngine.load_graph`."""
         session = _session(graph)
 
@@ -120,7 +124,7 @@ class OnnxRuntimeEngine:
 
 def _session(graph: bytes) -> Any:
     options = onnxruntime.SessionOptions()
-    # Said outright, or it pins its threads to cores and complains where it may not.
+    # Without a number, it pins its threads to cores, and logs errors where that is forbidden.
     options.intra_op_num_threads = core_limit() or visible_cores()
     options.log_severity_level = 3  # errors
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Style networks by torch: on CUDA and Apple GPUs, and on CPUs where nothing else is installed."""
+"""The torch engine: for CUDA and Apple GPUs, and for CPUs without OpenVINO and ONNX Runtime."""
 
 import copy
 import threading
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from fast_style.engines.base import (
-    DEVICES,
     Device,
     EngineName,
+    NormStatistics,
     Pictures,
     Precision,
-    Statistics,
     check_batch,
     choose_precision,
 )
@@ -28,7 +27,11 @@ from fast_style.engines.cuda_graphs import (
     PinnedMemory,
 )
 from fast_style.engines.onnx.graph import check_statistics
-from fast_style.errors import EngineError
+from fast_style.engines.torch_device import (
+    automatic_precision,
+    choose_device,
+    native_precisions,
+)
 from fast_style.models.config import norm_layers
 from fast_style.models.model_file import StyleModel
 from fast_style.models.network import StyleNetwork
@@ -38,12 +41,12 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, eq=False)
 class Computation:
-    """The network from pixels to pixels, all of it on the device.
+    """The network with its conversions from and to uint8 pixels, all on the device.
 
     Attributes:
-        network: on the device, channels-last.
-        device: where it computes.
-        precision: what it computes in.
+        network: the network, on the device and channels-last.
+        device: the device.
+        precision: the precision that the network computes in.
     """
 
     network: StyleNetwork
@@ -57,7 +60,7 @@ class Computation:
             pixels: RGB on the device, shape (B, H, W, 3), uint8.
 
         Returns:
-            A new tensor of the same shape and type on the device; nothing waits for it.
+            A new tensor of the same shape and type on the device, without synchronization.
         """
         with self.autocast():
             stylized = self.network(as_images(pixels))
@@ -66,23 +69,24 @@ class Computation:
         return found
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Compute in the precision meanwhile."""
+        """Return a context manager within which torch computes in `precision`."""
         if self.precision == "fp32":
             return nullcontext()
-        # Nothing to keep: each weight is used once. A graph must not see what was kept before it.
+        # No cast weights are cached: each is used once, and a captured graph must not refer to a
+        # cache that was filled before its capture.
         return torch.autocast(self.device, dtype=_DTYPES[self.precision], cache_enabled=False)
 
 
 def as_images(pixels: Tensor) -> Tensor:
-    """Pixels of shape (B, H, W, 3) as images, (B, 3, H, W) in [0, 1], channels-last."""
-    # (B, H, W, 3) in memory is (B, 3, H, W) channels-last, and stays so.
+    """Convert uint8 pixels (B, H, W, 3) to float32 (B, 3, H, W) in [0, 1], channels-last."""
+    # (B, H, W, 3) is the memory layout of (B, 3, H, W) channels-last, so nothing is copied.
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
 class TorchEngine:
-    """One style in torch, channels-last; pictures cross to the GPU and back as uint8.
+    """One style network in torch, channels-last; pictures are copied to and from a GPU as uint8.
 
-    On CUDA, sizes that come again are computed by graphs, see `cuda_graphs`.
+    On CUDA, shapes that repeat are computed by captured graphs, see `cuda_graphs`.
     """
 
     def __init__(
@@ -93,24 +97,25 @@ class TorchEngine:
         *,
         captures: Callable[[Compute], Capture] | None = None,
     ) -> None:
-        """Build the network and move it to its device.
+        """Build the network on its device.
 
         Args:
             model: the style.
             device: `auto` (CUDA, else an Apple GPU, else the CPU) or one of `DEVICES`.
             precision: `auto` (bf16 where CUDA or the processor has it natively, else fp32) or
                 one of `PRECISIONS`.
-            captures: makes what captures graphs of a computation; None takes CUDA's on CUDA, and
-                no graphs elsewhere.
+            captures: returns an object that captures graphs of a computation; None uses
+                `CudaCapture` on CUDA and no graphs elsewhere.
 
         Raises:
-            EngineError: a device or a precision that this machine does not have.
+            EngineError: this machine does not have the device or the precision.
         """
-        self._device = _choose_device(device)
-        native = _native_precisions(self._device)
-        automatic: Precision = "bf16" if "bf16" in native and self._device != "mps" else "fp32"
+        self._device = choose_device(device)
         self._precision = choose_precision(
-            precision, native, automatic, f"torch on this machine's {self._device}"
+            precision,
+            native_precisions(self._device),
+            automatic_precision(self._device),
+            f"torch on this machine's {self._device}",
         )
         network = StyleNetwork(model.card.network)
         network.load_state_dict(
@@ -136,17 +141,17 @@ class TorchEngine:
 
     @property
     def device(self) -> Device:
-        """Where it computes."""
+        """Device that it computes on."""
         return self._device
 
     @property
     def precision(self) -> Precision:
-        """What it computes in."""
+        """Precision that it computes in."""
         return self._precision
 
     @property
     def computation(self) -> Computation:
-        """What it computes, without the ways to the device and back."""
+        """The computation on the device, without the copies to and from it."""
         return self._compute
 
     def predict(self, batch: Pictures) -> Pictures:
@@ -159,23 +164,23 @@ class TorchEngine:
             try:
                 return self._eager(batch)
             except torch.OutOfMemoryError:
-                # The graphs may hold what is wanting.
+                # Captured graphs hold memory that this picture may need.
                 if self._graphs is None or not self._graphs.clear():
                     raise
             return self._eager(batch)
 
-    def measure(self, batch: Pictures) -> Statistics:
-        """Take the statistics of pictures; see `Engine.measure`."""
+    def measure(self, batch: Pictures) -> NormStatistics:
+        """Compute the norms' statistics of pictures; see `Engine.measure`."""
         check_batch(batch)
         with self._lock, torch.inference_mode(), self._compute.autocast():
             images = as_images(self._upload(batch))
             measured = self._compute.network.measure_statistics(images)
             layers = [torch.stack(measured[name], dim=1) for name in measured]
-            result: Statistics = torch.cat(layers, dim=2).cpu().numpy()
+            result: NormStatistics = torch.cat(layers, dim=2).cpu().numpy()
         return result
 
-    def freeze(self, statistics: Statistics) -> "TorchEngine":
-        """Give an engine with fixed statistics; see `Engine.freeze`."""
+    def freeze(self, statistics: NormStatistics) -> "TorchEngine":
+        """Return an engine with fixed statistics; see `Engine.freeze`."""
         network = self._compute.network
         check_statistics(network.config, statistics)
         given, start = {}, 0
@@ -191,7 +196,7 @@ class TorchEngine:
         return frozen
 
     def _eager(self, batch: Pictures) -> Pictures:
-        """Stylize pictures operation by operation."""
+        """Stylize pictures without a captured graph."""
         stylized = self._compute(self._upload(batch))
         if self._device == "cuda":
             return PinnedMemory(batch.shape).download(stylized)
@@ -199,40 +204,9 @@ class TorchEngine:
         return result
 
     def _upload(self, batch: Pictures) -> Tensor:
-        """Bring pictures to the device as they are."""
+        """Copy pictures to the device as uint8."""
         if self._device == "cuda":
             pixels = torch.empty(batch.shape, dtype=torch.uint8, device=self._device)
             return PinnedMemory(batch.shape).upload(batch, pixels)
-        # A copy: the caller's may be read-only.
+        # torch.from_numpy warns about read-only arrays, so the caller's is copied.
         return torch.from_numpy(np.array(batch, order="C")).to(self._device)
-
-
-def _choose_device(wanted: str) -> Device:
-    there: dict[Device, bool] = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        return next(device for device in there if there[device])
-    for device in DEVICES:
-        if device == wanted and there[device]:
-            return device
-    reasons = {
-        "cuda": "torch finds no CUDA GPU that it can use (no GPU, an old driver, or a torch built "
-        "for CPUs only)",
-        "mps": "torch finds no Apple GPU here",
-    }
-    raise EngineError(
-        f"{reasons.get(wanted, f'no such device: {wanted}')}; choose device auto or cpu"
-    )
-
-
-def _native_precisions(device: Device) -> list[Precision]:
-    if device == "mps":
-        return ["fp32", "fp16"]
-    if device == "cuda":
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ["fp32", "bf16", "fp16"] if bf16 else ["fp32", "fp16"]
-    capabilities = torch.cpu.get_capabilities()
-    return ["fp32", "bf16"] if capabilities.get("avx512_bf16") else ["fp32"]

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
-
-GRAIN_LIMIT = 64
-"""The strongest grain, in levels."""
+from fast_style.options import GRAIN_LIMIT
 
 _SIDE = 256
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.engines import GraphEngine, Run
+from fast_style.engines import GraphEngine, GraphFunction
 from fast_style.engines.onnx.graph import OUTPUT, statistics_shape
 from fast_style.engines.onnx.stage_graphs import (
     BASE,
@@ -126,7 +126,7 @@ def sweep(
 
 
 def _run_strips(
-    run: Run, stage: Stage, strips: list[Strip], stored: dict[str, NDArray[Any]]
+    run: GraphFunction, stage: Stage, strips: list[Strip], stored: dict[str, NDArray[Any]]
 ) -> Iterator[tuple[Strip, Arrays]]:
     """Run a stage on every strip and keep its features, in the very arrays that it reads from.
 

@@ -20,8 +20,8 @@ from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
 from fast_style.errors import ModelFileError, NewerFormatError, UsageError
-from fast_style.images.grain import GRAIN_LIMIT
 from fast_style.models.config import NetworkConfig, parameter_shapes
+from fast_style.options import GRAIN_LIMIT
 from fast_style.storage.atomic_write import replace_file
 
 FORMAT_VERSION = 2

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_style.errors import EngineError, UsageError
+from fast_style.engines.torch_device import choose_device, use_bf16
+from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, resize_long_side, resize_to, to_pil
 from fast_style.images.color import preserve_color
 from fast_style.models.perceptual_loss import LossConfig, Losses
@@ -129,8 +130,8 @@ class Optimization:
         from_style = is_style(self._init)
         self.stages = plan_stages(photo.height, photo.width, self.config, from_network=from_style)
         self._loss = LossConfig.from_options(self.config.to_dict())
-        self.device = _choose_device(self.config.device)
-        bf16 = _use_bf16(self.config.precision, self.device)
+        self.device = choose_device(self.config.device)
+        bf16 = use_bf16(self.config.precision, self.device)
         self.precision = "bf16" if bf16 else "fp32"
         vgg = Vgg(self._loss.vgg, [*self._loss.content_layers, *self._loss.style_layers])
         # Each is the quicker one on processors; GPUs take channels-last in both.
@@ -310,29 +311,6 @@ def _check_paintings(
                 f"a painting has {painting.width}x{painting.height} pixels; expected at least 16 "
                 "a side"
             )
-
-
-def _choose_device(wanted: str) -> str:
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if wanted == "auto":
-        return next(device for device in there if there[device])
-    if not there[wanted]:
-        raise EngineError(f"torch finds no {wanted} device here; choose device auto or cpu")
-    return wanted
-
-
-def _use_bf16(precision: str, device: str) -> bool:
-    if device == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    if precision == "bf16" and device == "mps":
-        raise EngineError("bf16 is not computed on mps; choose precision auto or fp32")
-    return precision == "bf16" or (precision == "auto" and native)
 
 
 def _values(losses: Losses) -> LossValues:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fast_style.errors import UsageError
-from fast_style.images.grain import GRAIN_LIMIT
 from fast_style.models.config import SIZES, NetworkConfig
 from fast_style.options import (
+    GRAIN_LIMIT,
     VggChoice,
     check_options,
     loss_option,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
+from fast_style.engines.torch_device import accelerator_device, use_bf16
 from fast_style.errors import ResumeError, TrainingError, UsageError
 from fast_style.models.config import NetworkConfig, size_name
 from fast_style.models.model_file import StyleModel, load_model
@@ -62,22 +63,6 @@ class TrainingResult:
     signal: int | None
 
 
-def has_gpu(accelerator: str) -> bool:
-    """Tell whether a run with this Lightning accelerator trains on a GPU."""
-    if accelerator == "auto":
-        return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
-    return accelerator in ("gpu", "cuda", "mps")
-
-
-def native_bf16(accelerator: str) -> bool:
-    """Tell whether bfloat16 pays: only where the processor or GPU computes with it natively."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if has_gpu(accelerator):
-        return False
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
 def train(
     config: TrainingConfig,
     *,
@@ -108,8 +93,9 @@ def train(
         console.print(text, markup=False)
 
     inputs = inputs or read_inputs(config)
+    device = accelerator_device(config.accelerator)
     if config.batch_size is None:
-        batch = min(GPU_BATCH, len(inputs.photos)) if has_gpu(config.accelerator) else 1
+        batch = 1 if device == "cpu" else min(GPU_BATCH, len(inputs.photos))
         config = replace(config, batch_size=batch)
     if config.resume:
         _check_same_run(config)
@@ -133,9 +119,7 @@ def train(
         module.bank.load(weights)
     budget = TimeBudget(config.minute_limit)
     interrupts = Interrupts(say)
-    bf16 = config.precision == "bf16" or (
-        config.precision == "auto" and native_bf16(config.accelerator)
-    )
+    bf16 = use_bf16(config.precision, device)
     curve = LossCurve()
     checkpoints = Checkpoints(config.checkpoint_path, config.checkpoint_every)
     with _quiet_lightning():
@@ -154,8 +138,8 @@ def train(
                 checkpoints,  # last, so that it saves what the others have become
             ],
         )
-        device = trainer.strategy.root_device
-        module.loss.to(device).balance_styles(balancing_crops(data.photos).to(device))
+        place = trainer.strategy.root_device
+        module.loss.to(place).balance_styles(balancing_crops(data.photos).to(place))
         resume_from = config.checkpoint_path if config.resume else None
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
