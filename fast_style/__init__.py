@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     )
     from fast_style.images import read_image
     from fast_style.images.encoding import encode_image
-    from fast_style.images.photo import Photo, resize_long_side
+    from fast_style.images.photo import Photo
+    from fast_style.images.resampling import resize_long_side
     from fast_style.inference.contact_sheet import contact_sheet
     from fast_style.inference.remote import RemoteStylizer, remote_styles
     from fast_style.inference.stylizer import Painted, Stylizer
@@ -140,7 +141,8 @@ _HOMES = {
     ),
     "fast_style.images": ("read_image",),
     "fast_style.images.encoding": ("encode_image",),
-    "fast_style.images.photo": ("Photo", "resize_long_side"),
+    "fast_style.images.photo": ("Photo",),
+    "fast_style.images.resampling": ("resize_long_side",),
     "fast_style.optimization.api": ("optimize_image", "optimize_steps"),
     "fast_style.optimization.config": ("OptimizeConfig",),
     "fast_style.optimization.optimizer_loop": ("OptimizeStep",),

@@ -33,7 +33,8 @@ from fast_style.images.encoding import (
 from fast_style.images.exif import read_exif
 from fast_style.images.icc import into_srgb
 from fast_style.images.modes import array_to_rgb, image_to_rgb, sample_range
-from fast_style.images.photo import Photo, resize_long_side, resize_to, to_pil
+from fast_style.images.photo import Photo, to_pil
+from fast_style.images.resampling import resize_long_side, resize_to
 
 __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",

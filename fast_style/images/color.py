@@ -1,7 +1,7 @@
-"""Arithmetic on finished pictures: keep the photo's colours, and mix photo and stylized picture.
+"""Colour arithmetic: the luma weights, keeping the photo's colours, blending two pictures.
 
-Pure arrays, uint8 in and uint8 out. Everything is done in bands of rows, so that the working memory
-stays at a few megabytes whatever the size of the picture.
+The functions take and return uint8 arrays. They work in bands of rows, so that the memory beside
+the pictures is a few megabytes for any size.
 """
 
 from __future__ import annotations
@@ -13,34 +13,46 @@ import numpy.typing as npt
 
 from fast_style.errors import UsageError
 
-__all__ = ["blend", "preserve_color"]
+__all__ = ["LUMA_WEIGHTS", "blend", "preserve_color", "scale_luma_weights"]
+
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in luma (ITU-R BT.601, as in JPEG)."""
 
 _BAND_PIXELS = 1 << 18  # int32 working arrays of a band stay within the second-level cache
 
-# Luma weights of ITU-R BT.601 (0.299, 0.587, 0.114) in units of 1/65536, which is also their sum.
-_LUMA = (19595, 38470, 7471)
+
+def scale_luma_weights(total: int) -> tuple[int, int, int]:
+    """Return the luma weights of R, G and B as whole numbers that sum to `total`.
+
+    Args:
+        total: A power of two, for which the rounded weights sum to it: 256 or 65536.
+    """
+    red, green, blue = (round(weight * total) for weight in LUMA_WEIGHTS)
+    return red, green, blue
+
+
+_LUMA = scale_luma_weights(1 << 16)
 _HALF = 1 << 15
 
 
 def preserve_color(
     stylized: npt.NDArray[np.uint8], content: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Give the stylized picture the colours of the photo.
+    """Combine the luma of the stylized picture with the colours of the photo.
 
-    Luminance-only transfer of Gatys, Bethge, Hertzmann and Shechtman 2016, "Preserving Color in
-    Neural Artistic Style Transfer" (arXiv 1606.05897, section 4): luma from the stylized picture,
-    both chroma channels from the photo. The space is YCbCr of BT.601, full range, as in JPEG; the
-    paper's YIQ has the same luma and chroma axes that are a rotation of these, so the result is the
-    same. In such a space R, G and B are each luma plus a linear function of chroma alone; putting
-    another luma in therefore adds the *difference of the lumas* to each channel, which is what is
-    computed here, with a single rounding and no conversion there and back.
+    This is the luminance-only transfer of Gatys, Bethge, Hertzmann and Shechtman 2016, "Preserving
+    Color in Neural Artistic Style Transfer" (arXiv 1606.05897, section 4), in full-range YCbCr of
+    BT.601. The paper's YIQ gives the same result: its luma is the same, and its chroma axes are a
+    rotation of these. Since R, G and B are each the luma plus a linear function of the chroma,
+    replacing the luma adds the *difference of the lumas* to each channel. That is what is computed,
+    with one rounding and without converting to YCbCr and back.
 
     Args:
         stylized: The stylized picture, shape (H, W, 3), RGB, uint8, values in [0, 255].
         content: The photo, same shape, type and range.
 
     Returns:
-        A new array, shape (H, W, 3), RGB, uint8. Colours that no RGB value can show are clipped.
+        A new array, shape (H, W, 3), RGB, uint8. Values outside [0, 255] are clipped.
 
     Raises:
         UsageError: If an array is not uint8 of shape (H, W, 3), or the two differ in shape.
@@ -65,7 +77,7 @@ def preserve_color(
 def blend(
     stylized: npt.NDArray[np.uint8], content: npt.NDArray[np.uint8], strength: float
 ) -> npt.NDArray[np.uint8]:
-    """Mix the stylized picture into the photo.
+    """Blend the stylized picture with the photo.
 
     Args:
         stylized: The stylized picture, shape (H, W, 3), RGB, uint8, values in [0, 255].
@@ -74,7 +86,7 @@ def blend(
 
     Returns:
         ``content + strength * (stylized - content)`` rounded to the nearest integer, shape
-        (H, W, 3), uint8. At 0 and at 1 the array that was passed in is returned as it is, not a
+        (H, W, 3), uint8. At 0 and at 1 the photo or the stylized array itself is returned, not a
         copy.
 
     Raises:

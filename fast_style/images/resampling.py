@@ -1,11 +1,11 @@
-"""Resampling in strips of rows, which gives the very picture that the whole would give.
+"""Resize pictures: the one resizer of the package, with the filter as an option.
 
-Pillow resamples strips too, but knows their place in single precision only, which rounds otherwise
-than the whole picture. So the rows are Pillow's, each on its own, and the columns are done here,
-with weights that are whole multiples of 2^-15: with bytes they give sums that float32 holds
-exactly, in whatever order and company they are added.
-
-Pure arrays.
+The work is done in strips of rows, so that the memory beside the two pictures is a few megabytes,
+and every way of cutting gives the same result to the last bit. Pillow cannot promise that: it
+knows where a strip lies in single precision only, and rounds differently from the whole picture.
+Hence the vertical pass is a product with a matrix of weights that are multiples of 2^-15, for which
+float32 holds all sums over bytes exactly, in any order; the horizontal pass is Pillow's, row by
+row.
 """
 
 from __future__ import annotations
@@ -17,80 +17,135 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fast_style.errors import UsageError
+
 __all__ = [
     "BICUBIC",
     "BILINEAR",
     "HAMMING",
-    "Kernel",
-    "Taps",
-    "resized",
-    "strips",
-    "to_bytes",
-    "widened",
+    "LANCZOS",
+    "Filter",
+    "VerticalWeights",
+    "resize_long_side",
+    "resize_rows",
+    "resize_to",
+    "round_to_bytes",
+    "split_rows",
 ]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_REDUCED_ROWS = 32  # of a strip
+_STRIP_ROWS = 32  # of the result: more would make the matrix of weights larger and emptier
+_STRIP_VALUES = 1 << 22  # of the source, which a strip holds as float32
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
-    """A resampling filter, Pillow's own for the rows and the same function for the columns."""
+class Filter:
+    """A resampling filter.
+
+    Attributes:
+        pillow: Pillow's name of it, for the horizontal pass.
+        radius: Half its width, in pixels of the larger of the two pictures' grids.
+        weight: The same filter as a function of the distance, for the vertical pass.
+    """
 
     pillow: Image.Resampling
-    support: float
+    radius: float
     weight: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
-def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _weigh_cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     x = np.abs(x)  # Keys 1981, a = -1/2
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
-def _hamming(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _weigh_hamming(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(np.abs(x) < 1, np.sinc(x) * (0.54 + 0.46 * np.cos(np.pi * x)), 0.0)
 
 
-BILINEAR = Kernel(Image.Resampling.BILINEAR, 1.0, lambda x: np.maximum(0.0, 1 - np.abs(x)))
-BICUBIC = Kernel(Image.Resampling.BICUBIC, 2.0, _cubic)
-# For reductions: as sharp as bicubic and never negative, so no edge gets a halo to be painted.
-HAMMING = Kernel(Image.Resampling.HAMMING, 1.0, _hamming)
+def _weigh_lanczos(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
 
 
-def resized(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize a picture in strips, smaller with an area filter and larger with a bicubic one.
+BILINEAR = Filter(Image.Resampling.BILINEAR, 1.0, lambda x: np.maximum(0.0, 1 - np.abs(x)))
+BICUBIC = Filter(Image.Resampling.BICUBIC, 2.0, _weigh_cubic)
+# As sharp as bicubic and never negative: what is made smaller for the network gets no halos at its
+# edges, which the network would paint.
+HAMMING = Filter(Image.Resampling.HAMMING, 1.0, _weigh_hamming)
+LANCZOS = Filter(Image.Resampling.LANCZOS, 3.0, _weigh_lanczos)
+
+
+def resize_to(pixels: Pixels, height: int, width: int, *, filter: Filter = LANCZOS) -> Pixels:
+    """Resize a picture to an exact size.
 
     Args:
-        pixels: RGB, shape (H, W, 3), uint8.
-        height: height wanted, in pixels, 1 or more.
-        width: width wanted, in pixels, 1 or more.
+        pixels: Shape (H, W, 3) or (H, W), uint8.
+        height: Height wanted, in pixels.
+        width: Width wanted, in pixels.
+        filter: The resampling filter.
 
     Returns:
-        Shape (height, width, 3), uint8.
+        Shape (height, width, 3) or (height, width), uint8; the array itself if it has that size.
+
+    Raises:
+        UsageError: If height or width is below 1, or the array is of another type or shape.
     """
-    kernel = HAMMING if height * width < pixels.shape[0] * pixels.shape[1] else BICUBIC
-    taps = Taps.plan(pixels.shape[0], height, kernel)
-    result = np.empty((height, width, 3), np.uint8)
-    for first, last in strips(height, _REDUCED_ROWS):
-        start, stop = taps.window(first, last)
+    if height < 1 or width < 1:
+        raise UsageError(f"a picture needs at least 1x1 pixels, and {width}x{height} was asked for")
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+        raise UsageError(
+            "only uint8 arrays of shape (height, width, 3) or (height, width) can be resized, and "
+            f"an array of {pixels.dtype} of shape {pixels.shape} was given"
+        )
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    weights = VerticalWeights.compute(len(pixels), height, filter)
+    result = np.empty((height, width, *pixels.shape[2:]), np.uint8)
+    for first, last in split_rows(height, _strip_rows(pixels, weights)):
+        start, stop = weights.source_rows(first, last)
         source = pixels[start:stop].reshape(stop - start, -1).astype(np.float32)
-        rows = to_bytes(taps.matrix(first, last) @ source).reshape(last - first, -1, 3)
-        result[first:last] = widened(rows, width, kernel)
+        rows = round_to_bytes(weights.as_matrix(first, last) @ source)
+        result[first:last] = resize_rows(
+            rows.reshape(last - first, *pixels.shape[1:]), width, filter
+        )
     return result
 
 
+def resize_long_side(pixels: Pixels, long_side: int, *, enlarge: bool = False) -> Pixels:
+    """Resize a picture so that its longer side has a given length, keeping its proportions.
+
+    Args:
+        pixels: Shape (H, W, 3) or (H, W), uint8.
+        long_side: Length wanted of the longer side, in pixels.
+        enlarge: Whether a smaller picture is enlarged; if not, it is returned as it is.
+
+    Returns:
+        Shape (H', W', 3) or (H', W') with max(H', W') == long_side, uint8; no side below 1.
+
+    Raises:
+        UsageError: If long_side is below 1, or the array is of another type or shape.
+    """
+    if long_side < 1:
+        raise UsageError(f"the long side must be at least 1 pixel, and {long_side} was given")
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    if longest == 0 or (longest < long_side and not enlarge):
+        return pixels
+    scale = long_side / longest
+    return resize_to(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
 @dataclass(frozen=True, slots=True)
-class Taps:
-    """The weights of a resampling along the columns.
+class VerticalWeights:
+    """The weights by which rows of one picture make the rows of another.
 
     Attributes:
-        first: the first row that each new row is made from, shape (n,).
-        weights: of the rows from there on, shape (n, k), each summing up to 1.
-        rows: how many rows there are to take from.
+        first: The first source row of each new row, shape (n,).
+        weights: Weights of k source rows from there on, shape (n, k); each row sums to 1.
+        rows: Number of source rows.
     """
 
     first: npt.NDArray[np.intp]
@@ -98,55 +153,72 @@ class Taps:
     rows: int
 
     @classmethod
-    def plan(cls, rows: int, new_rows: int, kernel: Kernel) -> Taps:
-        """Find the weights that bring `rows` rows to `new_rows`."""
+    def compute(cls, rows: int, new_rows: int, filter: Filter) -> VerticalWeights:
+        """Compute the weights that resample `rows` rows to `new_rows`."""
         scale = rows / new_rows
         stretch = max(scale, 1.0)
         centres = (np.arange(new_rows) + 0.5) * scale
-        reach = kernel.support * stretch
+        reach = filter.radius * stretch
         first = np.maximum(np.floor(centres - reach + 0.5), 0).astype(np.intp)
         index = first[:, None] + np.arange(2 * int(np.ceil(reach)) + 1)
-        weights = kernel.weight((index + 0.5 - centres[:, None]) / stretch)
+        weights = filter.weight((index + 0.5 - centres[:, None]) / stretch)
         weights[index >= rows] = 0
         weights = np.rint(weights / weights.sum(axis=1, keepdims=True) * 2**15)
         largest = weights.argmax(axis=1)
         weights[np.arange(new_rows), largest] += 2**15 - weights.sum(axis=1)
         return cls(first, (weights / 2**15).astype(np.float32), rows)
 
-    def window(self, first: int, last: int) -> tuple[int, int]:
-        """Tell which rows, [start, stop), the new rows [first, last) are made from."""
+    def source_rows(self, first: int, last: int) -> tuple[int, int]:
+        """Return the range of source rows, [start, stop), that the new rows [first, last) need."""
         stop = int(self.first[last - 1]) + self.weights.shape[1]
         return int(self.first[first]), min(stop, self.rows)
 
-    def matrix(self, first: int, last: int) -> Floats:
-        """Give the matrix from the rows of the window to the new rows."""
-        start, stop = self.window(first, last)
+    def as_matrix(self, first: int, last: int) -> Floats:
+        """Return the matrix that makes the new rows [first, last) of their source rows."""
+        start, stop = self.source_rows(first, last)
         length = self.weights.shape[1]
         matrix = np.zeros((last - first, stop - start + length), np.float32)
         for row in range(first, last):
-            at = int(self.first[row]) - start
-            matrix[row - first, at : at + length] = self.weights[row]
+            offset = int(self.first[row]) - start
+            matrix[row - first, offset : offset + length] = self.weights[row]
         return matrix[:, : stop - start]
 
-    def applied(self, layers: Pixels, origin: int, first: int, last: int) -> Floats:
-        """Make the new rows [first, last) of layers, shape (n, k, w), that begin at `origin`."""
-        start, stop = self.window(first, last)
-        rows = layers[:, start - origin : stop - origin].astype(np.float32)
-        made: Floats = np.matmul(self.matrix(first, last), rows)
-        return made
+    def apply(self, planes: Pixels, origin: int, first: int, last: int) -> Floats:
+        """Compute the new rows [first, last) of several planes.
+
+        Args:
+            planes: Source rows from row `origin` on, shape (n, k, w).
+            origin: Number of the first of them.
+            first: The first new row.
+            last: The new row to stop before.
+
+        Returns:
+            Shape (n, last - first, w), not rounded.
+        """
+        start, stop = self.source_rows(first, last)
+        rows = planes[:, start - origin : stop - origin].astype(np.float32)
+        result: Floats = np.matmul(self.as_matrix(first, last), rows)
+        return result
 
 
-def widened(rows: Pixels, width: int, kernel: Kernel) -> Pixels:
-    """Resample along the rows, shape (n, w) or (n, w, 3), each on its own."""
-    return np.asarray(Image.fromarray(rows).resize((width, len(rows)), kernel.pillow))
+def resize_rows(rows: Pixels, width: int, filter: Filter) -> Pixels:
+    """Resample each row, shape (n, w) or (n, w, 3), to a width in pixels."""
+    return np.asarray(Image.fromarray(rows).resize((width, len(rows)), filter.pillow))
 
 
-def to_bytes(values: Floats) -> Pixels:
+def round_to_bytes(values: Floats) -> Pixels:
     """Round to whole numbers from 0 to 255."""
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def strips(rows: int, each: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into strips, [first, last), of `each` rows or, the last, fewer."""
+def split_rows(rows: int, each: int) -> Iterator[tuple[int, int]]:
+    """Split rows into ranges, [first, last), of `each` rows; the last range may be shorter."""
     for first in range(0, rows, each):
         yield first, min(rows, first + each)
+
+
+def _strip_rows(pixels: Pixels, weights: VerticalWeights) -> int:
+    """Return how many rows of the result to make at a time, so that memory stays bounded."""
+    source_rows = _STRIP_VALUES // int(np.prod(pixels.shape[1:])) - weights.weights.shape[1]
+    scale = len(pixels) / len(weights.first)
+    return min(_STRIP_ROWS, max(1, int(source_rows / scale)))

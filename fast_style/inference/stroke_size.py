@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fast_style.errors import UsageError
-from fast_style.images.resampling import BICUBIC, BILINEAR, Taps, strips, to_bytes, widened
+from fast_style.images.color import scale_luma_weights
+from fast_style.images.resampling import (
+    BICUBIC,
+    BILINEAR,
+    VerticalWeights,
+    resize_rows,
+    round_to_bytes,
+    split_rows,
+)
 
 __all__ = ["COARSEST", "FINEST", "bring_back", "check_stroke_size", "working_size"]
 
@@ -63,7 +71,7 @@ _LINE_REACH = 2
 _EVEN = 20.0  # variance, in squared levels, of lines between which there is little to choose
 _SHARPENING = 0.9
 
-_LUMA = (77, 150, 29)  # of BT.601, in units of 1/256
+_LUMA = scale_luma_weights(256)
 _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend on
 
 _STRIP_PIXELS = 1 << 18  # of the working scale: enough rows for the halo to cost little
@@ -132,21 +140,21 @@ def bring_back(stylized: Pixels, working: Pixels, photo: Pixels) -> Pixels:
 
 def _brought_back(stylized: Pixels, working: Pixels, photo: Pixels, working_rows: int) -> Pixels:
     small, (height, width) = len(working), photo.shape[:2]
-    smooth = Taps.plan(small, height, BICUBIC)
-    straight = Taps.plan(small, height, BILINEAR)
+    smooth = VerticalWeights.compute(small, height, BICUBIC)
+    straight = VerticalWeights.compute(small, height, BILINEAR)
     result = np.empty_like(photo, order="C")
-    for top, bottom in strips(height, max(1, round(working_rows * height / small))):
-        start, stop = smooth.window(top, bottom)
+    for top, bottom in split_rows(height, max(1, round(working_rows * height / small))):
+        start, stop = smooth.source_rows(top, bottom)
         smooth_layers, straight_layers = (
-            np.stack([widened(layer, width, kernel) for layer in layers])
+            np.stack([resize_rows(layer, width, kernel) for layer in layers])
             for kernel, layers in zip(
                 (BICUBIC, BILINEAR), _layers(stylized, working, start, stop), strict=True
             )
         )
-        for first, last in strips(bottom - top, max(1, _BAND_PIXELS // width)):
+        for first, last in split_rows(bottom - top, max(1, _BAND_PIXELS // width)):
             first, last = top + first, top + last
-            strokes = smooth.applied(smooth_layers, start, first, last)
-            limits = straight.applied(straight_layers, start, first, last)
+            strokes = smooth.apply(smooth_layers, start, first, last)
+            limits = straight.apply(straight_layers, start, first, last)
             _put_together(strokes, limits, photo[first:last], result[first:last])
     return result
 
@@ -173,7 +181,7 @@ def _put_together(strokes: Floats, limits: Floats, photo: Pixels, result: Pixels
         np.maximum(painted, lowest, out=painted)
         np.minimum(painted, highest, out=painted)
         painted += gain
-        result[..., channel] = to_bytes(painted)
+        result[..., channel] = round_to_bytes(painted)
 
 
 def _layers(stylized: Pixels, working: Pixels, start: int, stop: int) -> tuple[Pixels, Pixels]:
@@ -199,7 +207,7 @@ def _layers(stylized: Pixels, working: Pixels, start: int, stop: int) -> tuple[P
     luma = luma[:, _LINE_REACH:-_LINE_REACH, _LINE_REACH:-_LINE_REACH]
     near = painted[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     clean = near[:, 2:-2, 2:-2]
-    sharp = to_bytes(clean + np.float32(_SHARPENING) * (clean - _blurred(_blurred(near))))
+    sharp = round_to_bytes(clean + np.float32(_SHARPENING) * (clean - _blurred(_blurred(near))))
 
     near = near[:, 1:-1, 1:-1]
     lowest, highest = (
@@ -264,7 +272,7 @@ def _gain(painted: Floats, luma: Floats) -> Pixels:
     own = np.float32(_OWN_GAIN) * variance
     gain = (own + explained * (covariance - own)) / (variance + np.float32(_NOISE))
     gain = _window_sum(np.clip(gain, _LOWEST, _HIGHEST)) / count
-    return to_bytes((gain - np.float32(_LOWEST)) * np.float32(_GAIN_STEPS))
+    return round_to_bytes((gain - np.float32(_LOWEST)) * np.float32(_GAIN_STEPS))
 
 
 def _window_sum(planes: Floats) -> Floats:

@@ -15,12 +15,12 @@ from torch.nn import functional
 
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, read_image
+from fast_style.images.color import LUMA_WEIGHTS
 from fast_style.models.perceptual_loss import gram_matrix
 
 Mask = NDArray[np.float32]
 
-# ITU-R BT.601, as in fast_style.images.color.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA_WEIGHTS, np.float32)
 
 
 def read_mask(source: ImageSource, height: int, width: int) -> Mask:

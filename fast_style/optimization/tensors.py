@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-Pixels = NDArray[np.uint8]
+from fast_style.images.color import LUMA_WEIGHTS
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in fast_style.images.color
+Pixels = NDArray[np.uint8]
 
 
 def to_tensor(pixels: Pixels, device: str) -> Tensor:
@@ -27,7 +27,7 @@ def enlarged(picture: Tensor, height: int, width: int) -> Tensor:
 
 def grey(picture: Tensor) -> Tensor:
     """Brightness alone, in all three channels."""
-    weights = picture.new_tensor(_LUMA).view(1, 3, 1, 1)
+    weights = picture.new_tensor(LUMA_WEIGHTS).view(1, 3, 1, 1)
     return (picture * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1).contiguous()
 
 
