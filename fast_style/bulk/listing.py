@@ -13,7 +13,7 @@ from typing import Any
 from fast_style.bulk.places import absolute, filesystem, is_url, local_path, read_bytes, reason
 from fast_style.bulk.places import require as required
 from fast_style.errors import BulkError, FastStyleError, UsageError
-from fast_style.images.folder import is_picture_name, pictures_in
+from fast_style.images.folder import find_pictures, is_picture_name
 
 _LISTS = (".csv", ".parquet")
 _WILD = re.compile(r"[*?\[]")
@@ -112,7 +112,7 @@ def _from_folder(folder: str, leave_out: str) -> Listing:
         where = str(error.filename)
         listing.problems.append((where, f"the folder cannot be read: {error.strerror or error}"))
 
-    found = pictures_in(root, local_path(leave_out) or "", recursive=True, on_error=note)
+    found = find_pictures(root, local_path(leave_out) or "", recursive=True, on_error=note)
     listing.sources += map(str, found)
     return listing
 

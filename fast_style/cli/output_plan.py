@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
-from fast_style.images.folder import output_name, pictures_in
+from fast_style.images.folder import find_pictures, output_name
 from fast_style.inference.pipeline import STANDARD, Job
 
 __all__ = ["STANDARD", "Job", "Plan", "make_plan", "named_format"]
@@ -189,7 +189,7 @@ def _jobs_of(
         )
 
     count = 0
-    for path in pictures_in(source, target_folder, recursive=recursive, on_error=note):
+    for path in find_pictures(source, target_folder, recursive=recursive, on_error=note):
         count += 1
         folder = target_folder / path.parent.relative_to(source)
         yield Job(str(path), str(folder / output_name(path, format)))

@@ -1,12 +1,12 @@
-"""Pictures in and out: the one module of the package that others use to open and save them.
+"""Open and save pictures: the module through which the rest of the package does it.
 
 ::
 
     photo = read_image("photo.jpg")
     write_image(photo.with_pixels(stylize(photo.pixels)), "stylized.jpg")
 
-The parts are in `photo` (the picture and resizing), `decoding` (opening what may be anything),
-`modes` (any mode to 8-bit RGB), `icc`, `exif` and `encoding`; what others need of them is here.
+`photo` holds the picture, `decoding` opens untrusted files, `modes` converts any mode to 8-bit RGB,
+`icc` and `exif` handle colour profiles and metadata, `encoding` writes files, `resampling` resizes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fast_style.errors import UnreadableImageError, UsageError
-from fast_style.images.decoding import check_size, decode, open_picture, reading
+from fast_style.images.decoding import check_size, decode, explain_decoder_errors, open_picture
 from fast_style.images.encoding import (
     WRITABLE_SUFFIXES,
     encode_image,
@@ -31,8 +31,8 @@ from fast_style.images.encoding import (
     write_image,
 )
 from fast_style.images.exif import read_exif
-from fast_style.images.icc import into_srgb
-from fast_style.images.modes import array_to_rgb, image_to_rgb, sample_range
+from fast_style.images.icc import choose_conversion
+from fast_style.images.modes import array_to_rgb, image_to_rgb, read_sample_range
 from fast_style.images.photo import Photo, to_pil
 from fast_style.images.resampling import resize_long_side, resize_to
 
@@ -52,18 +52,18 @@ __all__ = [
     "write_image",
 ]
 
-#: Larger pictures are refused unless asked for, in millions of pixels.
+#: Pictures of more than this many millions of pixels are refused by default.
 DEFAULT_MAX_MEGAPIXELS = 250.0
 
 #: What `read_image` takes: a path, the bytes of a file, a binary stream, a Pillow image, an array.
 ImageSource = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[Any]
 
-#: The suffixes, in lower case, of the files in a folder that are pictures. (What a file is, its
-#: first bytes tell; the suffix only keeps a walk from opening everything.)
+#: The suffixes, in lower case, of the files in a folder that are taken for pictures. (The format is
+#: detected by a file's first bytes; the suffix only saves opening every file of a folder.)
 READABLE_SUFFIXES: frozenset[str] = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".qoi")
     + (".ppm", ".pgm", ".pbm", ".pnm")
-    # Looked for and not loaded: they are shared libraries of some megabytes.
+    # Found without importing them: they are shared libraries of some megabytes.
     + ((".webp",) if importlib.util.find_spec("PIL._webp") else ())
     + ((".avif",) if importlib.util.find_spec("PIL._avif") else ())
 )
@@ -76,13 +76,13 @@ def read_image(
     name: str | None = None,
     at_least: int | None = None,
 ) -> Photo:
-    """Read a picture of any kind into 8-bit sRGB.
+    """Read a picture as 8-bit sRGB.
 
-    It is turned the way its EXIF (or XMP) orientation says. Pixels of another colour profile are
-    converted to sRGB, the profile kept for the output if it is an RGB one. 16-bit samples are
-    scaled to 8 bits; those of 32-bit integer and float TIFFs are described in
-    `modes.image_to_rgb`. Of an animation or a multi-page file the first picture is taken.
-    Memory beyond the decoder's own is that of the result.
+    The picture is rotated as its EXIF (or XMP) orientation says. Pixels of another colour profile
+    are converted to sRGB; an RGB profile is kept for the output. 16-bit samples are scaled to 8
+    bits; `modes.image_to_rgb` describes 32-bit integer and float TIFFs. Of an animation or a
+    multi-page file, the first picture is read. Beside what the decoder needs, memory is that of
+    the result.
 
     Args:
         source: A path; the bytes of a file; a binary stream (read from its beginning if it can
@@ -90,20 +90,20 @@ def read_image(
             shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), sRGB, of type uint8, uint16, bool, or
             float in [0, 1].
         max_megapixels: Pictures whose header claims more than this many million pixels are refused
-            before anything is decoded. ``math.inf`` refuses none.
+            before they are decoded; ``math.inf`` accepts all.
         name: What to call the picture in messages; the path if None.
-        at_least: Decode a JPEG straight to a half, a quarter or an eighth of its size, as long as
-            both sides keep this many pixels; it is several times faster. Other formats and None
-            are decoded as they are.
+        at_least: Decode a JPEG to a half, a quarter or an eighth of its size, as long as both sides
+            keep this many pixels; this is several times faster. With None, and for other formats,
+            the full size is decoded.
 
     Returns:
-        The picture. The pixels of a uint8 array of shape (H, W, 3) are its very memory.
+        The picture. It shares the memory of a uint8 array of shape (H, W, 3).
 
     Raises:
-        UnreadableImageError: If there is no such file, it cannot be opened, is no picture, is
+        UnreadableImageError: If the file does not exist, cannot be opened, is no picture, is
             damaged or cut off; or if an array has another shape, type or range.
         ImageTooLargeError: If there are more pixels than the limit.
-        UsageError: If source is none of these, or max_megapixels is not positive.
+        UsageError: If source is none of these types, or max_megapixels is not positive.
     """
     if not max_megapixels > 0:
         raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels} was given")
@@ -115,8 +115,8 @@ def read_image(
     if isinstance(source, Image.Image):
         name = name or os.fsdecode(getattr(source, "filename", "") or "the image")
         check_size(*source.size, name, max_megapixels)
-        with reading(name, source.format or "image"):
-            return _photo(source, name, None)
+        with explain_decoder_errors(name, source.format or "image"):
+            return _decode_photo(source, name, None)
     if isinstance(source, bytes | bytearray):
         return _from_stream(io.BytesIO(source), name or "the picture", max_megapixels, at_least)
     if isinstance(source, str | os.PathLike):
@@ -152,7 +152,7 @@ def _from_path(
 
 
 def _from_stream(stream: BinaryIO, name: str, max_megapixels: float, at_least: int | None) -> Photo:
-    with reading(name):
+    with explain_decoder_errors(name):
         try:
             stream.seek(0)
         except (AttributeError, OSError):  # a pipe
@@ -160,20 +160,20 @@ def _from_stream(stream: BinaryIO, name: str, max_megapixels: float, at_least: i
         if isinstance(stream.read(0), str):
             raise UsageError(f"{name} is a text stream: open it in binary mode")
         image = open_picture(stream, name, max_megapixels)
-    with reading(name, image.format or "picture"):
-        return _photo(image, name, at_least)
+    with explain_decoder_errors(name, image.format or "picture"):
+        return _decode_photo(image, name, at_least)
 
 
-def _photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
+def _decode_photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
     if at_least is not None and image.format == "JPEG":
         image.draft(None, (at_least, at_least))
-    white, sample_factor = sample_range(image)
+    white, sample_factor = read_sample_range(image)
     decode(image)
     if not image.width or not image.height:
         raise UnreadableImageError(f"{name} has no pixels ({image.width}x{image.height})")
     orientation, exif, exif_notes = read_exif(image)
     profile = image.info.get("icc_profile")
-    colors = into_srgb(profile if isinstance(profile, bytes) else None, image.mode)
+    colors = choose_conversion(profile if isinstance(profile, bytes) else None, image.mode)
     try:
         pixels, alpha, mode_notes = image_to_rgb(
             image,
@@ -181,8 +181,8 @@ def _photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
             orientation=orientation,
             white=white,
             sample_factor=sample_factor,
-            # Adobe's programs write CMYK JPEGs inverted, and say so in a marker. Pillow takes every
-            # CMYK JPEG for one of these, so that one without the marker comes out inverted.
+            # Adobe's programs write CMYK JPEGs inverted, with a marker. Pillow treats every CMYK
+            # JPEG as one of these, so that one without the marker comes out inverted.
             inverted_ink=(
                 image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
             ),
@@ -196,12 +196,12 @@ def _photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
         exif,
         colors.profile,
         "JPEG" if format == "MPO" else format,
-        colors.notes + mode_notes + exif_notes + _frame_note(image),
+        colors.notes + mode_notes + exif_notes + _describe_frames(image),
     )
 
 
-def _frame_note(image: Image.Image) -> tuple[str, ...]:
-    # A JPEG with a second picture (MPO: a depth or gain map of a phone) is one photo to its owner.
+def _describe_frames(image: Image.Image) -> tuple[str, ...]:
+    # MPO is a JPEG with a second picture, such as the depth or gain map of a phone: no note.
     if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
         return ()
     try:

@@ -1,16 +1,16 @@
-"""Opening picture files that may be anything: what is it, how big is it, is it whole.
+"""Open untrusted picture files: detect the format, check the size, notice missing data.
 
 Three things here are done differently from ``PIL.Image.open``, each for a reason:
 
-* **The format is told by the first bytes, from a short list**, and its plugin is called directly.
-  Pillow would try some forty formats, among them one that runs Ghostscript. It also would compare
-  the size with ``Image.MAX_IMAGE_PIXELS``; that is a global of the process, which a library must
-  not change, not even for a moment, since other threads read it. The plugin alone only parses the
-  header, after which the size is checked here, against our own limit.
-* **Warnings are silenced for this thread only.** ``warnings.catch_warnings`` swaps the filters of
-  the whole process. Here a filter is added that matches on nothing but the calling thread.
-* **A file that ends early is an error**, also if the process has set
-  ``ImageFile.LOAD_TRUNCATED_IMAGES``, which training scripts like to do.
+* **The format is detected by the first bytes, from a short list**, and Pillow's plugin for it is
+  called directly. Pillow would try some forty formats, one of which runs Ghostscript. It would also
+  compare the size with ``Image.MAX_IMAGE_PIXELS``, a global that a library must not change, since
+  other threads read it. The plugin alone only parses the header; then the size is compared with our
+  own limit.
+* **Warnings are silenced for this thread only.** ``warnings.catch_warnings`` replaces the filters
+  of the whole process. Here a filter is added that matches the calling thread only.
+* **A file that ends early is an error**, even if the process has set
+  ``ImageFile.LOAD_TRUNCATED_IMAGES``, as training scripts often do.
 """
 
 from __future__ import annotations
@@ -30,10 +30,17 @@ from PIL import Image, ImageFile
 
 from fast_style.errors import FastStyleError, ImageTooLargeError, UnreadableImageError
 
-__all__ = ["check_size", "decode", "open_picture", "picture_kind", "quiet_pillow", "reading"]
+__all__ = [
+    "check_size",
+    "decode",
+    "detect_format",
+    "explain_decoder_errors",
+    "open_picture",
+    "silence_pillow",
+]
 
 _PLUGINS = {
-    "JPEG": ("JpegImagePlugin", "JpegImageFile"),  # not jpeg_factory, which would parse MPO too
+    "JPEG": ("JpegImagePlugin", "JpegImageFile"),  # jpeg_factory would parse MPO as well
     "PNG": ("PngImagePlugin", "PngImageFile"),
     "GIF": ("GifImagePlugin", "GifImageFile"),
     "WEBP": ("WebPImagePlugin", "WebPImageFile"),
@@ -62,7 +69,7 @@ _SIGNATURES = (
     (b"Pf\n", "PPM"),
 )
 
-# Files that people pass by mistake, and what to do with them.
+# Other files that people pass by mistake, with advice.
 _OTHER_FILES = (
     (b"%PDF", "a PDF document: export the page as PNG"),
     (b"8BPS", "a Photoshop document: save it as PNG, TIFF or JPEG"),
@@ -77,10 +84,11 @@ _CUT_OFF = (EOFError, IndexError, struct.error)
 
 
 def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFile.ImageFile:
-    """Recognise a picture and parse its header; nothing is decoded yet.
+    """Detect the format of a picture and parse its header, without decoding the pixels.
 
     Args:
-        stream: A seekable binary stream, at its beginning. It must stay open until `decode`.
+        stream: A seekable binary stream, at its beginning. It must stay open until `decode` is
+            done.
         name: What to call the picture in messages.
         max_megapixels: The limit, in millions of pixels.
 
@@ -94,12 +102,12 @@ def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFil
     head = stream.read(4096)
     if not head:
         raise UnreadableImageError(f"{name} is empty (0 bytes): get a fresh copy of it")
-    kind = picture_kind(head)
+    kind = detect_format(head)
     if kind is None:
-        raise UnreadableImageError(f"{name} {_what_else(head)}")
+        raise UnreadableImageError(f"{name} {_describe_other_file(head)}")
     if kind == "WEBP":
-        # Pillow's plugin makes room for the whole canvas while it is being opened.
-        check_size(*_webp_size(head), name, max_megapixels)
+        # Pillow's plugin allocates the whole canvas when it opens a file.
+        check_size(*_read_webp_size(head), name, max_megapixels)
     stream.seek(0)
     module, class_name = _PLUGINS[kind]
     try:
@@ -111,17 +119,17 @@ def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFil
             f"{name} is a {kind} picture, which this build of Pillow cannot read: convert it to "
             "PNG or JPEG"
         )
-    # No file name goes in: with one, Pillow may map the file into memory, and a file that shrinks
+    # Without a file name: given one, Pillow may map the file into memory, and a file that shrinks
     # while it is mapped kills the process.
-    with reading(name, kind):
+    with explain_decoder_errors(name, kind):
         image: ImageFile.ImageFile = getattr(plugin, class_name)(_Stream(stream), "")
     check_size(*image.size, name, max_megapixels)
     stored = getattr(image, "_tile_size", None)
     if stored is not None:
-        # Pillow makes room for a TIFF when it starts to decode, and compares with its own limit
-        # then, but only if there is no room yet.
+        # Pillow allocates a TIFF's pixels when it starts to decode, and compares the size with its
+        # own limit, unless they are allocated already.
         check_size(stored[0], stored[1], name, max_megapixels)
-        with reading(name, kind):
+        with explain_decoder_errors(name, kind):
             image.im = Image.new(image.mode, stored, None).im
     return image
 
@@ -133,13 +141,13 @@ def decode(image: Image.Image) -> None:
         image: An image, from `open_picture` or from the user.
 
     Raises:
-        Exception: Of many kinds if the data is damaged or ends early.
+        Exception: Any of many types, if the data is damaged or ends early.
     """
     stream = getattr(image, "fp", None)
     if isinstance(stream, _Stream):
-        # Pillow is strict by itself unless told otherwise. Two of its decoders read to the very end
-        # of good files too: that of PPM as text, which notices by itself if something is missing,
-        # and OpenJPEG.
+        # Pillow itself is strict unless the process has made it lenient. Two of its decoders read
+        # to the end of complete files too, so that reaching it proves nothing: that of PPM as text,
+        # which detects missing data itself, and OpenJPEG.
         tile: Any = getattr(image, "tile", None)
         decoder = tile[0][0] if tile else ""
         lenient = ImageFile.LOAD_TRUNCATED_IMAGES
@@ -155,7 +163,7 @@ def decode(image: Image.Image) -> None:
 
 
 def check_size(width: int, height: int, name: str, max_megapixels: float) -> None:
-    """Compare a size with the limit.
+    """Check that a picture is within the size limit.
 
     Args:
         width: Width that the header claims, in pixels.
@@ -176,27 +184,27 @@ def check_size(width: int, height: int, name: str, max_megapixels: float) -> Non
 
 
 @contextlib.contextmanager
-def reading(name: str, kind: str = "picture") -> Iterator[None]:
-    """Turn whatever a decoder raises into one sentence.
+def explain_decoder_errors(name: str, kind: str = "picture") -> Iterator[None]:
+    """Convert whatever a decoder raises into an error with a one-sentence message.
 
     Args:
         name: What to call the picture in messages.
-        kind: What it is, if known.
+        kind: Its format, if known.
 
     Yields:
         Nothing.
 
     Raises:
-        UnreadableImageError: For any exception but ours and those that are not errors.
+        UnreadableImageError: For any `Exception` that is not a `FastStyleError`.
         ImageTooLargeError: If Pillow itself refuses the size.
     """
     try:
-        with quiet_pillow():
+        with silence_pillow():
             yield
     except FastStyleError:
         raise
     except Image.DecompressionBombError as error:
-        # WebP and GIF are also checked inside their plugins; only the user can change that.
+        # Raised by the plugins of WebP and GIF; only the user can change that limit.
         raise ImageTooLargeError(
             f"{name} is larger than Pillow allows for this format ({str(error).split(',')[0]}): "
             "convert it to PNG or TIFF, or raise PIL.Image.MAX_IMAGE_PIXELS in Python"
@@ -205,11 +213,11 @@ def reading(name: str, kind: str = "picture") -> Iterator[None]:
         raise UnreadableImageError(
             f"there is not enough memory to decode {name}: make it smaller first"
         ) from error
-    except Exception as error:  # decoders raise a dozen kinds on damaged files
+    except Exception as error:  # decoders raise a dozen types for damaged files
         reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
-        cause = error.__cause__ or error  # Pillow wraps what goes wrong in headers
+        cause = error.__cause__ or error  # Pillow wraps errors in headers
         if isinstance(cause, struct.error):
-            reason = "incomplete header"  # Pillow's words are about its own buffers
+            reason = "incomplete header"  # Pillow's message is about its own buffers
         if isinstance(cause, _CUT_OFF) or "truncat" in reason.lower():
             state = "is cut off: the file ends before the picture does"
         else:
@@ -220,8 +228,8 @@ def reading(name: str, kind: str = "picture") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings in this thread, and leave those of other threads alone.
+def silence_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings in this thread only.
 
     Yields:
         Nothing.
@@ -232,9 +240,8 @@ def quiet_pillow() -> Iterator[None]:
             yield
         return
     here = _ThisThread()
-    # The third and fifth fields are those of warnings.filterwarnings; the fourth may be anything
-    # with a method match. Written into the list rather than through filterwarnings, which would
-    # also make every warning that was shown once appear again.
+    # A filter as in warnings.filterwarnings, whose fourth field may be any object with a method
+    # match. It is inserted directly: filterwarnings would also reset which warnings were shown.
     entry = ("ignore", None, Warning, here, 0)
     filters = cast("list[Any]", warnings.filters)
     loggers = [logging.getLogger("PIL.TiffImagePlugin"), logging.getLogger("PIL.PngImagePlugin")]
@@ -246,16 +253,16 @@ def quiet_pillow() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(here.allows)
-        with contextlib.suppress(ValueError):  # someone has reset all filters meanwhile
+        with contextlib.suppress(ValueError):  # another thread has reset all filters
             filters.remove(entry)
 
 
 class _ThisThread:
-    """Matches what happens in the thread that made it."""
+    """Matches warnings and log records of the thread that created it."""
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
-        self.allows = self._allows  # one bound method, so that it can be found again
+        self.allows = self._allows  # one bound method, so that removeFilter finds it
 
     def match(self, module: str) -> bool:
         return threading.get_ident() == self._thread
@@ -265,7 +272,7 @@ class _ThisThread:
 
 
 class _Stream:
-    """What Pillow needs of a file, and no more: without fileno it reads only through here."""
+    """A stream with only the methods Pillow needs: without fileno, it reads through `read`."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -273,7 +280,7 @@ class _Stream:
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
-        # A chunk header of PNG is 8 bytes; larger reads are buffers, which may well be short.
+        # A chunk header of PNG has 8 bytes; larger reads fill buffers, and may be short.
         if self.end_is_error and size > 0 and (not data or len(data) < size <= 8):
             raise OSError("image file is truncated")
         return data
@@ -295,14 +302,14 @@ class _Stream:
         return self._stream.tell()
 
 
-def picture_kind(head: bytes) -> str | None:
-    """Tell by its first bytes what kind of picture a file is.
+def detect_format(head: bytes) -> str | None:
+    """Detect the format of a picture by its first bytes.
 
     Args:
-        head: Its first 4096 bytes, or all if it has fewer.
+        head: The first 4096 bytes of the file, or all if it has fewer.
 
     Returns:
-        Pillow's name of the format, such as "JPEG"; None if it is none that is read.
+        Pillow's name of the format, such as "JPEG"; None if it is not one that is read.
     """
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
@@ -317,7 +324,7 @@ def picture_kind(head: bytes) -> str | None:
     return None
 
 
-def _what_else(head: bytes) -> str:
+def _describe_other_file(head: bytes) -> str:
     for signature, description in _OTHER_FILES:
         if head.startswith(signature):
             return f"is {description}"
@@ -341,8 +348,8 @@ def _what_else(head: bytes) -> str:
     )
 
 
-def _webp_size(head: bytes) -> tuple[int, int]:
-    """Read the canvas size of a WebP, (1, 1) if it is not where it should be."""
+def _read_webp_size(head: bytes) -> tuple[int, int]:
+    """Read the width and height of a WebP's canvas; (1, 1) if the header is malformed."""
     chunk = head[12:16]
     if chunk == b"VP8X" and len(head) >= 30:
         return (

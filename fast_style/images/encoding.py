@@ -1,4 +1,4 @@
-"""Pictures into files: the formats that are written, their settings, and writing without halves."""
+"""Encode pictures and write them to files: formats, settings, atomic writing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from fast_style.errors import ImageError, ImageWriteError, UsageError
-from fast_style.images.decoding import quiet_pillow
-from fast_style.images.exif import resized_exif
-from fast_style.images.icc import from_srgb
+from fast_style.images.decoding import silence_pillow
+from fast_style.images.exif import update_exif_size
+from fast_style.images.icc import build_srgb_to_profile
 from fast_style.images.photo import Photo, Pixels, to_pil
 from fast_style.storage.atomic_write import replace_file
 
@@ -30,9 +30,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """What a format can hold, and with which settings it is written."""
+    """What a format can hold, and the settings it is written with."""
 
-    suffixes: tuple[str, ...]  # the first one is what new files get
+    suffixes: tuple[str, ...]  # new files get the first one
     max_side: int
     title: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class _Format:
     has_metadata: bool = True
 
 
-# No chroma subsampling anywhere: fine coloured strokes are what stylized pictures are made of.
+# No chroma subsampling: stylized pictures consist of fine coloured strokes.
 _FORMATS = {
     "JPEG": _Format(
         (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -51,7 +51,7 @@ _FORMATS = {
         quality=95,
         has_alpha=False,
     ),
-    # Level 4 takes half the time of zlib's default of 6 on photos, for a few per cent more bytes.
+    # On photos, level 4 takes half the time of zlib's default 6, for a few per cent more bytes.
     "PNG": _Format((".png",), 2**31 - 1, "PNG", {"compress_level": 4}),
     "WEBP": _Format((".webp",), 16383, "WebP", {"method": 4}, quality=90),
     "TIFF": _Format((".tif", ".tiff"), 2**31 - 1, "TIFF", {"compression": "tiff_adobe_deflate"}),
@@ -63,16 +63,16 @@ if importlib.util.find_spec("PIL._avif") is not None:
     )
 _BY_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
 
-#: The suffixes, in lower case, that `write_image` knows.
+#: The suffixes, in lower case, of the formats that `write_image` writes.
 WRITABLE_SUFFIXES: frozenset[str] = frozenset(_BY_SUFFIX)
 
 _MAX_JPEG_EXIF = 65533
-_MAX_JPEG_PROFILE = 255 * 65519  # a profile goes into at most 255 segments
+_MAX_JPEG_PROFILE = 255 * 65519  # a profile is split into at most 255 segments
 _BAND_PIXELS = 1 << 18
 
 
 def format_from_suffix(path: str | os.PathLike[str]) -> str:
-    """Tell the format from the suffix of a file name.
+    """Return the format that the suffix of a file name stands for.
 
     Args:
         path: The file's name or path.
@@ -81,7 +81,7 @@ def format_from_suffix(path: str | os.PathLike[str]) -> str:
         Pillow's name of the format, such as "JPEG".
 
     Raises:
-        ImageWriteError: If there is no suffix, or no format that is written has it.
+        ImageWriteError: If there is no suffix, or it is of no format that is written.
     """
     suffix = Path(path).suffix.lower()
     try:
@@ -94,14 +94,14 @@ def format_from_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def suffix_for(format: str | None) -> str:
-    """Tell the suffix that an output should have.
+    """Return the suffix that an output file should have.
 
     Args:
         format: Pillow's name of a format, as in `Photo.format`, in either case.
 
     Returns:
         The suffix with its dot, in lower case: that of the format, or ".png" for None and for
-        formats that are only read (such as GIF, whose 256 colours are too few).
+        formats that are read but not written (such as GIF, which has 256 colours).
     """
     known = _FORMATS.get((format or "").upper())
     return known.suffixes[0] if known else ".png"
@@ -112,23 +112,23 @@ def encode_image(
 ) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture into the bytes of a file.
 
-    The pixels are converted back to the photo's colour profile, which is embedded; EXIF goes along.
+    The pixels are converted back to the photo's colour profile, which is embedded; EXIF is copied.
 
     Args:
         photo: The picture, which is not changed.
         format: "JPEG", "PNG", "WEBP", "TIFF", "BMP" or (if Pillow has it) "AVIF", in either case.
-        quality: 1 to 100, for JPEG (95 if None), WebP (90) and AVIF (85). Lossless formats have no
-            use for it.
+        quality: 1 to 100, for JPEG (95 if None), WebP (90) and AVIF (85). Lossless formats ignore
+            it.
 
     Returns:
-        The bytes, and what the user should be told of what the format could not hold.
+        The bytes, and messages for the user about what the format could not hold.
 
     Raises:
         UsageError: If quality is not an integer from 1 to 100.
         ImageWriteError: If the format is not known or cannot hold a picture of that size, or if
             encoding fails.
     """
-    name, known = _format_named(format)
+    name, known = _find_format(format)
     if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
         raise UsageError(f"quality must be an integer from 1 to 100, and {quality!r} was given")
     if max(photo.width, photo.height) > known.max_side:
@@ -140,8 +140,8 @@ def encode_image(
     if known.quality is not None:
         settings["quality"] = known.quality if quality is None else int(quality)
     try:
-        with quiet_pillow():
-            return _encoded(photo, name, known, settings)
+        with silence_pillow():
+            return _encode(photo, name, known, settings)
     except ImageError:
         raise
     except MemoryError as error:
@@ -162,26 +162,25 @@ def write_image(
     format: str | None = None,
     quality: int | None = None,
 ) -> tuple[str, ...]:
-    """Write a picture to a file: the whole of it, or nothing.
+    """Write a picture to a file, atomically.
 
-    The bytes go to a temporary file in the same folder, which then takes the place of the
-    destination in one step. A new file gets the permissions that ``open`` would give it, one that
-    is there keeps its own; a symbolic link stays, and what it points to is replaced. No folder is
-    made.
+    The bytes are written to a temporary file in the same folder, which is then renamed. A new file
+    gets the permissions that ``open`` would give it, an existing one keeps its own; of a symbolic
+    link, the target is replaced. Folders are not created.
 
     Args:
         photo: The picture, which is not changed.
         destination: Path of the file, which is replaced if it exists.
-        format: As in `encode_image`; told from the suffix if None.
+        format: As in `encode_image`; that of the suffix if None.
         quality: As in `encode_image`.
 
     Returns:
-        What the user should be told, as in `encode_image`.
+        Messages for the user, as in `encode_image`.
 
     Raises:
         UsageError: If quality is not an integer from 1 to 100.
         ImageWriteError: If the suffix or format is not known, the format cannot hold a picture of
-            that size, or the file cannot be written; it names the path and the reason.
+            that size, or the file cannot be written; it states the path and the reason.
     """
     shown = os.fsdecode(destination)
     data, notes = encode_image(
@@ -190,27 +189,31 @@ def write_image(
     try:
         replace_file(Path(destination), data)
     except OSError as error:
-        raise ImageWriteError(f"{shown} could not be written: {_reason(error)}") from error
+        raise ImageWriteError(f"{shown} could not be written: {_explain(error)}") from error
     except ValueError as error:  # a null character in the path
         raise ImageWriteError(f"{shown!r} could not be written: {error}") from error
     return notes
 
 
-def _encoded(
+def _encode(
     photo: Photo, name: str, known: _Format, settings: dict[str, Any]
 ) -> tuple[bytes, tuple[str, ...]]:
     notes: list[str] = []
     if photo.alpha is not None and not known.has_alpha:
         notes.append(f"{known.title} has no transparency: put on white")
         photo = Photo(
-            _on_white(photo.pixels, photo.alpha), None, photo.exif, photo.icc_profile, photo.format
+            _flatten_on_white(photo.pixels, photo.alpha),
+            None,
+            photo.exif,
+            photo.icc_profile,
+            photo.format,
         )
     image = to_pil(photo)
     if photo.icc_profile is not None:
         if known.has_metadata and not (
             name == "JPEG" and len(photo.icc_profile) > _MAX_JPEG_PROFILE
         ):
-            image, note = _into_profile(image, photo.icc_profile)
+            image, note = _convert_to_profile(image, photo.icc_profile)
             if note is None:
                 settings["icc_profile"] = photo.icc_profile
             else:
@@ -218,7 +221,7 @@ def _encoded(
         else:
             notes.append(f"{known.title} cannot hold the colour profile: written as sRGB")
     if photo.exif is not None:
-        exif = resized_exif(photo.exif, photo.width, photo.height)
+        exif = update_exif_size(photo.exif, photo.width, photo.height)
         if not known.has_metadata:
             notes.append(f"{known.title} cannot hold EXIF data: left out")
         elif exif is None:
@@ -234,10 +237,10 @@ def _encoded(
     return buffer.getvalue(), tuple(notes)
 
 
-def _into_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
+def _convert_to_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:
     try:
-        transform = from_srgb(profile)
-    except Exception:  # a profile that the caller put in; read_image has tried its own
+        transform = build_srgb_to_profile(profile)
+    except Exception:  # only a profile set by the caller: read_image checks those of files
         return image, "the colour profile is broken: written as sRGB"
     if transform is None:
         return image, None
@@ -251,7 +254,7 @@ def _into_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str 
     return image, None
 
 
-def _on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
+def _flatten_on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
     result = np.empty_like(pixels, order="C")
     step = max(1, _BAND_PIXELS // pixels.shape[1])
     for top in range(0, pixels.shape[0], step):
@@ -265,7 +268,7 @@ def _on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
     return result
 
 
-def _format_named(format: str) -> tuple[str, _Format]:
+def _find_format(format: str) -> tuple[str, _Format]:
     name = format.upper()
     name = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG"}.get(name, name)
     known = _FORMATS.get(name)
@@ -280,7 +283,7 @@ def _known_suffixes() -> str:
     return ", ".join(sorted(WRITABLE_SUFFIXES))
 
 
-def _reason(error: OSError) -> str:
+def _explain(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such folder"
     return (error.strerror or str(error)).strip()

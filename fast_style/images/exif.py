@@ -1,4 +1,4 @@
-"""EXIF: which way up a photo is, and what of its metadata goes into the output."""
+"""EXIF: read the orientation, and copy the metadata that is still valid in the output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-__all__ = ["read_exif", "resized_exif"]
+__all__ = ["read_exif", "update_exif_size"]
 
 _ORIENTATION = 0x0112
 _EXIF_IFD = 0x8769
@@ -14,9 +14,8 @@ _GPS_IFD = 0x8825
 _INTEROP_IFD = 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 
-# Tags that describe how the pixels lie in the file they came from. In an output with other pixels
-# they are wrong, and in a TIFF they would break it. The thumbnail (IFD1) shows the old picture and
-# is not copied either.
+# Tags that describe how pixels are stored in the file they were read from. In the output they would
+# be wrong, and break a TIFF. The thumbnail (IFD1) shows the old picture and is not copied either.
 _ABOUT_THE_OLD_FILE = frozenset(
     (
         _ORIENTATION,
@@ -35,14 +34,14 @@ _ABOUT_THE_OLD_FILE = frozenset(
 
 
 def read_exif(image: Image.Image) -> tuple[int, bytes | None, tuple[str, ...]]:
-    r"""Read the orientation and the EXIF that is fit for another file.
+    r"""Read the orientation, and the EXIF tags that may be copied into another file.
 
     Args:
-        image: A loaded image. (Pillow turns a TIFF as it loads; it has no orientation then.)
+        image: A loaded image. (Pillow rotates a TIFF when it loads it, and removes the tag.)
 
     Returns:
         The orientation, 1 to 8; the EXIF block without orientation, thumbnail and the tags that
-        describe the old file, beginning with ``Exif\0\0``, or None if nothing is left; notes.
+        describe the old file, beginning with ``Exif\0\0``, or None if no tags are left; notes.
     """
     orientation = 1
     try:
@@ -56,18 +55,18 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None, tuple[str, ...]]:
                 tags[ifd] = dict(source.get_ifd(ifd))
         if _INTEROP_IFD in tags.get(_EXIF_IFD, {}):
             tags[_EXIF_IFD][_INTEROP_IFD] = dict(source.get_ifd(_INTEROP_IFD))
-    except Exception:  # EXIF in the wild is broken in every way there is
+    except Exception:  # damaged EXIF raises many types
         return orientation, None, ("the EXIF data is damaged: left out",)
-    return orientation, *_packed(tags)
+    return orientation, *_pack(tags)
 
 
-def resized_exif(exif: bytes, width: int, height: int) -> bytes | None:
-    r"""Bring the pixel dimensions inside an EXIF block up to date.
+def update_exif_size(exif: bytes, width: int, height: int) -> bytes | None:
+    r"""Update the pixel dimensions in an EXIF block.
 
     Args:
         exif: An EXIF block, with or without its leading ``Exif\0\0``.
-        width: Width of the picture it goes into, in pixels.
-        height: Height of the picture it goes into, in pixels.
+        width: Width of the output picture, in pixels.
+        height: Height of the output picture, in pixels.
 
     Returns:
         The new block, or None if the given one cannot be parsed.
@@ -84,37 +83,37 @@ def resized_exif(exif: bytes, width: int, height: int) -> bytes | None:
             tags[_EXIF_IFD][_INTEROP_IFD] = dict(block.get_ifd(_INTEROP_IFD))
         if _GPS_IFD in tags:
             tags[_GPS_IFD] = dict(block.get_ifd(_GPS_IFD))
-        return _packed(tags)[0]
+        return _pack(tags)[0]
     except Exception:
         return None
 
 
-def _packed(tags: dict[int, Any]) -> tuple[bytes | None, tuple[str, ...]]:
+def _pack(tags: dict[int, Any]) -> tuple[bytes | None, tuple[str, ...]]:
     if not tags:
         return None, ()
     try:
-        return _block(tags), ()
+        return _build_block(tags), ()
     except Exception:
-        # One tag of the wrong type must not cost the rest, the date and the place above all.
+        # Keep the other tags, such as date and place, if one has the wrong type.
         good = {
-            tag: {t: v for t, v in value.items() if _packs(tag, {t: v})}
+            tag: {t: v for t, v in value.items() if _can_pack(tag, {t: v})}
             if isinstance(value, dict)
             else value
             for tag, value in tags.items()
-            if isinstance(value, dict) or _packs(tag, value)
+            if isinstance(value, dict) or _can_pack(tag, value)
         }
         note = "some EXIF tags are damaged: left out"
-        return (_block(good) if good else None), (note,)
+        return (_build_block(good) if good else None), (note,)
 
 
-def _packs(tag: int, value: Any) -> bool:
+def _can_pack(tag: int, value: Any) -> bool:
     try:
-        return bool(_block({tag: value}))
+        return bool(_build_block({tag: value}))
     except Exception:
         return False
 
 
-def _block(tags: dict[int, Any]) -> bytes:
+def _build_block(tags: dict[int, Any]) -> bytes:
     block = Image.Exif()
     for tag, value in tags.items():
         block[tag] = value

@@ -1,4 +1,4 @@
-"""The pictures in a folder, and what to call what is made of them."""
+"""Find the pictures in a folder, and name the output files."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,24 +6,24 @@ from pathlib import Path, PurePath
 
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix, suffix_for
 
-__all__ = ["is_picture_name", "output_name", "pictures_in"]
+__all__ = ["find_pictures", "is_picture_name", "output_name"]
 
 
-def pictures_in(
+def find_pictures(
     folder: str | os.PathLike[str],
     leave_out: str | os.PathLike[str],
     *,
     recursive: bool,
     on_error: Callable[[OSError], None],
 ) -> Iterator[Path]:
-    """Find the pictures in a folder by their suffix, sorted, without hidden ones.
+    """Find the pictures in a folder by their suffix, sorted, skipping hidden files and folders.
 
     Args:
         folder: where to look.
-        leave_out: a folder that is not searched. A second run must not take the first one's output
-            for input.
-        recursive: whether the folders in it are searched too.
-        on_error: is told of a folder that cannot be read; the others go on.
+        leave_out: a folder that is not searched: the output of an earlier run must not become
+            input.
+        recursive: whether its subfolders are searched too.
+        on_error: called for a folder that cannot be read; the search continues.
     """
     own_output = os.path.realpath(leave_out)
     for here, folders, files in os.walk(folder, onerror=on_error):
@@ -36,7 +36,7 @@ def pictures_in(
             path = Path(here, name)
             if not is_picture_name(name):
                 continue
-            # A pipe in a folder would be waited for without end; a dead link is named when opened.
+            # Not pipes, which would block for ever. A broken link is reported when it is opened.
             if path.is_file() or path.is_symlink():
                 yield path
         if not recursive:
@@ -44,16 +44,16 @@ def pictures_in(
 
 
 def is_picture_name(name: str) -> bool:
-    """Tell whether a file of this name is taken for a picture: by its suffix, unless hidden."""
+    """Return whether a file name has a picture's suffix and is not hidden."""
     return not name.startswith(".") and PurePath(name).suffix.lower() in READABLE_SUFFIXES
 
 
 def output_name(path: PurePath, format: str | None) -> str:
-    """Give the name of an output file, with the input's suffix if that fits the format.
+    """Return the name of an output file, with the input's suffix if that fits the format.
 
     Args:
         path: the input's.
-        format: Pillow's name of the output format; that of the input where None.
+        format: Pillow's name of the output format; None for that of the input.
     """
     suffix = path.suffix
     if suffix.lower() in WRITABLE_SUFFIXES:

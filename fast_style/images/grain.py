@@ -1,10 +1,9 @@
-"""Film grain for the network's eyes: what keeps flat areas alive.
+"""Film grain: a little noise on the network's input, so that it puts strokes on flat areas.
 
-A convolutional network answers a flat area, such as an overexposed sky, with a flat area: there is
-nothing for its filters to take hold of, and a dead patch stays in the picture. A little noise on
-what the network sees, in training and after, gives it something to make strokes of. The photo
-itself, and what content is compared with, stay clean. The noise is one fixed pattern, so that a
-picture always comes out the same.
+A convolutional network maps a flat area, such as an overexposed sky, to a flat area, in which its
+filters find no structure. Noise on the input, in training and afterwards, gives it some. It is
+added to the network's input only, not to the photo that the content loss compares with. The noise
+is one fixed pattern, so that the same photo always gives the same result.
 """
 
 from functools import cache
@@ -21,12 +20,12 @@ _SIDE = 256
 def add_grain(
     pixels: NDArray[np.uint8], amplitude: int, offset: tuple[int, int] = (0, 0)
 ) -> NDArray[np.uint8]:
-    """Add noise, evenly distributed over [-amplitude, amplitude], to a picture.
+    """Add noise, uniformly distributed over [-amplitude, amplitude], to a picture.
 
     Args:
         pixels: RGB, shape (H, W, 3), values 0-255; not changed.
-        amplitude: in levels, 0 to `GRAIN_LIMIT`; with 0 the very picture is given back.
-        offset: the place, down and across, in the endlessly repeated pattern.
+        amplitude: in levels, 0 to `GRAIN_LIMIT`; with 0 the array itself is returned.
+        offset: position in the repeated pattern, as rows down and columns across.
 
     Returns:
         A picture of the same shape and type.
@@ -48,10 +47,10 @@ def add_grain(
     )
     room = 255 - up
     grainy = np.empty_like(pixels)
-    for top in range(0, height, _SIDE):  # a band as high as the pattern, to save memory
+    for top in range(0, height, _SIDE):  # bands as high as the pattern, to save memory
         band, result = pixels[top : top + _SIDE], grainy[top : top + _SIDE]
         rows = slice(len(band))
-        # Up to white and down to black, all in bytes: wider sums take several times as long.
+        # Saturating addition and subtraction in bytes; wider types take several times as long.
         np.minimum(band, room[rows], out=result)
         result += up[rows]
         np.maximum(result, down[rows], out=result)
@@ -61,8 +60,8 @@ def add_grain(
 
 @cache
 def _pattern(amplitude: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """What the noise adds to each value, and what it takes away; one of the two is 0."""
-    # A generator whose stream numpy promises never to change.
+    """Return what the noise adds to each value and what it subtracts; one of the two is 0."""
+    # A bit generator whose stream numpy guarantees not to change.
     rng = np.random.Generator(np.random.PCG64(0))
     uniform = rng.random((_SIDE, _SIDE, 3))
     noise = np.floor(uniform * (2 * amplitude + 1)).astype(np.int16) - np.int16(amplitude)

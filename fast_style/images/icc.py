@@ -1,7 +1,7 @@
-"""ICC colour profiles: into sRGB when a picture is read, and back when it is written.
+"""ICC colour profiles: convert to sRGB when a picture is read, and back when it is written.
 
-The conversions are made by LittleCMS through Pillow, loaded only when a picture has a profile. They
-are relative colorimetric with black point compensation: what is in both gamuts keeps its colour.
+LittleCMS does it, through Pillow, and is loaded only when a picture has a profile. The intent is
+relative colorimetric with black point compensation: colours that are in both gamuts are kept.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from PIL import Image
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
-__all__ = ["IntoSrgb", "from_srgb", "into_srgb"]
+__all__ = ["SrgbConversion", "build_srgb_to_profile", "choose_conversion"]
 
-# What a profile's colour space is called in its header, and in which Pillow mode pixels enter it.
+# A profile's colour space, as its header names it, and the Pillow mode of the pixels to convert.
 _ENTRY_MODES = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 
 
 @dataclass(frozen=True, slots=True)
-class IntoSrgb:
-    """How to bring a picture into sRGB.
+class SrgbConversion:
+    """How to convert a picture to sRGB.
 
     Attributes:
-        transform: LittleCMS transform to Pillow mode "RGB", or None if nothing is to be done.
+        transform: LittleCMS transform to Pillow mode "RGB", or None if none is needed.
         profile: The RGB profile to convert back to and embed on writing, or None.
-        notes: What the user should be told.
+        notes: Messages for the user.
     """
 
     transform: ImageCmsTransform | None = None
@@ -38,55 +38,61 @@ class IntoSrgb:
     notes: tuple[str, ...] = ()
 
 
-def into_srgb(profile: bytes | None, mode: str) -> IntoSrgb:
-    """Decide how a picture is brought into sRGB.
+def choose_conversion(profile: bytes | None, mode: str) -> SrgbConversion:
+    """Choose how to convert a picture to sRGB.
 
     Args:
         profile: The ICC profile embedded in the file, or None.
         mode: Pillow mode of the picture. "LAB" needs no profile.
 
     Returns:
-        The transform, the profile for the output, and notes. A profile that is broken, or that is
-        for another kind of picture, is left out with a note; it never makes the picture unreadable.
+        The transform, the profile for the output, and notes. A profile that is broken, or for
+        another kind of picture, is ignored with a note; the picture is still read.
     """
     if mode == "LAB":
-        return IntoSrgb(_build(_created("LAB"), _created("sRGB"), "LAB", "RGB"))
+        return SrgbConversion(
+            _build_transform(_create_profile("LAB"), _create_profile("sRGB"), "LAB", "RGB")
+        )
     if not profile:
         if mode == "CMYK":
-            return IntoSrgb(notes=("CMYK without a colour profile: its colours are approximate",))
-        return IntoSrgb()
+            return SrgbConversion(
+                notes=("CMYK without a colour profile: its colours are approximate",)
+            )
+        return SrgbConversion()
     try:
-        source = _opened(profile)
+        source = _open_profile(profile)
         space = source.profile.xcolor_space.strip()
         expected = {"CMYK"} if mode == "CMYK" else {"RGB"}
         if mode in _GRAY_MODES:
-            # A gray photo in a file that says sRGB is common, and right: gray is R = G = B.
+            # Gray files with an sRGB profile are common, and valid: gray is R = G = B.
             expected.add("GRAY")
         if space not in expected:
             kind = "CMYK" if mode == "CMYK" else "gray" if mode in _GRAY_MODES else "RGB"
-            return IntoSrgb(
+            return SrgbConversion(
                 notes=(f"the colour profile is for {space or 'nothing'} and not for {kind} "
                        "pictures: ignored",)
             )  # fmt: skip
-        transform = _build(source, _created("sRGB"), _ENTRY_MODES[space], "RGB")
+        transform = _build_transform(source, _create_profile("sRGB"), _ENTRY_MODES[space], "RGB")
         if space != "RGB":
-            return IntoSrgb(transform)
-        if _changes_nothing(transform):
-            return IntoSrgb(profile=profile)
-    except Exception:  # LittleCMS, Pillow and a hostile profile between them raise many kinds
-        return IntoSrgb(notes=("the colour profile is broken: ignored, colours taken as sRGB",))
+            return SrgbConversion(transform)
+        if _is_identity(transform):
+            return SrgbConversion(profile=profile)
+    except Exception:  # LittleCMS and Pillow raise many types for hostile profiles
+        return SrgbConversion(
+            notes=("the colour profile is broken: ignored, colours taken as sRGB",)
+        )
     try:
-        from_srgb(profile)
+        build_srgb_to_profile(profile)
     except Exception:
-        # Scanner and camera input profiles lead only one way.
-        return IntoSrgb(
+        # Input profiles of scanners and cameras have no inverse.
+        return SrgbConversion(
             transform, notes=("the colour profile cannot be written back: output is sRGB",)
         )
-    return IntoSrgb(transform, profile)
+    return SrgbConversion(transform, profile)
 
 
-def from_srgb(profile: bytes) -> ImageCmsTransform | None:
-    """Build the way back from sRGB to an RGB profile.
+def build_srgb_to_profile(profile: bytes) -> ImageCmsTransform | None:
+    """Build the transform from sRGB to an RGB profile.
 
     Args:
         profile: An ICC profile.
@@ -95,21 +101,21 @@ def from_srgb(profile: bytes) -> ImageCmsTransform | None:
         A transform between images of Pillow mode "RGB", or None if the profile is sRGB itself.
 
     Raises:
-        Exception: Of many kinds, if the profile is broken or no RGB output profile.
+        Exception: Any of many types, if the profile is broken or not an RGB output profile.
     """
-    target = _opened(profile)
-    if _changes_nothing(_build(target, _created("sRGB"), "RGB", "RGB")):
+    target = _open_profile(profile)
+    if _is_identity(_build_transform(target, _create_profile("sRGB"), "RGB", "RGB")):
         return None
-    return _build(_created("sRGB"), target, "RGB", "RGB")
+    return _build_transform(_create_profile("sRGB"), target, "RGB", "RGB")
 
 
-def _opened(profile: bytes) -> ImageCmsProfile:
+def _open_profile(profile: bytes) -> ImageCmsProfile:
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(io.BytesIO(profile))
 
 
-def _created(space: str) -> ImageCmsProfile:
+def _create_profile(space: str) -> ImageCmsProfile:
     from PIL import ImageCms
 
     if space == "LAB":
@@ -117,7 +123,7 @@ def _created(space: str) -> ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _build(
+def _build_transform(
     source: ImageCmsProfile, target: ImageCmsProfile, source_mode: str, target_mode: str
 ) -> ImageCmsTransform:
     from PIL import ImageCms
@@ -132,9 +138,9 @@ def _build(
     )
 
 
-def _changes_nothing(transform: ImageCmsTransform) -> bool:
-    # Profiles called sRGB differ in their text, their white point and the sampling of their curve,
-    # so neither names nor bytes tell; what they do to a grid of colours does.
+def _is_identity(transform: ImageCmsTransform) -> bool:
+    # Profiles called sRGB differ in their text, white point and sampling of the curve. Hence
+    # neither names nor bytes are compared, but what the transform does to a grid of colours.
     steps = np.linspace(0, 255, 16, dtype=np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(64, 64, 3)
     after = np.asarray(transform.apply(Image.fromarray(grid)))

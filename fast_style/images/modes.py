@@ -1,7 +1,7 @@
-"""Any Pillow mode and any array to 8-bit sRGB and alpha.
+"""Convert Pillow images of any mode, and arrays, to 8-bit sRGB and alpha.
 
-Works through the picture in bands of rows: beside Pillow's own pixels there is only the result,
-which is filled in already turned the right way up.
+Pictures are converted in bands of rows, each written into the result in upright orientation: the
+memory beside Pillow's own pixels is that of the result.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ import numpy.typing as npt
 from PIL import Image, ImageChops
 
 from fast_style.errors import UnreadableImageError
-from fast_style.images.icc import IntoSrgb
+from fast_style.images.icc import SrgbConversion
 
-__all__ = ["array_to_rgb", "image_to_rgb", "sample_range"]
+__all__ = ["array_to_rgb", "image_to_rgb", "read_sample_range"]
 
 Pixels = npt.NDArray[np.uint8]
 _Band = tuple[Pixels, Pixels | None]
 
 _BAND_PIXELS = 1 << 20
 _DEEP_MODES = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-# Into which mode with straight alpha.
+# The mode with straight alpha that a translucent mode is converted to.
 _TO_STRAIGHT = {"La": "LA", "LA": "LA"}  # all others: RGBA
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """A colour key: pixels of exactly this raw value are transparent."""
+class _ColorKey:
+    """A colour key: pixels of this raw value are transparent."""
 
     value: int | tuple[int, ...]
 
 
-def sample_range(image: Image.Image) -> tuple[int, int]:
-    """Read off how a file's samples are packed; this must happen before the pixels are decoded.
+def read_sample_range(image: Image.Image) -> tuple[int, int]:
+    """Read how a file's samples are packed; call this before the pixels are decoded.
 
     Args:
-        image: An image that is not loaded yet.
+        image: An image whose pixels are not loaded yet.
 
     Returns:
         The sample value that is white (4095 in a 12-bit TIFF, else 65535), and the factor by which
@@ -58,7 +58,7 @@ def sample_range(image: Image.Image) -> tuple[int, int]:
 
 def image_to_rgb(
     image: Image.Image,
-    colors: IntoSrgb,
+    colors: SrgbConversion,
     *,
     orientation: int = 1,
     white: int = 65535,
@@ -73,10 +73,10 @@ def image_to_rgb(
 
     Args:
         image: The image, which is not changed.
-        colors: How to get into sRGB.
-        orientation: EXIF orientation, 1 to 8, that is undone.
+        colors: The conversion to sRGB.
+        orientation: EXIF orientation, 1 to 8, which the result has undone.
         white: Sample value that is white, for 16-bit modes.
-        sample_factor: What `sample_range` said, needed to find a colour key.
+        sample_factor: From `read_sample_range`; needed for colour keys.
         inverted_ink: Whether a CMYK image has 0 for full ink.
 
     Returns:
@@ -86,14 +86,14 @@ def image_to_rgb(
         UnreadableImageError: If a float image holds NaN or infinity.
     """
     width, height = image.size
-    low, high, notes = _deep_range(image, white) if image.mode in _DEEP_MODES else (0.0, 1.0, ())
-    key = _color_key(image, sample_factor)
+    low, high, notes = _find_range(image, white) if image.mode in _DEEP_MODES else (0.0, 1.0, ())
+    key = _read_color_key(image, sample_factor)
     translucent = image.has_transparency_data and key is None
 
     def convert(band: Image.Image) -> _Band:
         alpha: Pixels | None = None
         if key is not None:
-            alpha = _keyed_alpha(band, key)
+            alpha = _compute_key_alpha(band, key)
         if image.mode in _DEEP_MODES:
             band = Image.fromarray(_to_eight_bits(np.asarray(band), low, high))
         elif inverted_ink:
@@ -105,15 +105,15 @@ def image_to_rgb(
             entry: str = colors.transform.input_mode
             band = colors.transform.apply(band if band.mode == entry else band.convert(entry))
         elif band.mode != "RGB":
-            band.info.pop("transparency", None)  # or Pillow looks for the key once more
+            band.info.pop("transparency", None)  # else Pillow applies the key again
             band = band.convert("RGB")
         return np.asarray(band), alpha
 
     def pieces() -> Iterator[tuple[slice, _Band]]:
-        for rows in _row_bands(height, width):
+        for rows in _split_bands(height, width):
             yield rows, convert(image.crop((0, rows.start, width, min(rows.stop, height))))
 
-    pixels, alpha = _assembled(pieces, height, width, orientation, translucent or key is not None)
+    pixels, alpha = _assemble(pieces, height, width, orientation, translucent or key is not None)
     return pixels, alpha, notes
 
 
@@ -126,11 +126,11 @@ def array_to_rgb(array: npt.NDArray[Any], name: str) -> tuple[Pixels, Pixels | N
         name: What to call it in messages.
 
     Returns:
-        Pixels, shape (H, W, 3), uint8, the very memory of the array if nothing had to be done;
+        Pixels, shape (H, W, 3), uint8, sharing the array's memory if it needs no conversion;
         alpha, shape (H, W), uint8, or None.
 
     Raises:
-        UnreadableImageError: If shape, type or values are others than these.
+        UnreadableImageError: If shape, type or values are not as described.
     """
     shape = array.shape
     if array.ndim not in (2, 3) or shape[2:] not in ((), (1,), (3,), (4,)) or 0 in shape:
@@ -150,7 +150,7 @@ def array_to_rgb(array: npt.NDArray[Any], name: str) -> tuple[Pixels, Pixels | N
             raise UnreadableImageError(
                 f"{name} holds values that are not numbers (NaN or infinity)"
             )
-        # A little over is what resampling in float gives, and is clipped.
+        # Resampling in float overshoots a little; that is clipped.
         if lowest < -0.01 or highest > 1.01:
             raise UnreadableImageError(
                 f"{name} holds floats from {lowest:.4g} to {highest:.4g}, and [0, 1] was expected: "
@@ -167,15 +167,15 @@ def array_to_rgb(array: npt.NDArray[Any], name: str) -> tuple[Pixels, Pixels | N
     high = 65535.0 if array.dtype == np.uint16 else 1.0
 
     def pieces() -> Iterator[tuple[slice, _Band]]:
-        for rows in _row_bands(*shape[:2]):
+        for rows in _split_bands(*shape[:2]):
             band = planes[rows]
             eight = band if band.dtype == np.uint8 else _to_eight_bits(band, 0.0, high)
             yield rows, (eight[..., :3], eight[..., 3] if shape[2:] == (4,) else None)
 
-    return _assembled(pieces, shape[0], shape[1], 1, shape[2:] == (4,))
+    return _assemble(pieces, shape[0], shape[1], 1, shape[2:] == (4,))
 
 
-def _assembled(
+def _assemble(
     pieces: Callable[[], Iterator[tuple[slice, _Band]]],
     height: int,
     width: int,
@@ -185,8 +185,8 @@ def _assembled(
     size = (width, height) if orientation >= 5 else (height, width)
     pixels = np.empty((*size, 3), np.uint8)
     alpha = np.empty(size, np.uint8) if has_alpha else None
-    pixels_as_stored = _as_stored(pixels, orientation)
-    alpha_as_stored = None if alpha is None else _as_stored(alpha, orientation)
+    pixels_as_stored = _view_as_stored(pixels, orientation)
+    alpha_as_stored = None if alpha is None else _view_as_stored(alpha, orientation)
     for rows, (band, band_alpha) in pieces():
         pixels_as_stored[rows] = band
         if alpha_as_stored is not None:
@@ -194,15 +194,15 @@ def _assembled(
     return pixels, alpha
 
 
-def _as_stored(upright: Pixels, orientation: int) -> Pixels:
-    """View an upright picture the way the file of this orientation stores it."""
+def _view_as_stored(upright: Pixels, orientation: int) -> Pixels:
+    """Return a view of an upright picture as a file of this orientation stores it."""
     rows = -1 if orientation in (3, 4, 7, 8) else 1
     columns = -1 if orientation in (2, 3, 6, 7) else 1
     view = upright[::rows, ::columns]
     return view.swapaxes(0, 1) if orientation >= 5 else view
 
 
-def _row_bands(height: int, width: int) -> Iterator[slice]:
+def _split_bands(height: int, width: int) -> Iterator[slice]:
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
         yield slice(top, top + step)
@@ -227,12 +227,12 @@ def _to_eight_bits(samples: npt.NDArray[Any], low: float, high: float) -> Pixels
     return real.astype(np.uint8)
 
 
-def _deep_range(image: Image.Image, white: int) -> tuple[float, float, tuple[str, ...]]:
+def _find_range(image: Image.Image, white: int) -> tuple[float, float, tuple[str, ...]]:
     if image.mode.startswith("I;16"):
         return 0.0, float(white), ()
     width, height = image.size
     low, high = np.inf, -np.inf
-    for rows in _row_bands(height, width):
+    for rows in _split_bands(height, width):
         band = np.asarray(image.crop((0, rows.start, width, min(rows.stop, height))))
         low, high = min(low, float(band.min())), max(high, float(band.max()))
         if not np.isfinite([band.min(), band.max()]).all():
@@ -247,18 +247,18 @@ def _deep_range(image: Image.Image, white: int) -> tuple[float, float, tuple[str
     return low, high if high > low else low + 1.0, (note,)
 
 
-def _color_key(image: Image.Image, factor: int) -> _Key | None:
-    """Find the colour key (tRNS chunk) of a gray or RGB image, as a raw sample value."""
+def _read_color_key(image: Image.Image, factor: int) -> _ColorKey | None:
+    """Read the colour key (tRNS chunk) of a gray or RGB image, as a raw sample value."""
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and len(key) == 3:
-        # 16-bit RGB arrives from Pillow cut down to 8 bits, and so is the key then.
-        return _Key(tuple(int(part) // -factor if factor < 0 else int(part) for part in key))
+        # Pillow reduces 16-bit RGB to 8 bits; the key is reduced alike.
+        return _ColorKey(tuple(int(part) // -factor if factor < 0 else int(part) for part in key))
     if image.mode in ("1", "L", "I;16", "I;16B", "I;16L") and isinstance(key, int):
-        return _Key(key * max(1, factor))
+        return _ColorKey(key * max(1, factor))
     return None
 
 
-def _keyed_alpha(band: Image.Image, key: _Key) -> Pixels:
+def _compute_key_alpha(band: Image.Image, key: _ColorKey) -> Pixels:
     samples = np.asarray(band)
     if band.mode == "1":
         samples = samples.astype(np.uint8) * np.uint8(255)

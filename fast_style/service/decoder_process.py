@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from fast_style.errors import ImageError, ImageTooLargeError
 from fast_style.images import Photo, read_image, resize_long_side
-from fast_style.images.decoding import picture_kind
+from fast_style.images.decoding import detect_format
 
 __all__ = ["ANSWER", "MARK", "REQUEST", "read_exactly"]
 
@@ -59,7 +59,7 @@ def decoded(body: bytes, size: int, max_megapixels: float) -> tuple[dict[str, An
     except ImageTooLargeError:
         return {"problem": "size"}, []
     except ImageError as error:
-        unknown = body and picture_kind(body[:4096]) is None
+        unknown = body and detect_format(body[:4096]) is None
         return {"problem": "kind" if unknown else "content", "detail": str(error)}, []
     return _head(photo), [photo.pixels, photo.alpha, photo.exif, photo.icc_profile]
 
