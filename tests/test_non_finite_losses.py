@@ -1,4 +1,4 @@
-"""A run in this process whose losses stop being finite."""
+"""Training runs with losses that are not finite."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.test_training import make_config, quiet_train
 class TestNonFiniteLosses:
     @staticmethod
     def spoil(monkeypatch: pytest.MonkeyPatch, bad_steps: set[int]) -> list[dict[str, Any]]:
-        """Make the loss of some steps NaN, and record the weights that each step starts from."""
+        """Make the loss of some steps NaN, and record the weights before each step."""
         original = StyleTransferModule.training_step
         seen: list[dict[str, Any]] = []
 
@@ -38,7 +38,7 @@ class TestNonFiniteLosses:
     def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
         return all(torch.equal(one[k], two[k]) for k in one if k != "rate")
 
-    def test_a_single_one_is_skipped(
+    def test_single_bad_step_is_skipped(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         seen = self.spoil(monkeypatch, {2})
@@ -49,7 +49,7 @@ class TestNonFiniteLosses:
         assert not self.same(seen[3], seen[4])
         assert "the loss is not finite; step skipped" in capsys.readouterr().err
 
-    def test_several_in_a_row_go_back_and_slow_down(
+    def test_several_bad_steps_roll_back_and_halve_the_rate(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         seen = self.spoil(monkeypatch, {5, 6, 7, 8, 9})
@@ -59,11 +59,11 @@ class TestNonFiniteLosses:
         assert self.same(seen[10], seen[4])
         assert not self.same(seen[9], seen[4])
         assert (seen[9]["rate"], seen[10]["rate"]) == (1.0, 0.5)
-        words = " ".join(capsys.readouterr().err.split())
-        assert "5 losses in a row were not finite; back to the weights of step 4" in words
+        messages = " ".join(capsys.readouterr().err.split())
+        assert "5 losses in a row were not finite; back to the weights of step 4" in messages
         assert all(np.isfinite(w).all() for w in load_model(config.model_path).weights.values())
 
-    def test_hopeless_runs_end_with_a_sentence(
+    def test_run_that_never_recovers_ends_with_an_error(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.spoil(monkeypatch, set(range(1000)))

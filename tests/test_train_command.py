@@ -1,4 +1,4 @@
-"""`train.py` as a command: killed, interrupted, resumed, and the sentences it ends with."""
+"""`train.py` as a command: killed, interrupted, resumed; error messages and exit codes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ STEPS = 40
 
 
 def command(folder: Path, name: str, *more: str) -> list[str]:
-    """Training of a few seconds, with a checkpoint every other step."""
+    """Return the command of a run of a few seconds, with a checkpoint every other step."""
     if not (folder / "photos").exists():
         make_photos(folder / "photos")
         make_painting(folder / "painting.png")
@@ -65,14 +65,14 @@ def stop_midway(folder: Path, name: str, number: signal.Signals) -> subprocess.P
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    # To the loaders too, as Ctrl-C on a terminal does, and `timeout`, and service managers.
+    # The whole process group, as Ctrl-C on a terminal, `timeout` and service managers do.
     os.killpg(process.pid, number)
     return process
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one whole run in it."""
+    """A folder with one finished run in it."""
     folder = tmp_path_factory.mktemp("train")
     result = run(folder, "whole", "--json")
     assert result.returncode == 0, result.stderr
@@ -89,7 +89,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("number", "code"),
     [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
-def test_a_stopped_run_resumes_to_the_same_weights(
+def test_stopped_run_resumes_to_the_same_weights(
     uninterrupted: Path, number: signal.Signals, code: int
 ) -> None:
     name = number.name.lower()
@@ -122,7 +122,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
         (["--size", "huge"], 2, "'huge' is not one of"),
     ],
 )
-def test_bad_input_gives_one_sentence(
+def test_wrong_input_gives_one_sentence(
     tmp_path: Path, more: list[str], code: int, sentence: str
 ) -> None:
     result = run(tmp_path, "bad", *more)

@@ -1,4 +1,4 @@
-"""Options, photos, and a run in this process with losses that go wrong."""
+"""Options and photos of a training, wrong input, and whole runs."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tests.training_photos import ASTRONAUT, make_painting, make_photos
 
 
 def make_config(folder: Path, **changes: Any) -> TrainingConfig:
-    """A run of seconds: tiny network, small crops, shallow losses."""
+    """Options of a run of seconds: tiny network, small crops, shallow losses."""
     if not (folder / "photos").exists():
         make_photos(folder / "photos")
         make_painting(folder / "painting.png")
@@ -73,14 +73,14 @@ class TestConfig:
             ({"content_layers": "relu1_2=x"}, "--content-layers is"),
         ],
     )
-    def test_bad_values_are_refused(
+    def test_bad_values_are_rejected(
         self, tmp_path: Path, changes: dict[str, Any], message: str
     ) -> None:
         with pytest.raises(UsageError) as caught:
             make_config(tmp_path, **changes)
         assert message in str(caught.value)
 
-    def test_layers_with_and_without_weights(self) -> None:
+    def test_layers_parse_with_and_without_weights(self) -> None:
         assert parse_layers("relu1_2, relu2_2=0.5,", "--x") == {"relu1_2": 1.0, "relu2_2": 0.5}
 
     def test_schedules_fall_from_one_to_zero(self) -> None:
@@ -92,7 +92,7 @@ class TestConfig:
 
 
 class TestPhotos:
-    def test_a_sample_depends_on_its_number_alone(self, tmp_path: Path) -> None:
+    def test_sample_depends_on_seed_and_number_alone(self, tmp_path: Path) -> None:
         photos = find_photos(make_photos(tmp_path / "photos"))
         one, two = PhotoCrops(photos, 24, 0, seed=3), PhotoCrops(photos, 24, 0, seed=3)
         in_order = [one[i][0] for i in range(13)]
@@ -100,7 +100,7 @@ class TestPhotos:
             assert torch.equal(two[i][0], in_order[i])
         assert not torch.equal(PhotoCrops(photos, 24, 0, seed=4)[0][0], in_order[0])
 
-    def test_the_network_sees_grain_and_the_loss_does_not(self, tmp_path: Path) -> None:
+    def test_grain_is_added_to_the_networks_input_alone(self, tmp_path: Path) -> None:
         photos = find_photos(make_photos(tmp_path / "photos"))
         for i in range(4):
             clean, grainy, _ = PhotoCrops(photos, 24, 8, seed=3)[i]
@@ -109,15 +109,15 @@ class TestPhotos:
             assert 6 <= noise.abs().max() <= 8
             assert torch.equal(PhotoCrops(photos, 24, 8, seed=3)[i][1], grainy)
 
-    def test_every_photo_comes_once_in_each_round(self, tmp_path: Path) -> None:
+    def test_every_photo_occurs_once_in_each_epoch(self, tmp_path: Path) -> None:
         photos = find_photos(make_photos(tmp_path / "photos"))
         crops = PhotoCrops(photos, 24, 0, seed=0)
         rounds = [[crops._photo_of(r * 6 + i) for i in range(6)] for r in range(3)]
         assert all(sorted(r) == photos for r in rounds)
         assert rounds[0] != rounds[1]
 
-    def test_a_crop_is_a_part_of_the_photo(self, tmp_path: Path) -> None:
-        # A photo whose red and green give the place: the crop must be a square of it, to scale.
+    def test_crop_is_a_square_of_the_photo_to_scale(self, tmp_path: Path) -> None:
+        # Red and green are the pixel's row and column.
         place = np.mgrid[0:120, 0:200].astype(np.uint8)
         photo = Image.fromarray(np.stack([place[0], place[1], 0 * place[0]], axis=2))
         photo.save(tmp_path / "place.png")
@@ -155,13 +155,13 @@ class TestPhotos:
             named |= {Path(path).name for path in unreadable}
         assert named == set(bad)
 
-    def test_only_unreadable_photos_end_with_a_sentence(self, tmp_path: Path) -> None:
+    def test_error_if_all_photos_are_unreadable(self, tmp_path: Path) -> None:
         for i in range(3):
             (tmp_path / f"{i}.jpg").write_text("no photo")
         with pytest.raises(TrainingDataError, match="20 photos in a row could not be read"):
             PhotoCrops(find_photos(tmp_path), 24, 0, seed=0)[0]
 
-    def test_the_sampler_shares_the_samples_out(self) -> None:
+    def test_sampler_divides_samples_among_devices(self) -> None:
         ranks = [list(StepSampler(3, 2, 0, rank, 2)) for rank in range(2)]
         together = [n for batches in zip(*ranks, strict=True) for batch in batches for n in batch]
         assert together == list(range(12))
@@ -169,8 +169,8 @@ class TestPhotos:
         assert len(StepSampler(3, 2, 2)) == 3
 
 
-class TestRefusals:
-    def test_no_folder(self, tmp_path: Path) -> None:
+class TestWrongInput:
+    def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingDataError, match="is not a folder"):
             quiet_train(make_config(tmp_path, photos=tmp_path / "nowhere"))
 
@@ -179,7 +179,7 @@ class TestRefusals:
         with pytest.raises(TrainingDataError, match=r"no photos below .*empty"):
             quiet_train(make_config(tmp_path, photos=tmp_path / "empty"))
 
-    def test_too_few_for_a_batch(self, tmp_path: Path) -> None:
+    def test_too_few_photos_for_a_batch(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingDataError, match=r"6 photos below .* do not fill a batch of 7"):
             quiet_train(make_config(tmp_path, batch_size=7))
 
@@ -191,18 +191,18 @@ class TestRefusals:
         with pytest.raises(ResumeError, match="there is no run 'waves' to resume"):
             quiet_train(make_config(tmp_path, resume=True))
 
-    def test_a_damaged_checkpoint(self, tmp_path: Path) -> None:
+    def test_damaged_checkpoint(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, resume=True)
         config.checkpoint_path.parent.mkdir(parents=True)
         config.checkpoint_path.write_bytes(b"half a check")
         with pytest.raises(ResumeError, match="is damaged or no checkpoint"):
             quiet_train(config)
 
-    def test_an_accelerator_that_is_not_there(self, tmp_path: Path) -> None:
+    def test_unknown_accelerator(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="Lightning cannot train with accelerator 'warp'"):
             quiet_train(make_config(tmp_path, accelerator="warp"))
 
-    def test_a_start_of_another_shape(self, tmp_path: Path) -> None:
+    def test_start_of_another_size(self, tmp_path: Path) -> None:
         model_file = tmp_path / "tiny.safetensors"
         shapes = parameter_shapes(SIZES["standard"])
         weights = {k: np.zeros(s, np.float32) for k, s in shapes.items()}
@@ -210,7 +210,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="and tiny is to be trained: choose --size and"):
             quiet_train(make_config(tmp_path, init=str(model_file), size="tiny"))
 
-    def test_a_narrower_start_is_widened(self, tmp_path: Path) -> None:
+    def test_narrower_start_is_widened(self, tmp_path: Path) -> None:
         first = make_config(tmp_path, steps=3)
         quiet_train(first)
         again = make_config(
@@ -230,7 +230,7 @@ class TestRefusals:
 
 
 class TestRun:
-    def test_what_comes_out(self, tmp_path: Path) -> None:
+    def test_files_and_card_of_a_run(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, title="Waves", artist="A. Nonymous", year="2001")
         result = quiet_train(config)
         assert result.model_path == config.model_path
@@ -254,7 +254,7 @@ class TestRun:
         assert card.training["versions"]["torch"] == torch.__version__.split("+")[0]
         assert str(tmp_path) not in str(card.to_dict())
         assert card.thumbnail is not None
-        # The file holds what the checkpoint holds, in half precision.
+        # The model file has the checkpoint's weights, in half precision.
         saved = torch.load(result.checkpoint_path, weights_only=True)["state_dict"]
         assert set(saved) == {f"network.{name}" for name in model.weights}
         for name, weight in model.weights.items():
@@ -270,20 +270,22 @@ class TestRun:
         events.Reload()
         assert events.Tags()["images"] == ["preview"]
 
-    def test_one_photo_a_step_on_a_processor(self, tmp_path: Path) -> None:
+    def test_batch_size_on_a_cpu_is_1(self, tmp_path: Path) -> None:
         quiet_train(make_config(tmp_path, batch_size=None))
         training = load_model(tmp_path / "models/waves.safetensors").card.training
         assert training["batch_size"] == 1
         assert training["photos_seen"] == training["steps_taken"] == 4
 
-    def test_a_full_batch_on_a_gpu(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_batch_size_on_a_gpu_is_8_or_all_photos(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("fast_style.training.trainer.accelerator_device", lambda _: "cuda")
         quiet_train(make_config(tmp_path, batch_size=None))
         training = load_model(tmp_path / "models/waves.safetensors").card.training
-        assert training["batch_size"] == 6  # as many as there are photos; else 8
+        assert training["batch_size"] == 6  # there are only 6 photos
         assert training["photos_seen"] == 24
 
-    def test_seed_and_crops_leave_the_objective_as_it_is(self, tmp_path: Path) -> None:
+    def test_seed_and_crop_size_do_not_change_the_objective(self, tmp_path: Path) -> None:
         factors = set()
         for seed, crop_size in ((0, 32), (1, 48)):
             config = make_config(
@@ -304,7 +306,7 @@ class TestRun:
             assert len(values) == 6
             assert values[-1] < 0.7 * values[0]
 
-    def test_a_taken_name_is_refused_and_overwrite_replaces(self, tmp_path: Path) -> None:
+    def test_existing_name_is_rejected_unless_overwritten(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, steps=1, preview_every=0)
         quiet_train(config)
         with pytest.raises(NameTakenError, match="a model of the name 'waves' exists"):
@@ -315,13 +317,13 @@ class TestRun:
         quiet_train(make_config(tmp_path, steps=1, preview_every=0, overwrite=True))
         assert config.model_path.is_file()
 
-    def test_a_resumed_run_must_be_the_same_run(self, tmp_path: Path) -> None:
+    def test_resume_requires_the_same_options(self, tmp_path: Path) -> None:
         quiet_train(make_config(tmp_path, steps=2))
         with pytest.raises(ResumeError, match=r"started with --style-weight 20\.0, not 11\.0"):
             quiet_train(make_config(tmp_path, steps=4, style_weight=11.0, resume=True))
         assert quiet_train(make_config(tmp_path, steps=4, resume=True)).steps == 4
 
-    def test_another_model_is_the_start(self, tmp_path: Path) -> None:
+    def test_start_from_another_model(self, tmp_path: Path) -> None:
         first = make_config(tmp_path, steps=3)
         quiet_train(first)
         start = load_model(first.model_path).weights
@@ -335,10 +337,10 @@ class TestRun:
         for name, weight in load_model(again.model_path).weights.items():
             np.testing.assert_allclose(weight, start[name], atol=1e-6, rtol=1e-3)
 
-    def test_the_base_of_the_size_is_the_start(
+    def test_start_from_the_base_of_the_size(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr("fast_style.training.trainer._WEIGHTS", tmp_path / "weights")
+        monkeypatch.setattr("fast_style.training.initialization._BASES", tmp_path / "weights")
         first = make_config(tmp_path, steps=2)
         train(first)
         assert "no base ships for this network" in capsys.readouterr().err
@@ -354,12 +356,12 @@ class TestRun:
         start = load_model(tmp_path / "weights" / "base-tiny.safetensors").weights
         for name, weight in load_model(again.model_path).weights.items():
             np.testing.assert_allclose(weight, start[name], atol=1e-6, rtol=1e-3)
-        # A base for another kind of upsampling is none.
+        # A base with another kind of upsampling does not fit.
         other = make_config(tmp_path, name="third", steps=1, upsampling="transposed")
         quiet_train(other)
         assert "started_from" not in load_model(other.model_path).card.training
 
-    def test_the_bases_that_ship_fit_their_sizes(self) -> None:
+    def test_shipped_bases_have_the_size_of_their_name(self) -> None:
         bases = sorted((Path(fast_style.__file__).parent / "weights").glob("base-*.safetensors"))
         assert bases
         for path in bases:
@@ -375,13 +377,13 @@ class TestRun:
             ({"steps": 9000, "max_minutes": 60.0}, (9000, 60.0)),
         ],
     )
-    def test_a_limit_that_is_given_is_the_only_one(
+    def test_a_given_limit_replaces_the_default_limits(
         self, tmp_path: Path, asked: dict[str, Any], limits: tuple[int | None, float | None]
     ) -> None:
         config = make_config(tmp_path, **{"steps": None, **asked})
         assert (config.step_limit, config.minute_limit) == limits
 
-    def test_time_runs_out(self, tmp_path: Path) -> None:
+    def test_run_ends_at_its_time_limit(self, tmp_path: Path) -> None:
         config = make_config(tmp_path, steps=None, max_minutes=0.02, preview_every=0)
         result = quiet_train(config)
         assert result.steps >= 1

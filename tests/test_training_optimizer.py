@@ -1,4 +1,4 @@
-"""Muon beside torch's own for matrices, torch's Adam for vectors, and the SVD."""
+"""Muon, compared with torch's Muon for matrices, torch's Adam for vectors, and an SVD."""
 
 import copy
 
@@ -19,7 +19,7 @@ class TestOrthogonalize:
         scale=st.sampled_from([1e-6, 1.0, 1e6]),
         seed=st.integers(0, 2**31),
     )
-    def test_singular_vectors_stay_and_values_come_near_one(
+    def test_keeps_singular_vectors_and_maps_values_to_about_one(
         self, rows: int, columns: int, scale: float, seed: int
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -35,7 +35,7 @@ class TestOrthogonalize:
         assert (inner - torch.diag(diagonal)).abs().max() < 1e-3
         assert (found - left @ inner @ right.mT).abs().max() < 1e-3
 
-    def test_a_zero_matrix_stays_zero_beside_others(self) -> None:
+    def test_zero_matrix_stays_zero_in_a_batch(self) -> None:
         matrices = torch.stack([torch.zeros(3, 5), torch.eye(3, 5)])
         found = orthogonalize(matrices)
         assert (found[0] == 0).all()
@@ -43,7 +43,7 @@ class TestOrthogonalize:
 
 
 def descend(optimizer: torch.optim.Optimizer, parameter: Tensor, target: Tensor) -> None:
-    """Ten steps towards a target, the loss an uneven bowl."""
+    """Take ten steps on a quadratic loss with various curvatures."""
     weights = torch.linspace(0.1, 3, parameter.numel()).view(parameter.shape)
     for _ in range(10):
         optimizer.zero_grad()
@@ -53,7 +53,7 @@ def descend(optimizer: torch.optim.Optimizer, parameter: Tensor, target: Tensor)
 
 class TestMuon:
     @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
-    def test_kernels_move_as_by_torch_on_matrices(self, shape: tuple[int, int]) -> None:
+    def test_kernels_move_as_with_torchs_muon(self, shape: tuple[int, int]) -> None:
         torch.manual_seed(0)
         matrix = nn.Parameter(torch.randn(shape))
         target = torch.randn(shape)
@@ -68,7 +68,7 @@ class TestMuon:
         # torch's rounds are computed in bfloat16
         assert (moved - expected).norm() < 0.02 * expected.norm()
 
-    def test_vectors_move_as_by_adam(self) -> None:
+    def test_vectors_move_as_with_adam(self) -> None:
         torch.manual_seed(0)
         vector, target = nn.Parameter(torch.randn(7)), torch.randn(7)
         other = nn.Parameter(vector.detach().clone())
@@ -76,7 +76,7 @@ class TestMuon:
         descend(Muon([{"params": [vector], "lr": 0.05}], lr=9.0), vector, target)
         torch.testing.assert_close(vector, other, rtol=1e-5, atol=1e-6)
 
-    def test_kernels_of_one_shape_do_not_mix(self) -> None:
+    def test_kernels_of_one_shape_do_not_affect_each_other(self) -> None:
         torch.manual_seed(0)
         kernels = [nn.Parameter(torch.randn(4, 3, 3, 3)) for _ in range(3)]
         targets = [torch.randn(4, 3, 3, 3) for _ in range(3)]
@@ -93,7 +93,7 @@ class TestMuon:
         for kernel, expected in zip(kernels, alone, strict=True):
             torch.testing.assert_close(kernel, expected, rtol=1e-4, atol=1e-5)
 
-    def test_what_has_no_gradient_stays(self) -> None:
+    def test_parameters_without_gradient_do_not_move(self) -> None:
         still, moved = nn.Parameter(torch.ones(2, 2, 1, 1)), nn.Parameter(torch.ones(2, 2, 1, 1))
         optimizer = Muon([still, moved, nn.Parameter(torch.ones(3))], lr=0.1)
         moved.grad = torch.eye(2).view(2, 2, 1, 1)
@@ -101,7 +101,7 @@ class TestMuon:
         assert (still == 1).all()
         assert (moved.flatten(1).diagonal() < 1).all()
 
-    def test_a_saved_optimizer_goes_on_exactly(self) -> None:
+    def test_saved_optimizer_resumes_exactly(self) -> None:
         torch.manual_seed(0)
         parameters = [nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(5))]
         optimizer = Muon(parameters, lr=0.02)

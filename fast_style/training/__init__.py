@@ -1,1 +1,1 @@
-"""Training: options (no torch), data, Lightning module, callbacks, and the run itself."""
+"""Training of style networks with PyTorch Lightning; `config` and `inputs` need no torch."""

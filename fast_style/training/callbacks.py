@@ -1,6 +1,7 @@
-"""What keeps a run safe: time budget, interrupts, checkpoints, losses that are not finite."""
+"""Callbacks of a training run: time limit, checkpoints, interrupts, bad losses, loss curve."""
 
 import copy
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -10,23 +11,31 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from fast_style.errors import TrainingError
-from fast_style.training.data import Batch
+from fast_style.training.data import PhotoBatch
 from fast_style.training.lightning_module import StyleTransferModule
 
-Say = Callable[[str], None]
-"""Takes a sentence for the person at the keyboard."""
+_CURVE_LOSSES = ("total", "content", "style")
+_CURVE_POINTS = 96
+
+Notify = Callable[[str], None]
+"""Shows a sentence to the user."""
 
 
 class TimeBudget(pl.Callback):
-    """Ends the run after so many minutes of training, counted across resumes."""
+    """Ends the run when its time limit is reached; time is counted over all sessions.
+
+    Attributes:
+        limit: seconds of training, or None.
+        before: seconds trained in earlier sessions of this run.
+    """
 
     def __init__(self, max_minutes: float | None) -> None:
-        """Take the budget; None is no limit."""
-        self.budget = None if max_minutes is None else max_minutes * 60
+        """Create the callback with a limit in minutes; None sets no limit."""
+        self.limit = None if max_minutes is None else max_minutes * 60
         self.before = 0.0
-        """Seconds trained in earlier sessions of this run."""
         self._started: float | None = None
 
     @property
@@ -45,41 +54,41 @@ class TimeBudget(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: PhotoBatch,
         batch_idx: int,
     ) -> None:
-        """Tell the module how far the time is, and stop when it is over."""
+        """Update the module's elapsed share, and stop when the time is up."""
         self._update(trainer, pl_module)
 
     def _update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, StyleTransferModule)
-        if self.budget is None:
+        if self.limit is None:
             return
-        share = torch.tensor(min(1.0, self.elapsed / self.budget), device=pl_module.device)
-        # Clocks differ between devices; all must stop at the same step and use the same rate.
+        share = torch.tensor(min(1.0, self.elapsed / self.limit), device=pl_module.device)
+        # Clocks differ between devices, but all must stop at the same step and use the same rate.
         pl_module.elapsed_share = float(trainer.strategy.broadcast(share))
         if pl_module.elapsed_share >= 1.0:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the seconds trained."""
+        """Return the seconds trained."""
         return {"elapsed": self.elapsed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the seconds trained."""
         self.before = float(state_dict["elapsed"])
 
 
 class Checkpoints(pl.Callback):
-    """Writes one `last.ckpt`, complete or not at all, every so many steps and at the end."""
+    """Writes the checkpoint `last.ckpt` atomically, at an interval of steps and at the end."""
 
     def __init__(self, path: Path, every: int) -> None:
-        """Take the file and the steps between two writes."""
+        """Create the callback with the file to write and the interval in steps."""
         self.path, self.every = path, every
         self._saved_step = -1
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Write the checkpoint beside its place and move it there."""
+        """Write the checkpoint to a temporary file and rename it."""
         if self._saved_step == trainer.global_step:
             return
         self._saved_step = trainer.global_step
@@ -89,7 +98,7 @@ class Checkpoints(pl.Callback):
             temporary.replace(self.path)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make the folder, and know what a resumed run has already saved."""
+        """Make the folder; a resumed run has already saved its first step."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._saved_step = trainer.global_step if trainer.global_step else -1
 
@@ -98,30 +107,33 @@ class Checkpoints(pl.Callback):
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: PhotoBatch,
         batch_idx: int,
     ) -> None:
-        """Save when it is time."""
+        """Save at the interval."""
         if trainer.global_step % self.every == 0:
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the end, however the run ended."""
+        """Save the last state, however the run ended."""
         self.save(trainer)
 
 
 class Interrupts(pl.Callback):
-    """Ends the run after the present step on Ctrl-C or SIGTERM; a second signal ends it at once."""
+    """Ends the run after the current step on Ctrl-C or SIGTERM; a second signal ends it at once.
 
-    def __init__(self, say: Say) -> None:
-        """Take where to say what happens."""
-        self.say = say
+    Attributes:
+        received: the signal that ended the run, or None.
+    """
+
+    def __init__(self, notify: Notify) -> None:
+        """Create the callback; `notify` is called when a signal comes."""
+        self.notify = notify
         self.received: int | None = None
-        """The signal that ended the run, if one did."""
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take over the signals; Lightning's own handling would lose the exit code."""
+        """Install the handlers; Lightning's own ones would lose the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._handle)
 
@@ -130,43 +142,50 @@ class Interrupts(pl.Callback):
             raise KeyboardInterrupt
         self.received = number
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        self.say(f"{name}: saving after this step (once more to stop without saving)")
+        self.notify(f"{name}: saving after this step (once more to stop without saving)")
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: PhotoBatch,
         batch_idx: int,
     ) -> None:
-        """Stop between two steps, all devices at the same one."""
+        """Stop between two steps, on all devices at the same one."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
             trainer.should_stop = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
 
 
 class NonFiniteGuard(pl.Callback):
-    """Skips steps whose gradients are not finite; after several in a row goes back and slows down.
+    """Skips steps with non-finite gradients; after several in a row, rolls the run back.
 
-    Going back means the weights and the optimizer of the last good checkpoint, with half the
-    learning rate. The gradients are judged after their exchange between devices, so all devices
-    decide alike.
+    A rollback restores the weights and the optimizer's state of the last good interval, and halves
+    the learning rate. Gradients are checked after their exchange between devices, so that all
+    devices decide alike.
+
+    Attributes:
+        in_a_row: consecutive steps with non-finite gradients, up to now.
+        rollbacks: number of rollbacks in this session.
     """
 
-    def __init__(self, say: Say, checkpoint_every: int, patience: int = 5) -> None:
-        """Take the steps between two remembered states, and the bad steps in a row to bear."""
-        self.say, self.every, self.patience = say, checkpoint_every, patience
+    def __init__(self, notify: Notify, checkpoint_every: int, patience: int = 5) -> None:
+        """Create the callback.
+
+        Args:
+            notify: called when a step is skipped and when the run is rolled back.
+            checkpoint_every: steps between two states that are kept for a rollback.
+            patience: consecutive bad steps before a rollback.
+        """
+        self.notify, self.every, self.patience = notify, checkpoint_every, patience
         self.in_a_row = 0
-        self.skipped = 0
-        """Steps skipped in this session."""
         self.rollbacks = 0
-        """Times the run went back in this session."""
         self._good: tuple[int, dict[str, Any], dict[str, Any]] | None = None
 
     @staticmethod
@@ -175,20 +194,20 @@ class NonFiniteGuard(pl.Callback):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return optimizer
 
-    def _remember(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
+    def _keep_state(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
         weights = copy.deepcopy(pl_module.state_dict())
         state = copy.deepcopy(self._optimizer(pl_module).state_dict())
         self._good = (trainer.global_step, weights, state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember the start, or what was resumed from."""
+        """Keep the initial state, or the one that was resumed from."""
         assert isinstance(pl_module, StyleTransferModule)
-        self._remember(trainer, pl_module)
+        self._keep_state(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Drop gradients that are not finite: Muon leaves weights without gradients alone."""
+        """Drop gradients that are not finite; Muon does not move weights without gradients."""
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         norms = torch._foreach_norm(gradients)
         if torch.stack(norms).isfinite().all():
@@ -196,24 +215,23 @@ class NonFiniteGuard(pl.Callback):
             return
         optimizer.zero_grad(set_to_none=True)
         self.in_a_row += 1
-        self.skipped += 1
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
         outputs: Any,
-        batch: Batch,
+        batch: PhotoBatch,
         batch_idx: int,
     ) -> None:
-        """Say what was skipped, go back where skipping does not help, remember good states."""
+        """Report skipped steps, roll back after several, keep good states."""
         assert isinstance(pl_module, StyleTransferModule)
         if self.in_a_row == 0:
             if trainer.global_step % self.every == 0:
-                self._remember(trainer, pl_module)
+                self._keep_state(trainer, pl_module)
             return
         if self.in_a_row < self.patience:
-            self.say(f"step {trainer.global_step}: the loss is not finite; step skipped")
+            self.notify(f"step {trainer.global_step}: the loss is not finite; step skipped")
             return
         assert self._good is not None
         step, weights, state = self._good
@@ -227,7 +245,71 @@ class NonFiniteGuard(pl.Callback):
         self._optimizer(pl_module).load_state_dict(copy.deepcopy(state))
         pl_module.rate_factor *= 0.5
         self.in_a_row = 0
-        self.say(
+        self.notify(
             f"step {trainer.global_step}: {self.patience} losses in a row were not finite; back to "
             f"the weights of step {step} with {pl_module.rate_factor:g} of the learning rate"
         )
+
+
+class LossCurve(pl.Callback):
+    """Records the weighted losses as fewer than 96 points, each the mean of equally many steps.
+
+    When there are 96, each two neighbours are merged. Checkpoints contain the curve.
+    """
+
+    def __init__(self) -> None:
+        self._every = 1
+        self._points: list[list[float]] = []  # last step, then means as in `_CURVE_LOSSES`
+        self._sums: list[float | Tensor] = [0.0] * len(_CURVE_LOSSES)
+        self._count = 0
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: PhotoBatch,
+        batch_idx: int,
+    ) -> None:
+        """Add the losses of a step."""
+        metrics = trainer.callback_metrics
+        # Kept on the device: reading them at each step would synchronize with a GPU.
+        pairs = zip(self._sums, _CURVE_LOSSES, strict=True)
+        self._sums = [total + metrics[f"loss/{name}"].detach() for total, name in pairs]
+        self._count += 1
+        if self._count < self._every:
+            return
+        means = [float(total) / self._count for total in self._sums]
+        self._sums, self._count = [0.0] * len(_CURVE_LOSSES), 0
+        if all(map(math.isfinite, means)):
+            self._points.append([trainer.global_step, *means])
+        if len(self._points) == _CURVE_POINTS:
+            firsts, seconds = self._points[0::2], self._points[1::2]
+            self._points = [
+                [second[0], *((a + b) / 2 for a, b in zip(first[1:], second[1:], strict=True))]
+                for first, second in zip(firsts, seconds, strict=True)
+            ]
+            self._every *= 2
+
+    def to_card(self) -> dict[str, list[float]]:
+        """Return the curve as JSON values: `step` and the losses by name, lists of equal length."""
+        rows = [[row[0], *(float(f"{value:.4g}") for value in row[1:])] for row in self._points]
+        columns = zip(*rows, strict=True) if rows else ((),) * (1 + len(_CURVE_LOSSES))
+        return {
+            name: list(values)
+            for name, values in zip(("step", *_CURVE_LOSSES), columns, strict=True)
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the points so far, for a checkpoint."""
+        return {
+            "every": self._every,
+            "points": self._points,
+            "sums": [float(total) for total in self._sums],
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the points of a checkpoint."""
+        self._every, self._count = state_dict["every"], state_dict["count"]
+        self._points, self._sums = list(state_dict["points"]), list(state_dict["sums"])

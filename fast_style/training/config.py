@@ -1,4 +1,4 @@
-"""The options of a training run, each with its meaning, default and check; needs no torch.
+"""The options of a training run, with help texts, defaults and checks; needs no torch.
 
 `fast-style train` builds its command line from these fields.
 """
@@ -27,12 +27,12 @@ SizeName = Literal["tiny", "standard", "full"]
 UpsamplingChoice = Literal["nearest", "transposed"]
 
 DEFAULT_STEPS, DEFAULT_MINUTES = 4000, 10.0
-"""How long a run is that was told neither: whichever comes first. Processors differ by a factor of
-five in what they learn in ten minutes, and GPUs by more."""
+"""Limits of a run without `--steps` and `--max-minutes`; it stops at whichever comes first.
+Processors differ by a factor of five in the steps that they take in ten minutes, GPUs by more."""
 
 GPU_BATCH = 8
-"""Photos a step on a GPU, unless told otherwise: an H200 took 22 seconds, its warming up included,
-for 561 such steps of `standard`."""
+"""Default batch size on a GPU. An H200 took 22 seconds for 561 such steps of `standard`, warm-up
+included."""
 
 SEMANTIC_FIELDS = (
     "style_image",
@@ -53,16 +53,16 @@ SEMANTIC_FIELDS = (
     "seed",
     "init",
 )
-"""The fields that decide what is learnt; a resumed run must have them as they were."""
+"""The options that decide what is learnt; a resumed run must have the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """Everything that a training run is made of; each field's metadata says what it means."""
+    """The options of a training run; each field's metadata has its help text."""
 
     style_image: Path = option(
-        "The painting to learn; a folder of paintings teaches all of them to one network, a start "
-        "for others (--init)."
+        "The painting to learn. A folder of paintings trains one network for all of them, which "
+        "other runs can start from (--init)."
     )
     photos: Path = option("A folder of photos (JPEG, PNG, WebP), searched with its subfolders.")
     name: str = option("The style's name: letters, digits, '-', '_' and '.'.")
@@ -70,32 +70,30 @@ class TrainingConfig:
     size: SizeName = option("Network size.", "standard")
     upsampling: UpsamplingChoice = option("How the decoder doubles the resolution.", "nearest")
     steps: int | None = option(
-        f"Training steps. [default: {DEFAULT_STEPS}, or as many as there is time for where only "
-        "--max-minutes is given]",
+        f"Training steps. [default: {DEFAULT_STEPS}, or no limit with --max-minutes alone]",
         None,
         minimum=1,
     )
     max_minutes: float | None = option(
-        "Stop after so many minutes of training, even before --steps; the learning rate falls "
-        f"with whichever comes first. [default: {DEFAULT_MINUTES:g}, or no limit where only "
-        "--steps is given]",
+        "Stop after this many minutes of training, even before --steps. The learning rate falls to "
+        f"zero at whichever comes first. [default: {DEFAULT_MINUTES:g}, or no limit with --steps "
+        "alone]",
         None,
         above=0,
     )
     batch_size: int | None = option(
-        "Photos a step, on each device. [default: 1 on a processor, where one learns most a "
-        f"minute; {GPU_BATCH} on a GPU]",
+        f"Photos per step, on each device. [default: 1 on a CPU; {GPU_BATCH} on a GPU]",
         None,
         minimum=1,
     )
     crop_size: int = option("Side of the training crops, in pixels.", 192, minimum=32)
     style_size: int = option(
-        "Long side to which the painting is resized, in pixels: larger gives finer strokes.",
+        "Long side to which the painting is resized, in pixels: larger gives larger strokes.",
         384,
         minimum=32,
     )
     grain: int = option(
-        "Noise on what the network sees, in levels: it keeps flat areas from staying flat.",
+        "Noise on the network's input, in levels (0-255): gives flat areas some texture.",
         8,
         minimum=0,
         maximum=GRAIN_LIMIT,
@@ -107,32 +105,36 @@ class TrainingConfig:
     style_layers: str = loss_option("style_layers", "relu1_2,relu2_2,relu3_3,relu4_3")
     vgg: VggChoice = loss_option("vgg", "bundled")
     learning_rate: float = option("Muon's learning rate at the start.", 3e-3, above=0)
-    schedule: Schedule = option("How the learning rate falls to zero over the run.", "linear")
+    schedule: Schedule = option(
+        "How the learning rate changes over the run; linear and cosine end at zero.", "linear"
+    )
     precision: TrainingPrecision = option(
-        "auto takes bf16 where the processor or GPU has it natively.", "auto"
+        "Training precision; auto is bf16 if the CPU or GPU computes it natively, else fp32.",
+        "auto",
     )
     accelerator: str = option("Lightning accelerator: auto, cpu, gpu, cuda, mps.", "auto")
     devices: str = option("Lightning devices: auto, a number, or a list such as 0,1.", "auto")
     num_nodes: int = option("Machines to train on.", 1, minimum=1)
     strategy: str = option("Lightning strategy: auto, ddp, ...", "auto")
     workers: int | None = option(
-        "Processes that load photos; 0 loads in the trainer's own. [default: by the processor]",
+        "Processes that load photos; 0 loads in the main process. [default: half the cores, at "
+        "most 8]",
         None,
         minimum=0,
     )
     seed: int = option("Seed of the weights, the photos' order and the crops.", 0, minimum=0)
     init: str = option(
-        "Start from base (a network that other paintings have taught, so that minutes are enough), "
-        "from scratch, or from another style's NAME or FILE, of this size or narrower; for a "
-        "folder of paintings also from the folder RUNS/NAME/styles of an earlier run.",
+        "Initial weights: base (a network trained on other paintings, so that minutes are enough), "
+        "scratch (random), or another style's NAME or FILE, of this size or narrower. For a folder "
+        "of paintings also the folder RUNS/NAME/styles of an earlier run.",
         "base",
     )
-    resume: bool = option("Go on with the run of this name from its last checkpoint.", False)
+    resume: bool = option("Continue the run of this name from its last checkpoint.", False)
     overwrite: bool = option("Replace a model and a run of this name.", False)
     preview: Path | None = option(
-        "A photo to show the progress on. [default: the first of the photos]", None
+        "Photo that the preview pictures show. [default: the first of the photos]", None
     )
-    preview_every: int = option("Steps between two previews; 0 makes none.", 100, minimum=0)
+    preview_every: int = option("Steps between two previews; 0 writes none.", 100, minimum=0)
     checkpoint_every: int = option("Steps between two checkpoints.", 100, minimum=1)
     runs: Path = option("Folder for checkpoints, previews and TensorBoard logs.", Path("runs"))
     models: Path = option("Folder for the finished model.", Path("saved_models"))
@@ -154,14 +156,14 @@ class TrainingConfig:
 
     @property
     def step_limit(self) -> int | None:
-        """The step to stop at, or None where time alone ends the run."""
+        """Step at which the run ends, or None if time alone ends it."""
         if self.steps is None and self.max_minutes is None:
             return DEFAULT_STEPS
         return self.steps
 
     @property
     def minute_limit(self) -> float | None:
-        """The minutes to stop after, or None where steps alone end the run."""
+        """Minutes after which the run ends, or None if steps alone end it."""
         if self.steps is None and self.max_minutes is None:
             return DEFAULT_MINUTES
         return self.max_minutes
@@ -174,21 +176,21 @@ class TrainingConfig:
 
     @property
     def run_folder(self) -> Path:
-        """Where this run keeps its checkpoints, previews and logs."""
+        """Folder of this run's checkpoints, previews and logs."""
         return self.runs / self.name
 
     @property
     def checkpoint_path(self) -> Path:
-        """The one checkpoint to resume from."""
+        """The checkpoint to resume from."""
         return self.run_folder / "checkpoints" / "last.ckpt"
 
     @property
     def model_path(self) -> Path:
-        """Where the finished model goes."""
+        """File of the finished model."""
         return self.models / f"{self.name}.safetensors"
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as plain JSON values."""
+        """Return all options as JSON values."""
         return {
             key: str(value) if isinstance(value, Path) else value
             for key, value in asdict(self).items()

@@ -1,10 +1,9 @@
-"""Photos for training: found once, decoded small, cropped by (seed, sample number).
+"""Photos and paintings as tensors: random crops of the photos, the paintings at training size.
 
-Sample number i of a run is the same crop of the same photo whatever happened before it, so a
-resumed run sees exactly the photos that it would have seen, with no state to save.
+Sample number i of a run is always the same crop of the same photo, decided by the seed and i alone.
+So a resumed run sees exactly the photos that it would have seen, and needs no saved state.
 """
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,23 +18,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fast_style.errors import ImageError, TrainingDataError
-from fast_style.images import read_image
+from fast_style.images import read_image, resize_long_side
 from fast_style.images.grain import add_grain
+from fast_style.storage.hardware import visible_cores
 from fast_style.training.config import TrainingConfig
 
 _ZOOM = 1.25
-"""Largest ratio of a photo's short side to the crop: it varies the scale, and wastes little."""
+"""Largest ratio of a photo's short side to the side of its crop, for crops of various scales."""
 
-_ENDLESS = 1 << 40  # steps; the time limit ends such a run
+_ENDLESS = 1 << 40  # steps of a run that only the time limit ends
 _TRIES = 20
-"""Photos tried for one sample before giving up; damaged ones are replaced by the next draw."""
+"""Photos that are tried for one sample: a damaged one is replaced by another at random."""
+
+_BALANCING_CROPS, _BALANCING_SIDE, _BALANCING_SEED = 32, 256, 0
 
 
-class Batch(TypedDict):
-    """What the loader gives.
+class PhotoBatch(TypedDict):
+    """A batch from the data loader.
 
-    Photos, (B, 3, S, S) uint8 RGB; the same with grain, which the network sees; and the files that
-    could not be read.
+    Attributes:
+        photos: RGB crops, shape (B, 3, S, S), uint8.
+        grainy: the same with grain, the network's input.
+        unreadable: files that could not be read and were replaced.
     """
 
     photos: Tensor
@@ -44,12 +48,12 @@ class Batch(TypedDict):
 
 
 def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Take a random square of a photo at a random scale, mirrored half the time.
+    """Read a random square of a photo at a random scale, mirrored half the time.
 
     Args:
-        path: the photo; a large JPEG is decoded straight to a smaller size.
-        side: of the crop, in pixels.
-        rng: decides scale, place and mirroring.
+        path: the photo; a large JPEG is decoded at a reduced size.
+        side: side of the crop, in pixels.
+        rng: draws scale, position and mirroring.
 
     Returns:
         RGB, shape (side, side, 3), 0-255.
@@ -61,7 +65,7 @@ def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.u
     mirrored = rng.random() < 0.5
     short = round(side * zoom)
     photo = Image.fromarray(read_image(path, at_least=short).pixels)
-    # The square is cut in the photo's own pixels and resized once, so nothing outside is resampled.
+    # One resampling, of the square alone: in pixels of the decoded photo.
     square = side * min(photo.size) / short
     left, top = across * (photo.width - square), down * (photo.height - square)
     crop = photo.resize(
@@ -75,26 +79,37 @@ def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.u
 
 
 Sample = tuple[Tensor, Tensor, list[str]]
-"""A crop, the same with grain, and the files that could not be read."""
+"""A crop, the same with grain, and the files that could not be read; see `PhotoBatch`."""
 
 
 class PhotoCrops(Dataset[Sample]):
-    """Crops by sample number: every photo once in a seeded order, then all again in another."""
+    """Crops by sample number: each epoch has every photo once, in its own seeded order."""
 
     def __init__(self, photos: list[Path], crop_size: int, grain: int, seed: int) -> None:
-        """Take the files, the side of the crops, the grain in levels and the seed."""
+        """Create the data set.
+
+        Args:
+            photos: the files.
+            crop_size: side of the crops, in pixels.
+            grain: amplitude of the grain, in levels.
+            seed: decides the order of the photos and the crops.
+        """
         self.photos, self.crop_size, self.grain, self.seed = photos, crop_size, grain, seed
         self._epoch, self._order = -1, np.arange(0)
 
     def _photo_of(self, sample: int) -> Path:
-        epoch, place = divmod(sample, len(self.photos))
+        epoch, position = divmod(sample, len(self.photos))
         if epoch != self._epoch:
             self._order = np.random.default_rng((self.seed, epoch)).permutation(len(self.photos))
             self._epoch = epoch
-        return self.photos[int(self._order[place])]
+        return self.photos[int(self._order[position])]
 
     def __getitem__(self, sample: int) -> Sample:
-        """Give crop number `sample`, (3, S, S) uint8, clean and with grain."""
+        """Return crop number `sample`, (3, S, S) uint8, clean and with grain.
+
+        Raises:
+            TrainingDataError: 20 photos in a row could not be read.
+        """
         rng = np.random.default_rng((self.seed, 1, sample))
         path, unreadable = self._photo_of(sample), list[str]()
         for _ in range(_TRIES):
@@ -118,23 +133,31 @@ class StepSampler(Sampler[list[int]]):
     def __init__(
         self, steps: int, batch_size: int, first_step: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        """Take the run's length in steps, the batch on each of `world_size` devices, the start."""
+        """Create the sampler of one device.
+
+        Args:
+            steps: length of the run.
+            batch_size: samples per step on each device.
+            first_step: the step to start from.
+            rank: number of this device.
+            world_size: number of devices.
+        """
         self.steps, self.batch_size, self.first_step = steps, batch_size, first_step
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Give this device's share of every step that is left."""
+        """Yield this device's samples of each remaining step."""
         for step in range(self.first_step, self.steps):
             start = (step * self.world_size + self.rank) * self.batch_size
             yield list(range(start, start + self.batch_size))
 
     def __len__(self) -> int:
-        """The whole run: Lightning counts a resumed run's batches from its beginning."""
+        """Return the steps of the whole run: Lightning counts a resumed run's batches from 0."""
         return self.steps
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Stack crops into a batch."""
+def collate(samples: list[Sample]) -> PhotoBatch:
+    """Stack samples into a batch."""
     return {
         "photos": torch.stack([crop for crop, _, _ in samples]),
         "grainy": torch.stack([grainy for _, grainy, _ in samples]),
@@ -147,17 +170,13 @@ def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 
 def default_workers() -> int:
-    """Half the processors this process may use, from 1 to 8: decoding is cheap beside training."""
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    else:
-        processors = os.cpu_count() or 1
-    return min(8, max(1, processors // 2))
+    """Return the number of loader processes: half the cores of this process, from 1 to 8."""
+    return min(8, max(1, visible_cores() // 2))
 
 
 def _ignore_interrupts(_: int) -> None:
-    # Ctrl-C, `timeout` and service managers signal the whole process group; the trainer decides
-    # when its loaders end, and a loader whose trainer is gone ends by itself.
+    # Ctrl-C, `timeout` and service managers signal the whole process group. The trainer ends its
+    # loaders itself, and a loader ends when its trainer is gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
@@ -167,12 +186,12 @@ class PhotoDataModule(pl.LightningDataModule):
     """The photos of a training run, in the order that (seed, step) gives."""
 
     def __init__(self, config: TrainingConfig, photos: list[Path]) -> None:
-        """Take the options of the run, and its files."""
+        """Prepare the photos of a run with these options."""
         super().__init__()
         self.config, self.photos = config, photos
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Load from the trainer's present step on."""
+        """Return a loader that starts at the trainer's current step."""
         trainer = self.trainer
         assert trainer is not None
         assert self.config.batch_size is not None
@@ -196,3 +215,31 @@ class PhotoDataModule(pl.LightningDataModule):
             pin_memory=trainer.strategy.root_device.type == "cuda",
             prefetch_factor=4 if workers else None,
         )
+
+
+def style_tensor(pixels: NDArray[np.uint8], style_size: int) -> Tensor:
+    """Resize a painting to its training size.
+
+    Args:
+        pixels: RGB, shape (H, W, 3), uint8.
+        style_size: the long side, in pixels.
+
+    Returns:
+        RGB, shape (1, 3, H', W'), range [0, 1].
+    """
+    resized = resize_long_side(pixels, style_size, enlarge=True)
+    return _as_tensor(resized)[None].float() / 255
+
+
+def balancing_crops(photos: list[Path]) -> Tensor:
+    """Return the crops for `PerceptualLoss.balance_styles`: always the same for the same photos.
+
+    One crop of each photo, of 32 photos at most. They depend neither on the run's seed nor on its
+    crop size, so that networks trained on the same painting and photos have the same objective.
+
+    Returns:
+        RGB, shape (N, 3, S, S), range [0, 1].
+    """
+    crops = PhotoCrops(photos, _BALANCING_SIDE, 0, _BALANCING_SEED)
+    count = min(_BALANCING_CROPS, len(photos))
+    return torch.stack([crops[i][0] for i in range(count)]).float() / 255

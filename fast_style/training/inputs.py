@@ -1,6 +1,6 @@
-"""What a run needs of the disk, checked before anything heavy is imported: mistakes show at once.
+"""The files that a training run reads, checked at its start.
 
-Nothing here needs torch.
+Needs no torch, so that mistakes in paths are reported before torch is imported.
 """
 
 import os
@@ -23,17 +23,17 @@ from fast_style.training.config import TrainingConfig
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 _PREVIEW_SIDE = 512
-_PREVIEW_TRIES = 20
+_PREVIEW_TRIES = 20  # photos, where none is given
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingInputs:
-    """What a run learns from.
+    """The photos and paintings of a run.
 
     Attributes:
         photos: files, in a stable order.
-        paintings: RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
-        preview: the photo that previews show, (H, W, 3) uint8, at most 512 pixels a side.
+        paintings: RGB pixels, (H, W, 3) uint8, by file name without suffix.
+        preview: the photo that previews show, (H, W, 3) uint8, with sides of 512 pixels at most.
     """
 
     photos: list[Path]
@@ -42,7 +42,7 @@ class TrainingInputs:
 
 
 def read_inputs(config: TrainingConfig) -> TrainingInputs:
-    """Find the photos, read paintings and preview, and see that the run's name is free.
+    """Find the photos, read the paintings and the preview, and check that the run's name is free.
 
     Args:
         config: the options of the run.
@@ -50,7 +50,7 @@ def read_inputs(config: TrainingConfig) -> TrainingInputs:
     Raises:
         TrainingDataError: no painting, no photos, too few photos.
         ImageError: the photo for previews cannot be read.
-        NameTakenError: a model or run of this name is there, and neither resume nor overwrite set.
+        NameTakenError: a model or run of this name exists, and neither resume nor overwrite is set.
         ResumeError: there is nothing to resume.
         UsageError: resume and overwrite are both set.
     """
@@ -68,19 +68,19 @@ def find_photos(folder: Path) -> list[Path]:
     """List the photos below a folder, in a stable order.
 
     Raises:
-        TrainingDataError: no such folder, it cannot be read, or it holds no photo.
+        TrainingDataError: the folder does not exist, cannot be read, or has no photo in it.
     """
     if not folder.is_dir():
         raise TrainingDataError(f"--photos {folder} is not a folder")
-    blocked: list[OSError] = []
+    errors: list[OSError] = []
     found = [
         Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=blocked.append, followlinks=True)
+        for parent, _, names in os.walk(folder, onerror=errors.append, followlinks=True)
         for name in names
         if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
     ]
     if not found:
-        reason = f" ({blocked[0].strerror}: {blocked[0].filename})" if blocked else ""
+        reason = f" ({errors[0].strerror}: {errors[0].filename})" if errors else ""
         raise TrainingDataError(
             f"no photos below {folder}{reason}; expected files ending in "
             f"{', '.join(sorted(PHOTO_SUFFIXES))}"
@@ -92,10 +92,10 @@ def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
     """Read one painting, or all of a folder.
 
     Returns:
-        RGB pixels, (H, W, 3) uint8, by the file's name without its suffix.
+        RGB pixels, (H, W, 3) uint8, by file name without suffix.
 
     Raises:
-        TrainingDataError: a painting that cannot be read, or a folder without any.
+        TrainingDataError: a painting cannot be read, or the folder has none.
     """
     files = [path]
     if path.is_dir():
@@ -130,13 +130,13 @@ def _check_name(config: TrainingConfig) -> None:
         )
     if config.checkpoint_path.exists():
         raise NameTakenError(
-            f"a run of the name {config.name!r} exists ({config.run_folder}): --resume goes on "
-            "with it, --overwrite starts again"
+            f"a run of the name {config.name!r} exists ({config.run_folder}): --resume "
+            "continues it, --overwrite starts again"
         )
 
 
 def _preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
-    """Read the photo that was asked for, else the first that can be read."""
+    """Read the photo for previews: the one in the options, else the first readable one."""
     if config.preview is not None:
         return resize_long_side(read_image(config.preview).pixels, _PREVIEW_SIDE)
     for path in photos[:_PREVIEW_TRIES]:

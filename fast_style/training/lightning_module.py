@@ -1,4 +1,4 @@
-"""The Lightning module: a transformer network, its perceptual loss and its optimizer."""
+"""The Lightning module: style network, perceptual loss and optimizer."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,20 @@ from torch import Tensor
 
 from fast_style.models.network import StyleNetwork
 from fast_style.models.perceptual_loss import LossConfig, Losses, PerceptualLoss
-from fast_style.training.conditional_norm import StyleBank
+from fast_style.training.conditional_norm import PaintingNorms, set_norm_parameters
 from fast_style.training.config import TrainingConfig
-from fast_style.training.data import Batch
+from fast_style.training.data import PhotoBatch
 from fast_style.training.optimizer import Muon
 
 VECTOR_RATE = 10.0
-"""The rate of the norms' scales and shifts and of the last bias, by that of the convolutions. They
-are what tells one painting from another. *Udnie* from the base, 600 steps at twice 1e-3: loss on
-other photos 2.40e5 with 5, 2.38e5 with 15; at thrice 1e-3 with 10, 2.34e5."""
+"""Learning rate of the norms' scales and shifts and of the last bias, relative to that of the
+convolutions. Mainly these differ from painting to painting. *Udnie* from the base, 600 steps, loss
+on other photos, at a rate of 2e-3: 2.40e5 with a factor of 5, 2.38e5 with 15; at 3e-3 with 10,
+2.34e5."""
 
 
 def schedule_factor(schedule: str, progress: float) -> float:
-    """Factor on the learning rate at a share `progress` in [0, 1] of the run."""
+    """Return the factor on the learning rate at a progress in [0, 1]."""
     if schedule == "linear":
         return 1.0 - progress
     if schedule == "cosine":
@@ -31,17 +32,26 @@ def schedule_factor(schedule: str, progress: float) -> float:
 
 
 class StyleTransferModule(pl.LightningModule):
-    """Trains a `StyleNetwork` on photos towards one painting, or several at once."""
+    """Trains a `StyleNetwork` on photos, for one painting or for several at once.
+
+    Attributes:
+        config: the options of the run.
+        network: the network to train.
+        painting_norms: the scales and shifts of each painting; None if there is only one painting.
+        elapsed_share: share of the time limit that is used up, in [0, 1]; set by `TimeBudget`.
+        rate_factor: factor on the learning rate; lowered by `NonFiniteGuard`.
+        started_from: name and training of the model that the weights were taken from, for the card.
+    """
 
     def __init__(
         self, config: TrainingConfig, network: StyleNetwork, paintings: Mapping[str, Tensor]
     ) -> None:
-        """Take the run's options, the network to train and the paintings.
+        """Prepare the loss for the paintings.
 
         Args:
             config: the options.
             network: trained in place.
-            paintings: each RGB (1, 3, H, W) in [0, 1], by name.
+            paintings: by name, each RGB of shape (1, 3, H, W), range [0, 1].
         """
         super().__init__()
         self.config = config
@@ -50,14 +60,15 @@ class StyleTransferModule(pl.LightningModule):
         # gradient exchange between devices.
         loss = PerceptualLoss(LossConfig.from_options(config.to_dict()), list(paintings.values()))
         self._loss = [loss.to(memory_format=torch.channels_last)]
-        self.bank = StyleBank(network, list(paintings)) if len(paintings) > 1 else None
-        """What the paintings do not share, where there are several."""
+        self.painting_norms: PaintingNorms | None = None
+        if len(paintings) > 1:
+            self.painting_norms = PaintingNorms(network, list(paintings))
+            # The network's own scales and shifts are not used in training.
+            for norm in network.norms().values():
+                norm.requires_grad_(False)
         self.elapsed_share = 0.0
-        """Share of the time limit that has gone, kept by the time budget."""
-        self.started_from: dict[str, Any] | None = None
-        """Name and training of the model that the weights were taken from, for the card."""
         self.rate_factor = 1.0
-        """Lowered when the run had to go back after losses that were not finite."""
+        self.started_from: dict[str, Any] | None = None
 
     @property
     def loss(self) -> PerceptualLoss:
@@ -66,20 +77,29 @@ class StyleTransferModule(pl.LightningModule):
         return loss
 
     def progress(self) -> float:
-        """Share of the run that is done, by steps or by time, whichever is further."""
+        """Return the progress of the run in [0, 1], by steps or by time, whichever is further."""
         limit = self.config.step_limit
         by_steps = 0.0 if limit is None else self.global_step / limit
         return min(1.0, max(by_steps, self.elapsed_share))
 
+    def choose_paintings(self, numbers: Tensor) -> None:
+        """Set the painting of each picture for the network's next calls.
+
+        Args:
+            numbers: the paintings' numbers, shape (B,); ignored if there is only one painting.
+        """
+        if self.painting_norms is not None:
+            set_norm_parameters(self.network, self.painting_norms(numbers))
+
     def on_fit_start(self) -> None:
-        """Bring the frozen VGG to the trainer's device."""
+        """Move the frozen VGG to the trainer's device."""
         self.loss.to(self.device)
         if self.config.compile:
             self.network.compile()
             self.loss.vgg.compile()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Muon over the weights that are trained; vectors at a rate of their own."""
+        """Return Muon for the trained weights, with a separate rate for vectors."""
         trained = [p for p in self.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim == 4], "factor": 1.0},
@@ -87,23 +107,22 @@ class StyleTransferModule(pl.LightningModule):
         ]
         return Muon(groups, self.config.learning_rate)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the rate from the progress alone: nothing to save, nothing to resume wrongly."""
+    def on_train_batch_start(self, batch: PhotoBatch, batch_idx: int) -> None:
+        """Set the learning rate from the progress alone, so that resuming needs no saved state."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         factor = self.rate_factor * schedule_factor(self.config.schedule, self.progress())
         for group in optimizer.param_groups:
             group["lr"] = self.config.learning_rate * factor * group["factor"]
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Stylize a batch and compare it."""
+    def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
+        """Stylize a batch of photos and return its loss."""
         photos, grainy = (
             batch[name].to(memory_format=torch.channels_last).float() / 255
             for name in ("photos", "grainy")
         )
-        paintings = self._paintings_of(len(photos))
-        if self.bank is not None:
-            self.bank.choose(paintings)
+        paintings = self._painting_numbers(len(photos))
+        self.choose_paintings(paintings)
         losses: Losses = self.loss(self.network(grainy, wrap=True), photos, paintings)
         self.log_dict(
             {
@@ -116,16 +135,14 @@ class StyleTransferModule(pl.LightningModule):
         )
         return losses.total
 
-    def _paintings_of(self, batch_size: int) -> Tensor | None:
-        """The paintings that this step's pictures are to look like, in turns; None for one."""
-        if self.bank is None:
-            return None
+    def _painting_numbers(self, batch_size: int) -> Tensor:
+        """Return the painting of each picture of this step: all paintings in turn, shape (B,)."""
+        count = 1 if self.painting_norms is None else len(self.painting_norms.names)
         first = (self.global_step * self.trainer.world_size + self.trainer.global_rank) * batch_size
-        numbers = torch.arange(first, first + batch_size, device=self.device)
-        return numbers % len(self.bank.names)
+        return torch.arange(first, first + batch_size, device=self.device) % count
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the options and the lowered rate with the weights."""
+        """Store the options, the rate factor and the origin of the weights."""
         checkpoint["fast_style"] = {
             "config": self.config.to_dict(),
             "rate_factor": self.rate_factor,
@@ -133,6 +150,6 @@ class StyleTransferModule(pl.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back the lowered rate and where the run came from."""
+        """Restore the rate factor and the origin of the weights."""
         self.rate_factor = float(checkpoint["fast_style"]["rate_factor"])
         self.started_from = checkpoint["fast_style"]["started_from"]

@@ -1,5 +1,6 @@
-"""What a run leaves: model files and their cards."""
+"""The model files that a training run writes, and their cards."""
 
+import io
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,21 +12,22 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from fast_style._version import __version__
-from fast_style.errors import EngineError
-from fast_style.models.model_file import ModelCard, save_model
+from fast_style.errors import EngineError, FastStyleError
+from fast_style.images import resize_long_side
+from fast_style.models.model_file import THUMBNAIL_LIMIT, ModelCard, save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.models.perceptual_loss import NORMALISATION
 from fast_style.styles.fingerprint import add_fingerprint
-from fast_style.training.config import TrainingConfig
+from fast_style.training.conditional_norm import fold_norm_parameters
 from fast_style.training.data import PhotoDataModule
 from fast_style.training.lightning_module import StyleTransferModule
-from fast_style.training.paintings import make_thumbnail
 
 
 def network_weights(network: StyleNetwork) -> dict[str, NDArray[np.float32]]:
-    """A network's weights as float32 arrays by parameter name, for `save_model`."""
+    """Return a network's weights as float32 arrays by parameter name, for `save_model`."""
     return {
         name: value.detach().float().cpu().contiguous().numpy()
         for name, value in network.state_dict().items()
@@ -37,7 +39,16 @@ def save_models(
     paintings: Mapping[str, NDArray[np.uint8]],
     training: dict[str, Any],
 ) -> None:
-    """Write the run's model; of several paintings their mean, and each one in the run's folder."""
+    """Write the run's model file.
+
+    With several paintings, the model has the mean of their scales and shifts, and each painting's
+    own model goes to the folder `styles` of the run.
+
+    Args:
+        module: the trained module.
+        paintings: RGB pixels, (H, W, 3) uint8, by name.
+        training: the card's part about the training; see `training_card`.
+    """
     config, factors = module.config, module.loss.style_factors.tolist()
 
     def save(path: Path, name: str, about: dict[str, Any], thumbnail: bytes) -> None:
@@ -53,34 +64,56 @@ def save_models(
             thumbnail=thumbnail,
         )
         save_model(path, card, network_weights(module.network))
-        with suppress(EngineError):  # a machine for training alone; the model is whole without
+        with suppress(EngineError):  # without an engine, the model is valid but has no fingerprint
             add_fingerprint(path)
 
-    if module.bank is None:
+    norms = module.painting_norms
+    if norms is None:
         (pixels,) = paintings.values()
         about = {"style_factor": factors[0], "painting_size": list(pixels.shape[1::-1])}
         save(config.model_path, config.name, about, make_thumbnail(pixels))
         return
     for number, (name, pixels) in enumerate(paintings.items()):
-        module.bank.fold(number)
+        fold_norm_parameters(module.network, norms(torch.tensor([number])))
         about = {"painting": name, "style_factor": factors[number]}
         path = config.run_folder / "styles" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         save(path, name, about, make_thumbnail(pixels))
-    module.bank.fold(None)
+    fold_norm_parameters(module.network, norms.mean())
     about = {"paintings": dict(zip(paintings, factors, strict=True))}
     save(config.model_path, config.name, about, b"")
 
 
+def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode a painting, (H, W, 3) uint8 RGB, as a small WebP that fits into a card."""
+    small = Image.fromarray(resize_long_side(pixels, 256))
+    for quality in (80, 60, 40, 20, 5):
+        content = io.BytesIO()
+        small.save(content, "WEBP", quality=quality, method=6)
+        if len(content.getvalue()) <= THUMBNAIL_LIMIT:
+            return content.getvalue()
+    raise FastStyleError(
+        f"the painting's thumbnail takes more than the {THUMBNAIL_LIMIT} bytes that fit on a card"
+    )
+
+
 def training_card(
-    config: TrainingConfig,
+    module: StyleTransferModule,
     data: PhotoDataModule,
     trainer: pl.Trainer,
     seconds: float,
     losses: Mapping[str, float],
-    bf16: bool,
 ) -> dict[str, Any]:
-    """All that is needed to repeat the training, without the paths of this machine."""
+    """Return everything that is needed to repeat a training, without paths of this machine.
+
+    Args:
+        module: the trained module.
+        data: the photos.
+        trainer: Lightning's trainer after the run.
+        seconds: training time.
+        losses: the last step's losses by name.
+    """
+    config = module.config
     assert config.batch_size is not None
     options = config.to_dict()
     for machine_only in ("photos", "runs", "models", "resume", "overwrite", "preview"):
@@ -89,15 +122,18 @@ def training_card(
         del options[on_card]
     options["style_image"] = config.style_image.name
     options["steps"], options["max_minutes"] = config.step_limit, config.minute_limit
-    if config.init != "scratch":
+    if module.started_from is None:
+        options["init"] = "scratch"
+    else:
         options["init"] = Path(config.init).name
+        options["started_from"] = module.started_from
     return {
         **options,
         "steps_taken": trainer.global_step,
         "photos": len(data.photos),
         "photos_seen": trainer.global_step * config.batch_size * trainer.world_size,
         "normalisation": NORMALISATION,
-        "precision_used": "bf16" if bf16 else "fp32",
+        "precision_used": "bf16" if trainer.precision == "bf16-mixed" else "fp32",
         "final_losses": dict(losses),
         "seconds": round(seconds, 1),
         "device": _device_name(trainer.strategy.root_device),
@@ -119,7 +155,7 @@ def _device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():  # Linux, where platform knows only the instruction set
+    if cpuinfo.exists():  # on Linux, platform knows only the instruction set
         names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         processor = names[0].partition(":")[2].strip() if names else processor
     return f"{device.type}: {processor}, {torch.get_num_threads()} threads"

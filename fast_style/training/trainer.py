@@ -1,56 +1,55 @@
-"""A training run from its options to the finished model file."""
+"""A training run, from its options to the finished model file."""
 
 import logging
-import pickle
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
 from fast_style.engines.torch_device import accelerator_device, use_bf16
-from fast_style.errors import ResumeError, TrainingError, UsageError
-from fast_style.models.config import NetworkConfig, size_name
-from fast_style.models.model_file import StyleModel, load_model
+from fast_style.errors import TrainingError
+from fast_style.models.config import size_name
 from fast_style.models.network import StyleNetwork
-from fast_style.models.widening import can_widen, widen
-from fast_style.training.callbacks import Checkpoints, Interrupts, NonFiniteGuard, TimeBudget
-from fast_style.training.config import GPU_BATCH, SEMANTIC_FIELDS, TrainingConfig
-from fast_style.training.curve import LossCurve
-from fast_style.training.data import PhotoDataModule
+from fast_style.training.callbacks import (
+    Checkpoints,
+    Interrupts,
+    LossCurve,
+    NonFiniteGuard,
+    Notify,
+    TimeBudget,
+)
+from fast_style.training.config import GPU_BATCH, TrainingConfig
+from fast_style.training.data import PhotoDataModule, balancing_crops, style_tensor
+from fast_style.training.initialization import check_same_run, find_start
 from fast_style.training.inputs import TrainingInputs, read_inputs
 from fast_style.training.lightning_module import StyleTransferModule
 from fast_style.training.model_card import save_models, training_card
-from fast_style.training.paintings import balancing_crops, style_tensor
 from fast_style.training.progress import (
+    SECONDS_BETWEEN_LINES,
     Previews,
     TrainingProgress,
     UnreadablePhotos,
-    stderr_console,
 )
-
-_WEIGHTS = files("fast_style") / "weights"
+from fast_style.training.progress_bar import ProgressDisplay
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a run ended.
+    """The outcome of a training run.
 
     Attributes:
-        model_path: the finished model, or None where a signal ended the run.
-        checkpoint_path: the checkpoint that `resume` goes on from.
-        steps: steps taken, over all sessions of the run.
-        seconds: time trained, over all sessions.
+        model_path: the finished model, or None if a signal ended the run.
+        checkpoint_path: the checkpoint that `resume` continues from.
+        steps: number of steps, over all sessions of the run.
+        seconds: training time, over all sessions.
         losses: the last step's losses by name: total, content, style, tv.
         signal: number of the signal that ended the run, or None.
     """
@@ -74,173 +73,123 @@ def train(
 
     Args:
         config: the options of the run.
-        quiet: show no progress and say nothing on stderr.
-        callbacks: Lightning callbacks to run beside the trainer's own.
-        inputs: what `read_inputs` gave for these options; None reads them here.
+        quiet: print nothing on stderr.
+        callbacks: Lightning callbacks to run in addition to the trainer's own.
+        inputs: the result of `read_inputs` for these options; None reads them here.
 
     Returns:
-        How the run ended. A run that Ctrl-C or SIGTERM ended has saved its checkpoint.
+        The outcome. A run that Ctrl-C or SIGTERM ended has saved its checkpoint.
 
     Raises:
         TrainingDataError: no painting, no photos, too few photos.
-        NameTakenError: a model or run of this name is there, and neither resume nor overwrite set.
-        ResumeError: nothing to resume, or options that differ from the run's.
-        TrainingError: the losses would not stay finite, or the accelerator cannot be used.
+        NameTakenError: a model or run of this name exists, and neither resume nor overwrite is set.
+        ResumeError: there is nothing to resume, or the options differ from the run's.
+        TrainingError: the losses do not stay finite, or the accelerator cannot be used.
     """
-    console = stderr_console(quiet)
+    display = ProgressDisplay(quiet=quiet, seconds_between_lines=SECONDS_BETWEEN_LINES)
 
-    def say(text: str) -> None:
-        console.print(text, markup=False)
-
+    # 1) Read photos and paintings; check the options against them.
     inputs = inputs or read_inputs(config)
-    device = accelerator_device(config.accelerator)
-    if config.batch_size is None:
-        batch = 1 if device == "cpu" else min(GPU_BATCH, len(inputs.photos))
-        config = replace(config, batch_size=batch)
+    config = _choose_batch_size(config, inputs)
     if config.resume:
-        _check_same_run(config)
-    data, paintings = PhotoDataModule(config, inputs.photos), inputs.paintings
-    torch.manual_seed(config.seed)
-    network = StyleNetwork(config.network)
-    starts = [] if config.init == "scratch" or config.resume else _starts(config, paintings, say)
-    weights = [_fitting_weights(start, config) for start in starts]
-    if weights:
-        network.load_state_dict({k: torch.from_numpy(v) for k, v in weights[0].items()})
-    _prepare_folders(config)
+        check_same_run(config)
 
-    module = StyleTransferModule(
-        config,
-        network,
-        {name: style_tensor(pixels, config.style_size) for name, pixels in paintings.items()},
-    )
-    if starts:
-        module.started_from = {"name": starts[0].card.name, **starts[0].card.training}
-    if len(weights) > 1 and module.bank is not None:
-        module.bank.load(weights)
-    budget = TimeBudget(config.minute_limit)
-    interrupts = Interrupts(say)
-    bf16 = use_bf16(config.precision, device)
-    curve = LossCurve()
-    checkpoints = Checkpoints(config.checkpoint_path, config.checkpoint_every)
+    # 2) Build the network with its initial weights, and the perceptual loss.
+    module = _build_module(config, inputs, display.print)
+    data = PhotoDataModule(config, inputs.photos)
+
+    # 3) Train, from the beginning or from a checkpoint.
+    own = _OwnCallbacks(config, display)
     with _quiet_lightning():
-        trainer = _build_trainer(
-            config,
-            "bf16-mixed" if bf16 else "32-true",
-            [
-                budget,
-                NonFiniteGuard(say, config.checkpoint_every),
-                interrupts,
-                UnreadablePhotos(say),
-                Previews(inputs.preview, config.run_folder / "previews", config.preview_every),
-                TrainingProgress(budget, console),
-                curve,
-                *callbacks,
-                checkpoints,  # last, so that it saves what the others have become
-            ],
-        )
-        place = trainer.strategy.root_device
-        module.loss.to(place).balance_styles(balancing_crops(data.photos).to(place))
+        trainer = _build_trainer(config, own.in_order(config, inputs, callbacks))
+        device = trainer.strategy.root_device
+        module.loss.to(device).balance_styles(balancing_crops(data.photos).to(device))
         resume_from = config.checkpoint_path if config.resume else None
         trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
 
-    losses = {
-        name.removeprefix("loss/"): float(value)
-        for name, value in trainer.callback_metrics.items()
-        if name.startswith("loss/")
-    }
-    model_path = None
-    if interrupts.received is None:
-        model_path = config.model_path
-        training = training_card(config, data, trainer, budget.elapsed, losses, bf16)
-        training["curve"] = curve.to_card()
-        if module.started_from is None:
-            training["init"] = "scratch"
-        else:
-            training["started_from"] = module.started_from
-        if trainer.is_global_zero:
-            save_models(module, paintings, training)
+    # 4) Write the model, unless a signal ended the run.
+    losses = _last_losses(trainer)
+    finished = own.interrupts.received is None
+    if finished and trainer.is_global_zero:
+        card = training_card(module, data, trainer, own.budget.elapsed, losses)
+        card["curve"] = own.curve.to_card()
+        save_models(module, inputs.paintings, card)
     return TrainingResult(
-        model_path,
+        config.model_path if finished else None,
         config.checkpoint_path,
         trainer.global_step,
-        budget.elapsed,
+        own.budget.elapsed,
         losses,
-        interrupts.received,
+        own.interrupts.received,
     )
 
 
-def _check_same_run(config: TrainingConfig) -> None:
-    """Refuse a checkpoint whose run was asked for something else."""
-    try:
-        saved = torch.load(config.checkpoint_path, map_location="cpu", weights_only=True, mmap=True)
-        options = saved["fast_style"]["config"]
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
-        raise ResumeError(
-            f"{config.checkpoint_path} is damaged or no checkpoint of a training run: start again "
-            "with --overwrite"
-        ) from error
-    asked = config.to_dict()
-    for name in SEMANTIC_FIELDS:
-        if options.get(name) != asked[name]:
-            raise ResumeError(
-                f"the run {config.name!r} was started with --{name.replace('_', '-')} "
-                f"{options.get(name)}, not {asked[name]}: resume it with the same, or train under "
-                "another --name"
-            )
+class _OwnCallbacks:
+    """The trainer's own callbacks.
+
+    Attributes:
+        budget: the time limit.
+        interrupts: the handler of signals.
+        curve: the losses for the card.
+    """
+
+    def __init__(self, config: TrainingConfig, display: ProgressDisplay) -> None:
+        self.budget = TimeBudget(config.minute_limit)
+        self.interrupts = Interrupts(display.print)
+        self.curve = LossCurve()
+        self._display = display
+
+    def in_order(
+        self, config: TrainingConfig, inputs: TrainingInputs, more: Sequence[pl.Callback]
+    ) -> list[pl.Callback]:
+        """Return all callbacks of a run, in the order in which Lightning calls them."""
+        notify = self._display.print
+        return [
+            self.budget,
+            NonFiniteGuard(notify, config.checkpoint_every),
+            self.interrupts,
+            UnreadablePhotos(notify),
+            Previews(inputs.preview, config.run_folder / "previews", config.preview_every),
+            TrainingProgress(self.budget, self._display),
+            self.curve,
+            *more,
+            # The last one, so that a checkpoint holds the state of all others after the step.
+            Checkpoints(config.checkpoint_path, config.checkpoint_every),
+        ]
 
 
-def _starts(
-    config: TrainingConfig, paintings: Iterable[str], say: Callable[[str], None]
-) -> list[StyleModel]:
-    """Find the model to start from, or one for each painting; none where no base ships."""
-    from fast_style.styles.registry import load_style
-
-    if config.init == "base":
-        base = _base_for(config.network)
-        if base is None:
-            say(
-                f"no base ships for this network ({size_name(config.network)}): starting from "
-                "scratch"
-            )
-        return [] if base is None else [base]
-    folder = Path(config.init)
-    if not folder.is_dir():
-        return [load_style(config.init)]
-    models = [load_model(folder / f"{name}.safetensors") for name in paintings]
-    for model in models:
-        for name, values in model.weights.items():
-            if ".norm." not in name and not np.array_equal(values, models[0].weights[name]):
-                raise UsageError(
-                    f"--init {folder}: its models are of several runs, for {name} differs; give "
-                    "the folder RUNS/NAME/styles of one run with several paintings"
-                )
-    return models
+def _choose_batch_size(config: TrainingConfig, inputs: TrainingInputs) -> TrainingConfig:
+    """Return the options with a batch size that suits the device, if none was given."""
+    if config.batch_size is not None:
+        return config
+    on_cpu = accelerator_device(config.accelerator) == "cpu"
+    return replace(config, batch_size=1 if on_cpu else min(GPU_BATCH, len(inputs.photos)))
 
 
-def _fitting_weights(start: StyleModel, config: TrainingConfig) -> dict[str, NDArray[np.float32]]:
-    """Give a start's weights, widened if it is narrower."""
-    narrow = start.card.network
-    if narrow == config.network:
-        return dict(start.weights)
-    if not can_widen(narrow, config.network):
-        raise UsageError(
-            f"the network of --init {config.init} is {size_name(narrow)}, and "
-            f"{size_name(config.network)} is to be trained: choose --size and --upsampling to "
-            "match, or a narrower start"
+def _build_module(
+    config: TrainingConfig, inputs: TrainingInputs, notify: Notify
+) -> StyleTransferModule:
+    """Build the network with its initial weights, and the perceptual loss."""
+    torch.manual_seed(config.seed)
+    network = StyleNetwork(config.network)
+    start = None if config.resume else find_start(config, list(inputs.paintings))
+    if start is None and config.init == "base" and not config.resume:
+        notify(
+            f"no base ships for this network ({size_name(config.network)}): starting from scratch"
         )
-    return widen(start.weights, narrow, config.network, config.seed)
+    _make_folders(config)
+    paintings = {
+        name: style_tensor(pixels, config.style_size) for name, pixels in inputs.paintings.items()
+    }
+    module = StyleTransferModule(config, network, paintings)
+    if start is not None:
+        start.apply(network, module.painting_norms)
+        module.started_from = start.origin
+    return module
 
 
-def _base_for(network: NetworkConfig) -> StyleModel | None:
-    """Find the widest base that is this network, or that it can be made of."""
-    with as_file(_WEIGHTS) as folder:
-        bases = [load_model(path) for path in sorted(folder.glob("base-*.safetensors"))]
-    fitting = [base for base in bases if can_widen(base.card.network, network)]
-    return max(fitting, key=lambda base: base.card.network.width, default=None)
-
-
-def _prepare_folders(config: TrainingConfig) -> None:
-    """Make what will be needed, now and not after an hour of training."""
+def _make_folders(config: TrainingConfig) -> None:
+    """Make the folders before training, so that an error shows at once."""
     if config.overwrite:
         shutil.rmtree(config.run_folder, ignore_errors=True)
     try:
@@ -250,19 +199,16 @@ def _prepare_folders(config: TrainingConfig) -> None:
         raise TrainingError(f"{error.filename} cannot be made: {error.strerror}") from error
 
 
-def _build_trainer(
-    config: TrainingConfig,
-    precision: Literal["bf16-mixed", "32-true"],
-    callbacks: list[pl.Callback],
-) -> pl.Trainer:
+def _build_trainer(config: TrainingConfig, callbacks: list[pl.Callback]) -> pl.Trainer:
     devices: str | int = int(config.devices) if config.devices.isdigit() else config.devices
+    bf16 = use_bf16(config.precision, accelerator_device(config.accelerator))
     try:
         return pl.Trainer(
             accelerator=config.accelerator,
             devices=devices,
             num_nodes=config.num_nodes,
             strategy=config.strategy,
-            precision=precision,
+            precision="bf16-mixed" if bf16 else "32-true",
             max_steps=-1 if config.step_limit is None else config.step_limit,
             max_epochs=-1,
             callbacks=callbacks,
@@ -281,16 +227,25 @@ def _build_trainer(
         ) from error
 
 
+def _last_losses(trainer: pl.Trainer) -> dict[str, float]:
+    metrics: Mapping[str, Any] = trainer.callback_metrics
+    return {
+        name.removeprefix("loss/"): float(value)
+        for name, value in metrics.items()
+        if name.startswith("loss/")
+    }
+
+
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks about the set-up from the user, and its warnings."""
+    """Suppress Lightning's messages about the set-up, and its warnings, for this block."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # Advice on workers and on resuming that StepSampler has made pointless, and its use of
-            # what newer releases of torch call deprecated: nothing the user could act on.
+            # Advice on workers and on resuming, which StepSampler makes pointless, and deprecations
+            # of torch that Lightning itself causes: nothing that a user could act on.
             warnings.filterwarnings("ignore", module=r"pytorch_lightning(\..*)?")
             yield
     finally:
