@@ -135,7 +135,7 @@ def scaled(objective: Objective, picture: Tensor) -> Tensor:
 def measuring(photo, painting, size):  # type: ignore[no-untyped-def]
     """The loss of a picture in float32, the objective, and the photo as a tensor."""
     run = Optimization(photo, [painting], OptimizeConfig(size=size, scales=1, precision="fp32"))
-    objective = run._objective(run.stages[-1], bf16=False)
+    objective = run._objective(run.levels[-1], bf16=False)
 
     def measure(picture: Tensor) -> float:
         with torch.no_grad():

@@ -136,15 +136,15 @@ class TestDescent:
 
     def test_steps_are_smoothed_without_losing_anything(self):
         even = torch.full((1, 3, 33, 40), 0.3)
-        torch.testing.assert_close(descent._smoothed(even, 0.6), even)
+        torch.testing.assert_close(descent._smooth(even, 0.6), even)
         rows, columns = torch.meshgrid(torch.arange(33), torch.arange(40), indexing="ij")
         finest = (1.0 - 2 * ((rows + columns) % 2)).expand(1, 3, -1, -1)
-        torch.testing.assert_close(descent._smoothed(finest, 0.6), 0.4 * finest, atol=1e-3, rtol=0)
+        torch.testing.assert_close(descent._smooth(finest, 0.6), 0.4 * finest, atol=1e-3, rtol=0)
         wave = torch.sin(columns * (2 * torch.pi / 40)).expand(1, 3, -1, -1)
-        inside = (descent._smoothed(wave, 0.6) / wave)[..., 8:14]
+        inside = (descent._smooth(wave, 0.6) / wave)[..., 8:14]
         assert 0.9 < inside.min() < inside.max() < 1
         # One as narrow as its own reach.
-        assert descent._smoothed(torch.ones(1, 3, 3, 4), 0.6).shape == (1, 3, 3, 4)
+        assert descent._smooth(torch.ones(1, 3, 3, 4), 0.6).shape == (1, 3, 3, 4)
 
     def test_the_first_iterations_are_not_lost_on_noise(self, objective, photo, monkeypatch):
         """Of the changes that lower the loss alike, a smooth one is found first."""
@@ -241,7 +241,7 @@ class TestSteps:
 
     def test_a_start_may_be_a_model(self, photo, painting, model):
         run = make_optimization(photo, painting, init=model, iterations=1, **QUICK, **LAYERS)
-        assert [stage.width for stage in run.stages] == [48]
+        assert [stage.width for stage in run.levels] == [48]
         assert len(list(run.steps())) == 1
 
     def test_alpha_goes_along(self, photo, painting):
@@ -253,7 +253,7 @@ class TestSteps:
         assert set(np.asarray(image)[..., 3].ravel()) == {99}
 
     def test_losses_beyond_all_numbers(self, photo, painting):
-        with pytest.raises(UsageError, match=r"beyond all numbers at iteration 1: give smaller"):
+        with pytest.raises(UsageError, match=r"infinite or undefined at iteration 1: give smaller"):
             list(optimize_steps(photo, painting, style_weight=1e38, **QUICK, **LAYERS))
 
 

@@ -16,10 +16,10 @@ from fast_style.optimization.api import make_optimization
 from fast_style.optimization.config import (
     SMALLEST,
     OptimizeConfig,
-    Stage,
+    PyramidLevel,
     painting_side,
     parse_painting,
-    plan_stages,
+    plan_levels,
 )
 from fast_style.optimization.masks import read_mask
 from fast_style.optimization.tensors import to_tensor
@@ -41,9 +41,9 @@ class TestPlanning:
         full = min(size, max(height, width))
         if min(height, width) * full / max(height, width) < SMALLEST:
             with pytest.raises(UsageError, match="has a side below 32 pixels"):
-                plan_stages(height, width, config)
+                plan_levels(height, width, config)
             return
-        stages = plan_stages(height, width, config)
+        stages = plan_levels(height, width, config)
         assert max(stages[-1].height, stages[-1].width) == min(size, max(height, width))
         for before, after in pairwise(stages):
             assert after.height == pytest.approx(2 * before.height, abs=1.5)
@@ -54,8 +54,8 @@ class TestPlanning:
 
     def test_a_networks_picture_is_not_begun_small(self):
         config = OptimizeConfig(size=1024)
-        assert [s.width for s in plan_stages(1024, 1024, config)] == [256, 512, 1024]
-        assert [s.width for s in plan_stages(1024, 1024, config, from_network=True)] == [1024]
+        assert [s.width for s in plan_levels(1024, 1024, config)] == [256, 512, 1024]
+        assert [s.width for s in plan_levels(1024, 1024, config, from_network=True)] == [1024]
 
     @pytest.mark.parametrize(
         ("picture", "painting", "scale", "side"),
@@ -137,7 +137,7 @@ class TestRefusals:
     def test_masks(self, photo, painting):
         with pytest.raises(UsageError, match="the mask has 4x64 pixels and the photo 64x64"):
             read_mask(np.ones((64, 4)), 64, 64)
-        with pytest.raises(UsageError, match="black all over"):
+        with pytest.raises(UsageError, match="black everywhere"):
             read_mask(np.zeros((64, 64)), 64, 64)
         with pytest.raises(UsageError, match="2 masks for 1 paintings"):
             make_optimization(photo, painting, masks=[np.ones((64, 64))] * 2)
@@ -178,7 +178,7 @@ class TestMemory:
         """A picture and a gradient, in float32, for each iteration until there are twenty."""
         run = make_optimization(photo, painting, **QUICK)
         needed = {
-            n: memory.estimate_bytes(Stage(1000, 1000, n), run._vgg, "lbfgs", bf16=False)
+            n: memory.estimate_bytes(PyramidLevel(1000, 1000, n), run._vgg, "lbfgs", bf16=False)
             for n in (5, 6, 20, 30)
         }
         assert needed[6] - needed[5] == pytest.approx(memory._MARGIN * 24e6, abs=2)
@@ -195,7 +195,7 @@ class TestMemory:
         """By what autograd is given to keep, which is most of what the estimate is made of."""
         precision = "bf16" if bf16 else "fp32"
         run = make_optimization(photo, painting, precision=precision, device="cpu", size=64)
-        objective = run._objective(run.stages[-1], bf16=bf16)
+        objective = run._objective(run.levels[-1], bf16=bf16)
         kept = {}
 
         def note(tensor):

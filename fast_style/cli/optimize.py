@@ -2,9 +2,6 @@
 
 import json
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +22,11 @@ from fast_style.optimization.config import OptimizeConfig, parse_painting
 from fast_style.storage.hardware import installed
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from fast_style.cli.output_plan import Job
     from fast_style.images import Photo
     from fast_style.optimization.optimizer_loop import Optimization, OptimizeStep
-    from fast_style.optimization.outputs import Keeper
+    from fast_style.optimization.outputs import StepWriter
+    from fast_style.training.progress_bar import ProgressDisplay
 
 FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
 _SECONDS_BETWEEN_LINES = 10.0
@@ -142,7 +138,7 @@ def optimize(
     # Imported here, so that help and mistakes in the options come at once.
     from fast_style.images import format_from_suffix, suffix_for
     from fast_style.optimization.api import make_optimization
-    from fast_style.optimization.curves import check_plot, plot_curve, write_curve
+    from fast_style.optimization.outputs import check_plot, plot_curve, write_curve
 
     if plot is not None:
         check_plot(plot)
@@ -156,13 +152,13 @@ def optimize(
     kind = written_format or format_from_suffix(
         job.target if job.target != STANDARD else f"x{suffix_for(run.best().format)}"
     )
-    keeper = _keeper(keep_every, keep_in, job, kind, quality)
-    stopped = _descend(run, keeper, quiet)
+    writer = _writer(keep_every, keep_in, job, kind, quality)
+    stopped = _descend(run, writer, quiet)
     best = run.best()
     notes = _write(best, job, kind, quality)
     losses = run.measure()
-    if keeper is not None:
-        keeper.finish()
+    if writer is not None:
+        writer.finish()
     document = run.to_dict() | {
         "input": photo,
         "paintings": [{"path": path, "weight": weight} for path, weight in paintings],
@@ -208,11 +204,11 @@ def _job(
     return job
 
 
-def _keeper(
+def _writer(
     every: int | None, place: Path | None, job: "Job", kind: str, quality: int | None
-) -> "Keeper | None":
+) -> "StepWriter | None":
     from fast_style.cli.output_plan import STANDARD
-    from fast_style.optimization.outputs import Keeper
+    from fast_style.optimization.outputs import StepWriter
 
     if every is None:
         return None
@@ -221,21 +217,26 @@ def _keeper(
             raise click.UsageError("say where to keep the pictures (--keep-in)")
         target = Path(job.target)
         place = target.with_name(f"{target.stem}-steps")
-    return Keeper(place, every, format=kind, quality=quality)
+    return StepWriter(place, every, format=kind, quality=quality)
 
 
-def _descend(run: "Optimization", keeper: "Keeper | None", quiet: bool) -> str:
-    """Take all steps; gives what stopped them, or nothing."""
+def _descend(run: "Optimization", writer: "StepWriter | None", quiet: bool) -> str:
+    """Run all steps; returns `interrupted` or `terminated` if a signal stopped them, else ""."""
+    from fast_style.training.progress_bar import ProgressDisplay
+
+    display = ProgressDisplay(quiet=quiet, seconds_between_lines=_SECONDS_BETWEEN_LINES)
+    display.start()
     try:
-        with _Display(quiet).showing() as display:
-            for step in run.steps():
-                if keeper is not None:
-                    keeper.add(step)
-                display.step(step)
+        for step in run.steps():
+            if writer is not None:
+                writer.add(step)
+            _show_step(display, step)
     except KeyboardInterrupt:
         return "interrupted"
     except Terminated:
         return "terminated"
+    finally:
+        display.stop()
     return ""
 
 
@@ -252,55 +253,17 @@ def _write(best: "Photo", job: "Job", kind: str, quality: int | None) -> tuple[s
     return best.notes + notes
 
 
-class _Display:
-    """A bar on a terminal, else a line now and then."""
+def _show_step(display: "ProgressDisplay", step: "OptimizeStep") -> None:
+    """Show the losses and the time left."""
+    from fast_style.training.progress_bar import format_duration
 
-    def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet
-        self._bar: tuple[Progress, TaskID] | None = None
-        self._last = float("-inf")
-
-    @contextmanager
-    def showing(self) -> Iterator["_Display"]:
-        """Show the bar meanwhile, if there is to be one."""
-        from fast_style.cli.progress import _stderr_is_terminal
-
-        if self._quiet or not _stderr_is_terminal():
-            yield self
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        with progress:
-            self._bar = (progress, progress.add_task("", total=None))
-            try:
-                yield self
-            finally:
-                self._bar = None
-
-    def step(self, step: "OptimizeStep") -> None:
-        """Tell of a step."""
-        if self._quiet:
-            return
-        losses = step.losses
-        text = (
-            f"{step.width}x{step.height}  loss {losses.total:.4g}  content {losses.content:.4g}  "
-            f"style {losses.style:.4g}"
-        )
-        if losses.tv:
-            text += f"  tv {losses.tv:.4g}"
-        left = round(step.seconds_left)
-        text += f"  {left // 60}:{left % 60:02d} left"
-        if self._bar is not None:
-            progress, task = self._bar
-            progress.update(task, completed=step.iteration, total=step.iterations, description=text)
-        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
-            click.echo(f"iteration {step.iteration}/{step.iterations}  {text}", err=True)
+    losses = step.losses
+    status = (
+        f"{step.width}x{step.height}  loss {losses.total:.4g}  content {losses.content:.4g}  "
+        f"style {losses.style:.4g}"
+    )
+    if losses.tv:
+        status += f"  tv {losses.tv:.4g}"
+    status += f"  {format_duration(step.seconds_left)} left"
+    count = f"iteration {step.iteration}/{step.iterations}"
+    display.update(step.iteration, count, status, total=step.iterations)

@@ -1,5 +1,5 @@
-"""Optimisation-based transfer: the pixels themselves descend to a painting's style.
+"""Style transfer by optimising the pixels of one picture.
 
-Gatys, Ecker and Bethge 2015 (arXiv 1508.06576). Slow, of the best quality, and without training;
-`run` has what others call.
+Gatys, Ecker and Bethge 2015 (arXiv 1508.06576): slow, of the best quality, without training. `api`
+has the functions for other packages.
 """

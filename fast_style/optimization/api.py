@@ -1,4 +1,4 @@
-"""Optimising a picture from Python: what scripts, the demo and the notebook call."""
+"""Python functions to optimise a picture: `optimize_image` and `optimize_steps`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def optimize_steps(
     photo: ImageSource, paintings: ImageSource | Sequence[ImageSource], **options: Any
 ) -> "Iterator[OptimizeStep]":
-    """Put paintings' styles on a photo by optimisation, telling of each iteration.
+    """Transfer paintings' styles to a photo by optimisation, one iteration at a time.
 
     ::
 
@@ -26,7 +26,7 @@ def optimize_steps(
             print(step.iteration, step.losses.total)
         step.picture().save("out.png")
 
-    To stop, leave the loop: `step.picture()` still gives the best picture.
+    To stop, leave the loop: `step.picture()` still returns the best picture.
 
     Args:
         photo: as for `make_optimization`.
@@ -34,7 +34,7 @@ def optimize_steps(
         **options: weights, masks, init, config and single options, as for `make_optimization`.
 
     Returns:
-        An iterator of steps; everything is checked before the first one.
+        An iterator of steps; the inputs are checked before the first one.
 
     Raises:
         FastStyleError: as for `make_optimization`.
@@ -49,7 +49,7 @@ def optimize_image(
     on_step: "Callable[[OptimizeStep], None] | None" = None,
     **options: Any,
 ) -> "Image.Image":
-    """Put paintings' styles on a photo by optimisation (Gatys, Ecker and Bethge 2015).
+    """Transfer paintings' styles to a photo by optimisation (Gatys, Ecker and Bethge 2015).
 
     ::
 
@@ -58,11 +58,11 @@ def optimize_image(
     Args:
         photo: as for `make_optimization`.
         paintings: as for `make_optimization`.
-        on_step: is told of each iteration.
+        on_step: called after each iteration.
         **options: weights, masks, init, config and single options, as for `make_optimization`.
 
     Returns:
-        A new image of mode "RGB", or "RGBA" if the photo has alpha, in sRGB; the best that came up.
+        The best picture, a new image of mode "RGB", or "RGBA" if the photo has alpha, in sRGB.
 
     Raises:
         FastStyleError: as for `make_optimization`.
@@ -84,14 +84,14 @@ def make_optimization(
     config: OptimizeConfig | None = None,
     **options: Any,
 ) -> "Optimization":
-    """Read everything and set up an optimisation.
+    """Read the inputs and create an optimisation.
 
     Args:
         photo: the content image, anything that `Stylizer.stylize` takes.
         paintings: one style image, or a list of them.
-        weights: of the paintings, each above 0; all alike if None.
-        masks: for each painting a picture of the photo's size, white where the painting goes.
-        init: a picture, a style or a model to start from, or one of the words of the option.
+        weights: weights of the paintings, each above 0; equal if None.
+        masks: a picture of the photo's size for each painting, white where it is applied.
+        init: a picture, style or model to start from, or `photo`, `painting` or `noise`.
         config: the options.
         **options: single options instead, see `OptimizeConfig`.
 
@@ -99,16 +99,16 @@ def make_optimization(
         The optimisation, before its first step.
 
     Raises:
-        FastStyleError: a picture cannot be read, something does not fit together, torch is not
+        FastStyleError: a picture cannot be read, inputs do not fit together, torch is not
             installed, or there is too little memory.
     """
     if isinstance(init, str):
         options["init"], init = init, None
-    chosen = configured(config, options)
+    chosen = merge_options(config, options)
     content = read_image(photo)
     several: list[Any] = list(paintings) if isinstance(paintings, list | tuple) else [paintings]
     styles = [read_painting(painting) for painting in several]
-    # These import torch, for which nobody should wait who has mistyped a path.
+    # These import torch, which takes seconds; mistyped paths were reported before.
     try:
         from fast_style.optimization.masks import read_mask
         from fast_style.optimization.optimizer_loop import Optimization
@@ -120,8 +120,12 @@ def make_optimization(
     return Optimization(content, styles, chosen, weights=weights, masks=fields or None, start=init)
 
 
-def configured(config: OptimizeConfig | None, options: Mapping[str, Any]) -> OptimizeConfig:
-    """Make a configuration of another one, or of the defaults, and single options."""
+def merge_options(config: OptimizeConfig | None, options: Mapping[str, Any]) -> OptimizeConfig:
+    """Return a configuration, or the defaults, with some options replaced.
+
+    Raises:
+        UsageError: an option does not exist.
+    """
     unknown = set(options) - set(OptimizeConfig.__dataclass_fields__)
     if unknown:
         raise UsageError(
@@ -132,7 +136,7 @@ def configured(config: OptimizeConfig | None, options: Mapping[str, Any]) -> Opt
 
 
 def read_painting(source: ImageSource) -> Photo:
-    """Read a painting; an error says that it is about the painting."""
+    """Read a painting; the message of an error says that it is about the painting."""
     try:
         return read_image(source)
     except FastStyleError as error:

@@ -1,4 +1,4 @@
-"""The options of an optimisation, each with its meaning, default and check; needs no torch.
+"""The options of an optimisation, with help texts, defaults and checks; needs no torch.
 
 `fast-style optimize` builds its command line from these fields.
 """
@@ -21,13 +21,13 @@ DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 SMALLEST = 32
-"""The shortest side, in pixels, of a picture that is worked on: relu4_3 has 4 pixels of it."""
+"""The smallest side of a picture, in pixels: relu4_3 then has 4."""
 
 LARGEST = 16384
 """The largest `size`."""
 
 COARSEST = 256
-"""Long side, in pixels, that a series of sizes starts at, or somewhat less."""
+"""Approximate long side, in pixels, of the first size of a coarse-to-fine optimisation."""
 
 _GROWTH = 0.75  # see `painting_side`
 
@@ -36,7 +36,7 @@ _RATES = {"lbfgs": 1.0, "adam": 0.02}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizeConfig:
-    """How a picture is optimised; each field's metadata says what it means."""
+    """The options of an optimisation; each field's metadata has its help text."""
 
     size: int = option(
         "Long side of the picture, in pixels; a smaller photo keeps its own size.",
@@ -51,28 +51,30 @@ class OptimizeConfig:
         maximum=8,
     )
     iterations: int = option(
-        "Iterations at the first size; each doubling of the size halves them.", 120, minimum=1
+        "Iterations at the first size; they are halved with each doubling of the size.",
+        120,
+        minimum=1,
     )
     scales: int = option(
-        "How many sizes to go through, coarse to fine, each half of the next; 0 chooses: from "
-        f"about {COARSEST} pixels, or the full size only where the start is a style's picture.",
+        "Number of sizes, coarse to fine, each half of the next. 0 starts at about "
+        f"{COARSEST} pixels, or at the full size if --init is a style.",
         0,
         minimum=0,
         maximum=8,
     )
     init: str = option(
-        "What to start from: photo, painting, noise, a style's NAME (its network's picture), or "
-        "the FILE of any picture.",
+        "Picture to start from: photo, painting, noise, a style's NAME (the photo stylized by its "
+        "network), or the FILE of any picture.",
         "photo",
     )
     seed: int = option("Seed of the noise.", 0, minimum=0)
-    optimizer: OptimizerName = option("What descends.", "lbfgs")
+    optimizer: OptimizerName = option("Optimizer.", "lbfgs")
     learning_rate: float | None = option(
-        "Its learning rate.  [default: 1 for lbfgs, 0.02 for adam]", None, above=0
+        "Learning rate.  [default: 1 for lbfgs, 0.02 for adam]", None, above=0
     )
     tolerance: float = option(
-        "Stop, or go on to the next size, when ten iterations lower the loss by less than this "
-        "share of it; 0 never does.",
+        "End a size early when ten iterations lower the loss by less than this fraction; 0 never "
+        "does.",
         0.005,
         minimum=0,
         maximum=1,
@@ -84,11 +86,11 @@ class OptimizeConfig:
     style_layers: str = loss_option("style_layers", "relu1_2,relu2_2,relu3_3,relu4_3")
     vgg: VggChoice = loss_option("vgg", "bundled")
     preserve_color: bool = option(
-        "Keep the photo's colours: only brightness is optimised, against paintings in grey.", False
+        "Keep the photo's colours: only the brightness is optimised, with grey paintings.", False
     )
-    device: DeviceChoice = option("Where it computes; auto takes a GPU that can be used.", "auto")
+    device: DeviceChoice = option("Device to compute on; auto is a GPU if there is one.", "auto")
     precision: PrecisionChoice = option(
-        "What the VGG computes in; auto takes bf16 where the processor or GPU has it natively.",
+        "Precision of the VGG; auto is bf16 if the CPU or GPU computes it natively, else fp32.",
         "auto",
     )
 
@@ -96,7 +98,7 @@ class OptimizeConfig:
         """Check every value on its own.
 
         Raises:
-            UsageError: one that is out of its range, or of another form.
+            UsageError: a value is out of its range or cannot be parsed.
         """
         check_options(self)
         if not parse_layers(self.style_layers, "--style-layers"):
@@ -109,22 +111,22 @@ class OptimizeConfig:
 
     @property
     def rate(self) -> float:
-        """The learning rate, chosen by the optimizer where none is given."""
+        """The learning rate; the optimizer's default if none is given."""
         return _RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """All options as plain JSON values."""
+        """Return all options as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One size of a coarse-to-fine series.
+class PyramidLevel:
+    """One size of a coarse-to-fine optimisation.
 
     Attributes:
-        height: of the picture, in pixels.
-        width: of the picture, in pixels.
-        iterations: at most so many.
+        height: height of the picture, in pixels.
+        width: width of the picture, in pixels.
+        iterations: the largest number of iterations.
     """
 
     height: int
@@ -132,20 +134,20 @@ class Stage:
     iterations: int
 
 
-def plan_stages(
+def plan_levels(
     height: int, width: int, config: OptimizeConfig, *, from_network: bool = False
-) -> list[Stage]:
-    """Choose the sizes to go through.
+) -> list[PyramidLevel]:
+    """Plan the sizes of a coarse-to-fine optimisation.
 
     Args:
-        height: of the photo, in pixels.
-        width: of the photo, in pixels.
-        config: `size`, `scales` and `iterations` are looked at.
-        from_network: whether the start has its strokes already. They would be blurred by a coarse
-            start, so the full size is then the only one unless `scales` says otherwise.
+        height: height of the photo, in pixels.
+        width: width of the photo, in pixels.
+        config: the options; `size`, `scales` and `iterations` are used.
+        from_network: whether the start is the picture of a style network. A coarse size would blur
+            its strokes, so there is only the full size unless `scales` is given.
 
     Returns:
-        The stages, the last one at full size.
+        The levels, the last one at full size.
 
     Raises:
         UsageError: the photo, or the smallest of the sizes, has a side below `SMALLEST`.
@@ -164,7 +166,7 @@ def plan_stages(
             count += 1
         while min(height, width) * full / 2 ** (count - 1) / longest < SMALLEST:
             count -= 1
-    stages = []
+    levels = []
     for halvings in reversed(range(count)):
         side = full / 2**halvings
         sides = [max(1, round(part * side / longest)) for part in (height, width)]
@@ -174,44 +176,46 @@ def plan_stages(
                 f"at least {SMALLEST}: give fewer scales or a larger size"
             )
         done = count - 1 - halvings
-        stages.append(Stage(sides[0], sides[1], max(1, round(config.iterations / 2**done))))
-    return stages
+        iterations = max(1, round(config.iterations / 2**done))
+        levels.append(PyramidLevel(sides[0], sides[1], iterations))
+    return levels
 
 
 def painting_side(picture: int, painting: int, scale: float) -> float:
-    """Choose the long side that a painting is looked at with.
+    """Return the long side to which a painting is resized for a picture.
 
-    A painting that is enlarged has no fine strokes left and gives none; but beside a picture that
-    is larger, its own pixels would be what is painted: at 2,000 pixels, the grain of a scan of
-    1,000. So beyond its own size, or `scale` times that where larger strokes are asked for, it
-    grows more slowly than the picture: with every doubling by 1.68, which keeps strokes crisp.
+    An enlarged painting has no fine strokes, and so gives none. But if a small painting kept its
+    size beside a larger picture, its own pixels would be painted: at 2,000 pixels, the grain of a
+    scan of 1,000 pixels. So beyond its own size (or `scale` times that, for larger strokes), the
+    painting grows more slowly than the picture, by 1.68 with every doubling, which keeps strokes
+    crisp.
 
     Args:
         picture: long side of the picture, in pixels.
-        painting: long side of the painting as it is, in pixels.
+        painting: long side of the painting, in pixels.
         scale: `OptimizeConfig.style_scale`.
 
     Returns:
         The long side, in pixels, not rounded.
     """
-    wanted, free = picture * scale, painting * max(1.0, scale)
-    return wanted if wanted <= free else free * float((wanted / free) ** _GROWTH)
+    wanted, unscaled = picture * scale, painting * max(1.0, scale)
+    return wanted if wanted <= unscaled else unscaled * float((wanted / unscaled) ** _GROWTH)
 
 
 def parse_painting(text: str) -> tuple[str, float]:
-    """Read `painting.jpg:0.6` as a painting and its weight; 1 where none is given.
+    """Parse `painting.jpg:0.6` as a painting and its weight; 1 if none is given.
 
-    A file of that very name comes first.
+    If there is a file of the whole name, it is the painting.
 
     Raises:
-        UsageError: a weight that is no number above 0.
+        UsageError: the weight is not a number above 0.
     """
     path, colon, weight = text.rpartition(":")
     if not path or not colon or os.path.isfile(text):
         return text, 1.0
     try:
         share = float(weight)
-    except ValueError:  # a path with a colon in it, or none
+    except ValueError:  # the colon belongs to the path
         return text, 1.0
     if not 0 < share < float("inf"):
         raise UsageError(f"the weight in {text!r} is {share:g}; expected a number above 0")

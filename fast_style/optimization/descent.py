@@ -1,4 +1,4 @@
-"""One descent at one size: L-BFGS or Adam on the pixels."""
+"""The optimizers of the pixels at one size: L-BFGS and Adam."""
 
 import math
 from typing import Protocol
@@ -12,40 +12,40 @@ from fast_style.optimization.config import OptimizerName
 from fast_style.optimization.objective import Evaluate
 
 HISTORY = 20
-"""Steps that L-BFGS remembers; a hundred, as is usual, get no further in as many iterations."""
+"""History size of L-BFGS; the usual hundred gets no further in the same number of iterations."""
 
-# The descent may leave [0, 1] a little, at this price a squared unit, in units of the loss at which
-# all content is lost. Clipping the pixels instead, as is usual, belies what L-BFGS remembers; and
-# with no limit at all it goes where no picture is, so that most of the gain is lost when the
-# picture is clipped at the end (measured: 1.37 against 0.71 after 30 iterations).
+# A penalty keeps pixels near [0, 1]: this factor times the mean squared excess, relative to the
+# loss at which all content is lost. Clipping the pixels instead, as is usual, would invalidate
+# L-BFGS's history. With neither, pixels leave the range so far that clipping the result loses most
+# of the gain (measured: a loss of 1.37 against 0.71 after 30 iterations).
 _BARRIER = 3000.0
 
-# How much of a step is smoothed, and how widely, as a standard deviation in pixels. L-BFGS knows
-# nothing of the curvature to begin with, and gradients of a VGG are mostly fine noise: left alone,
-# it spends its first iterations on the pixels' finest pattern. Measured at 160 pixels: after 5
-# iterations a loss of 2.5 in place of 6.1, after 12 of 1.08 in place of 1.36; half or twice the
-# width, and more of it, do less. A picture that was just enlarged lacks nothing but fine detail:
-# there it would do harm (a loss of 1.8 in place of 1.5 after 5 iterations at 512 pixels).
+# The share of a step that is smoothed, and the standard deviation in pixels. At first L-BFGS has no
+# estimate of the curvature, and the gradients of a VGG are mostly fine noise, so it would spend its
+# first iterations on the finest patterns of pixels. Measured at 160 pixels: a loss of 2.5 instead
+# of 6.1 after 5 iterations, 1.08 instead of 1.36 after 12; half or twice the width, or a larger
+# share, gain less. A picture that was just enlarged lacks only fine detail, so there smoothing
+# does harm (a loss of 1.8 instead of 1.5 after 5 iterations at 512 pixels).
 _SMOOTHED, _WIDTH = 0.6, 2.0
 
-# Mean change in the first step. Torch's own first step is a thousand times shorter,
-# which the line search pays for with four more evaluations.
+# Mean change of a pixel in the first step. Torch's own first step is a thousand times shorter,
+# which costs the line search four more evaluations.
 _FIRST_STEP = 0.02
 
 
 class Descent(Protocol):
-    """Goes down an objective, a step at a time.
+    """Minimizes an objective over the pixels of a picture, step by step.
 
     Attributes:
-        picture: where it is, shape (1, 3, H, W), nominally in [0, 1].
-        evaluations: of the objective and its gradient, so far.
+        picture: the current picture, shape (1, 3, H, W), nominally in [0, 1].
+        evaluations: evaluations of the objective and its gradient so far.
     """
 
     picture: Tensor
     evaluations: int
 
     def step(self) -> Losses:
-        """Take one step; gives the losses there, those of the picture clipped to [0, 1] or near."""
+        """Take one step and return the losses of the new picture, without the range penalty."""
 
 
 def make_descent(
@@ -57,15 +57,16 @@ def make_descent(
     *,
     enlarged: bool = False,
 ) -> Descent:
-    """Begin a descent.
+    """Create an optimizer of the pixels.
 
     Args:
         optimizer: `lbfgs` or `adam`.
         evaluate: the objective.
         start: the picture to start from, shape (1, 3, H, W), range [0, 1]; not changed.
         rate: the learning rate.
-        unit: what a loss is large in comparison with.
-        enlarged: whether the start is the result of a smaller size, and lacks only fine detail.
+        unit: a natural unit of the loss; losses are divided by it.
+        enlarged: whether the start is the enlarged result of a smaller size, which lacks only fine
+            detail.
     """
     if optimizer == "lbfgs":
         return LbfgsDescent(evaluate, start, rate, unit, 0.0 if enlarged else _SMOOTHED)
@@ -75,19 +76,20 @@ def make_descent(
 class LbfgsDescent:
     """L-BFGS with a strong Wolfe line search.
 
-    Torch's L-BFGS without a line search, as most loops use it, takes steps far too long to begin
-    with: the loss rises 250-fold and comes down over twenty iterations. The line search costs about
-    one evaluation in ten: torch evaluates the point where a step ended once more to begin the next,
-    and is given what it had there.
+    Without a line search, as most implementations use it, torch's L-BFGS takes far too long steps
+    at first: the loss rises 250-fold and needs twenty iterations to fall again. The line search
+    costs about one evaluation in ten. Torch evaluates the end of a step again at the beginning of
+    the next one; such evaluations are answered from a small cache.
 
-    What it moves is a change of the start that is smoothed before it is added. Every picture can be
-    reached so, for some of the change stays as it is, and smooth ones are nearer.
+    The variable is a change of the start, which is partly smoothed before it is added. Every
+    picture can be reached, because a part of the change stays unsmoothed; smooth changes are
+    reached by shorter steps.
     """
 
     def __init__(
         self, evaluate: Evaluate, start: Tensor, rate: float, unit: float, smoothed: float
     ) -> None:
-        """See `make_descent`; `smoothed` is the share of a change that is smoothed."""
+        """Start a descent; see `make_descent`. `smoothed` is the share that is smoothed."""
         self._share = smoothed
         self._start = start.detach().contiguous()
         self.picture = self._start
@@ -98,14 +100,14 @@ class LbfgsDescent:
         self._optimizer = torch.optim.LBFGS(
             [self._change],
             lr=rate,
-            max_iter=1,  # its memory outlasts the call, so that many calls are one descent
+            max_iter=1,  # its history is kept from call to call
             max_eval=25,
             history_size=HISTORY,
             tolerance_grad=0,
             tolerance_change=0,
             line_search_fn="strong_wolfe",
         )
-        self._seen: list[tuple[Tensor, Tensor, Tensor, Losses]] = []
+        self._cache: list[tuple[Tensor, Tensor, Tensor, Losses]] = []
 
     def step(self) -> Losses:
         """Take one step; see `Descent`."""
@@ -114,22 +116,22 @@ class LbfgsDescent:
         self._optimizer.param_groups[0]["lr"] = self._rate * (1.0 if self._begun else first)
         self._begun = True
         self._optimizer.step(self._closure)  # type: ignore[no-untyped-call]
-        # What it evaluated last need not be where it went.
-        found = self._known()
+        # The last evaluation of a line search need not be at its result.
+        found = self._cached()
         if found is None:
             self._closure()
-            found = self._seen[-1]
-        self._seen = [found]
+            found = self._cache[-1]
+        self._cache = [found]
         with torch.no_grad():
-            self.picture = self._start + _smoothed(self._change, self._share)
+            self.picture = self._start + _smooth(self._change, self._share)
         return found[3]
 
     def _closure(self) -> float:
-        found = self._known()
+        found = self._cached()
         if found is None:
             self.evaluations += 1
             self._change.grad = None
-            picture = self._start + _smoothed(self._change, self._share)
+            picture = self._start + _smooth(self._change, self._share)
             losses = self._evaluate(picture)
             outside = picture - picture.detach().clamp(0, 1)
             barrier = _BARRIER * self._unit * outside.square().mean()
@@ -142,22 +144,22 @@ class LbfgsDescent:
                 self._change.grad,
                 Losses(*(term.detach() for term in losses)),
             )
-            # Enough for the few points that a line search may return to.
-            self._seen = [*self._seen[-2:], found]
+            # A line search returns to one of its last few points.
+            self._cache = [*self._cache[-2:], found]
         self._change.grad = found[2].clone()
         return float(found[1])
 
-    def _known(self) -> tuple[Tensor, Tensor, Tensor, Losses] | None:
-        return next((s for s in self._seen if torch.equal(s[0], self._change)), None)
+    def _cached(self) -> tuple[Tensor, Tensor, Tensor, Losses] | None:
+        return next((s for s in self._cache if torch.equal(s[0], self._change)), None)
 
 
-def _smoothed(change: Tensor, share: float) -> Tensor:
-    """Smooth a share of a change, shape (1, 3, H, W), by a Gaussian."""
+def _smooth(change: Tensor, share: float) -> Tensor:
+    """Smooth a share of a change, shape (1, 3, H, W), with a Gaussian."""
     if not share:
         return change
     reach = min(round(3 * _WIDTH), *(side - 1 for side in change.shape[2:]))
-    places = torch.arange(-reach, reach + 1, dtype=change.dtype, device=change.device)
-    weights = torch.exp(-0.5 * (places / _WIDTH) ** 2)
+    offsets = torch.arange(-reach, reach + 1, dtype=change.dtype, device=change.device)
+    weights = torch.exp(-0.5 * (offsets / _WIDTH) ** 2)
     kernel = (weights / weights.sum()).view(1, 1, 1, -1)
     channels = functional.pad(change.transpose(0, 1), (reach,) * 4, mode="reflect")
     across = functional.conv2d(channels, kernel)
@@ -166,39 +168,39 @@ def _smoothed(change: Tensor, share: float) -> Tensor:
 
 
 class AdamDescent:
-    """Adam, clipping the pixels to their range after every step.
+    """Adam with a constant rate; pixels are clipped to [0, 1] after every step.
 
-    The rate falls nowhere; the averages are those of crowsonkb/style-transfer-pytorch, whose long
-    memory for squares keeps flat areas from jumping.
+    The betas are those of crowsonkb/style-transfer-pytorch; the long average of the squares keeps
+    flat areas stable.
     """
 
     def __init__(self, evaluate: Evaluate, start: Tensor, rate: float, unit: float) -> None:
-        """See `make_descent`."""
+        """Start a descent; see `make_descent`."""
         self.picture = start.detach().clone().contiguous().requires_grad_()
         self.evaluations = 0
         self._evaluate, self._unit = evaluate, unit
         self._optimizer = torch.optim.Adam([self.picture], lr=rate, betas=(0.9, 0.99))
-        self._ahead: Losses | None = None
+        self._losses: Losses | None = None
 
     def step(self) -> Losses:
         """Take one step; see `Descent`."""
-        if self._ahead is None:
-            self._look()
+        if self._losses is None:
+            self._compute_gradient()
         self._optimizer.step()
         with torch.no_grad():
             self.picture.clamp_(0, 1)
-        return self._look()
+        return self._compute_gradient()
 
-    def _look(self) -> Losses:
-        """Evaluate where it is; the gradient is for the next step."""
+    def _compute_gradient(self) -> Losses:
+        """Evaluate the current picture, with the gradient for the next step."""
         self.evaluations += 1
         self.picture.grad = None
         losses = self._evaluate(self.picture)
         (losses.total / self._unit).backward()  # type: ignore[no-untyped-call]
-        self._ahead = Losses(*(term.detach() for term in losses))
-        return self._ahead
+        self._losses = Losses(*(term.detach() for term in losses))
+        return self._losses
 
 
 def is_finite(losses: Losses) -> bool:
-    """Tell whether a loss is a number."""
+    """Return whether the total loss is finite."""
     return math.isfinite(float(losses.total))

@@ -1,4 +1,4 @@
-"""The picture that a descent starts from."""
+"""The picture that an optimisation starts from."""
 
 import os
 from typing import TYPE_CHECKING
@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from fast_style.models.model_file import StyleModel
 
 Pixels = NDArray[np.uint8]
-Init = "str | os.PathLike[str] | ImageSource | StyleModel"
 
 NAMED = ("photo", "painting", "noise")
 
 
 def is_style(init: object) -> bool:
-    """Tell whether a start is a style, by its name or model, and not one of `NAMED` or a picture.
+    """Return whether a start is a style or model, and not one of `NAMED` or a picture.
 
     Raises:
-        UsageError: it is a text, and neither a style nor a file.
+        UsageError: it is a string that names neither a style nor a file.
     """
     from fast_style.models.model_file import SUFFIX, StyleModel
 
@@ -42,11 +41,11 @@ def is_style(init: object) -> bool:
             f"the start {init!r} is none of {', '.join(NAMED)}, and no picture's file is there; "
             f"{reason}"
         ) from None
-    # `find_parts` takes any file that is there for a model.
+    # `find_parts` accepts every existing file as a model.
     return len(files) > 1 or files[0][0].suffix == SUFFIX
 
 
-def start_pixels(
+def make_start(
     init: "str | os.PathLike[str] | ImageSource | StyleModel",
     photo: Pixels,
     painting: Pixels,
@@ -60,26 +59,26 @@ def start_pixels(
         init: `photo`, `painting`, `noise`, a style (see `is_style`), or any picture.
         photo: RGB, shape (H, W, 3), uint8.
         painting: the first of the paintings, RGB, shape (H', W', 3), uint8.
-        height: wanted, in pixels.
-        width: wanted, in pixels.
-        seed: of the noise.
+        height: height of the start, in pixels.
+        width: width of the start, in pixels.
+        seed: seed of the noise.
 
     Returns:
-        RGB, shape (height, width, 3), uint8. Paintings and pictures of other proportions fill it,
-        and what juts out is cut off on both sides.
+        RGB, shape (height, width, 3), uint8. Paintings and pictures of other proportions are
+        resized to cover it and cropped at the centre.
 
     Raises:
         FastStyleError: the style or the picture cannot be used.
     """
     if isinstance(init, str) and init in NAMED:
-        if init == "noise":
-            random = np.random.default_rng(seed)
-            return random.integers(0, 256, (height, width, 3), np.uint8)
-        return (
-            resize_to(photo, height, width) if init == "photo" else _cover(painting, height, width)
-        )
+        if init == "photo":
+            return resize_to(photo, height, width)
+        if init == "painting":
+            return _cover(painting, height, width)
+        random = np.random.default_rng(seed)
+        return random.integers(0, 256, (height, width, 3), np.uint8)
     if is_style(init):
-        # Imported here: a start from anything else needs no engine.
+        # No other start needs an engine.
         from fast_style.inference.stylizer import Stylizer
 
         stylized = Stylizer(init).stylize(resize_to(photo, height, width))  # type: ignore[arg-type]
@@ -91,7 +90,7 @@ def start_pixels(
 
 
 def _cover(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resize a picture so that it just covers a size, and cut it to that."""
+    """Resize a picture so that it covers a size, and crop it at the centre."""
     scale = max(height / pixels.shape[0], width / pixels.shape[1])
     rows = max(height, round(pixels.shape[0] * scale))
     columns = max(width, round(pixels.shape[1] * scale))

@@ -1,10 +1,10 @@
-"""Masks: where in the photo each painting goes.
+"""Masks, which decide where in the photo each painting's style is applied.
 
 Guided Gram matrices of Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual
-Factors in Neural Style Transfer" (arXiv 1611.07865, section 4). Their guidance is squared in the
-Gram matrix and normalised to a sum of squares of 1; ours is the square, taken as it is: the matrix
-is a mean over the picture's places, weighted with the mask. A mask that is white all over gives the
-plain Gram matrix.
+Factors in Neural Style Transfer" (arXiv 1611.07865, section 4). Their guidance channel is squared
+in the Gram matrix, and normalised to a sum of squares of 1. Our mask stands for that square: the
+matrix is a mean over the positions, weighted with the mask. An all-white mask gives the plain Gram
+matrix.
 """
 
 import numpy as np
@@ -24,19 +24,19 @@ _LUMA = np.array(LUMA_WEIGHTS, np.float32)
 
 
 def read_mask(source: ImageSource, height: int, width: int) -> Mask:
-    """Read a mask: white where the style goes, black where not, grey for something of it.
+    """Read a mask: white where the style is applied, black where not, grey for a part of it.
 
     Args:
-        source: a picture of any kind; its brightness counts.
-        height: of the photo, in pixels.
-        width: of the photo, in pixels.
+        source: any picture; its luma is the mask.
+        height: height of the photo, in pixels.
+        width: width of the photo, in pixels.
 
     Returns:
         Shape (height, width), float32, values in [0, 1].
 
     Raises:
         ImageError: it cannot be read.
-        UsageError: it has another shape than the photo, or is black all over.
+        UsageError: its size is not the photo's, or it is black everywhere.
     """
     photo = read_image(source)
     if (photo.height, photo.width) != (height, width):
@@ -46,22 +46,24 @@ def read_mask(source: ImageSource, height: int, width: int) -> Mask:
         )
     mask: Mask = (photo.pixels.astype(np.float32) @ _LUMA / 255).clip(0, 1)
     if not mask.any():
-        raise UsageError("the mask is black all over: paint white where its style is to go")
+        raise UsageError(
+            "the mask is black everywhere: paint white where its style is to be applied"
+        )
     return mask
 
 
-def at_size(mask: Mask, height: int, width: int) -> Tensor:
-    """Bring a mask to a size by the mean over areas: (1, 1, height, width), in [0, 1]."""
+def resize_mask(mask: Mask, height: int, width: int) -> Tensor:
+    """Resize a mask by averaging areas: (1, 1, height, width), range [0, 1]."""
     whole = torch.from_numpy(mask)[None, None]
     return functional.interpolate(whole, (height, width), mode="area")
 
 
 def masked_gram(features: Tensor, mask: Tensor | None) -> Tensor:
-    """The Gram matrix of the features within a mask.
+    """Compute the Gram matrix of the features within a mask.
 
     Args:
         features: shape (1, C, H, W).
-        mask: shape (1, 1, H, W), range [0, 1], not all 0; None for all of the picture.
+        mask: shape (1, 1, H, W), range [0, 1], not all 0; None for the whole picture.
 
     Returns:
         F diag(m) F^T / (C * sum(m)), shape (1, C, C).

@@ -1,4 +1,4 @@
-"""What an optimisation takes in memory, estimated before it starts."""
+"""Estimate of the memory that an optimisation needs, before it starts."""
 
 import math
 
@@ -7,33 +7,33 @@ from torch import nn
 
 from fast_style.errors import ImageTooLargeError
 from fast_style.models.vgg import WINOGRAD_FILTERS, Vgg
-from fast_style.optimization.config import Stage
+from fast_style.optimization.config import PyramidLevel
 from fast_style.optimization.descent import HISTORY
 from fast_style.storage.hardware import available_memory
 
-# The process itself with torch, the VGG, the workspaces of its convolutions, and what is left of
-# the painting, which is looked at first: most, as measured, where it has another shape than the
-# photo.
+# The process with torch, the VGG, the workspaces of its convolutions, and what the allocator keeps
+# after the painting's features were computed: the largest that was measured, with a painting of
+# another shape than the photo.
 _BASE = 1250 << 20
 
-# Beside what is counted below: what the allocator holds back.
+# Memory that the allocator keeps, in addition to what is counted below.
 _MARGIN = 1.1
 
 _FLOAT, _INDEX = 4, 8
 
 
 def bytes_per_pixel(vgg: Vgg, optimizer: str, iterations: int, *, bf16: bool) -> float:
-    """Estimate the bytes of memory that each pixel of the picture takes at the peak.
+    """Estimate the peak memory per pixel of the picture, in bytes.
 
-    The features of all layers are kept for the gradient, most of them in the first stage; at the
-    peak two gradients of its size, and a copy in float32 for the Gram matrix, are beside them.
+    The features of all layers are kept for the gradient; those of the first stage are the largest.
+    At the peak there are also two gradients of that size, and a float32 copy for the Gram matrix.
     """
     each = 2 if bf16 else _FLOAT
     features = widest = 0.0
     share, stage, channels = 1.0, "1", 3
     for name, convolution in vgg.convolutions.items():
         if name[4] != stage:
-            # Pooled features, and where each of them came from.
+            # Pooled features and the indices of the maxima.
             share, stage = share / 4, name[4]
             features += share * channels * (each + _INDEX)
         assert isinstance(convolution, nn.Conv2d)
@@ -41,39 +41,39 @@ def bytes_per_pixel(vgg: Vgg, optimizer: str, iterations: int, *, bf16: bool) ->
         features += share * channels * each
         widest = max(widest, share * channels)
     copies = 2 * each + _FLOAT
-    remembered = min(HISTORY, iterations)
-    pixels = 3 * _FLOAT * (2 * remembered + 17 if optimizer == "lbfgs" else 10)
+    history = min(HISTORY, iterations)
+    pixels = 3 * _FLOAT * (2 * history + 17 if optimizer == "lbfgs" else 10)
     return _MARGIN * (features + copies * widest + pixels)
 
 
 def fixed_bytes(vgg: Vgg, *, bf16: bool) -> int:
-    """Estimate the bytes of memory that an optimisation takes whatever the picture's size."""
+    """Estimate the memory that does not depend on the picture's size, in bytes."""
     kernels = 0
     for convolution in vgg.convolutions.values():
         assert isinstance(convolution, nn.Conv2d)
         if not bf16 and convolution.out_channels >= WINOGRAD_FILTERS:
-            kernels += 4 * convolution.weight.numel() * _FLOAT  # Winograd's, beside the plain ones
+            kernels += 4 * convolution.weight.numel() * _FLOAT  # Winograd's copies
     return _BASE + kernels
 
 
-def estimate_bytes(stage: Stage, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
-    """Estimate the memory that one size of an optimisation takes, in bytes."""
-    each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
-    return round(fixed_bytes(vgg, bf16=bf16) + stage.height * stage.width * each)
+def estimate_bytes(level: PyramidLevel, vgg: Vgg, optimizer: str, *, bf16: bool) -> int:
+    """Estimate the memory of an optimisation at one size, in bytes."""
+    each = bytes_per_pixel(vgg, optimizer, level.iterations, bf16=bf16)
+    return round(fixed_bytes(vgg, bf16=bf16) + level.height * level.width * each)
 
 
-def check_memory(stage: Stage, vgg: Vgg, optimizer: str, device: str, *, bf16: bool) -> None:
-    """See that the last and largest size fits into the memory that is free.
+def check_memory(level: PyramidLevel, vgg: Vgg, optimizer: str, device: str, *, bf16: bool) -> None:
+    """Check that the largest size fits into the free memory.
 
     Raises:
-        ImageTooLargeError: it does not; the message names the size that would.
+        ImageTooLargeError: it does not; the message names a size that does.
     """
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else available_memory()
-    needed = estimate_bytes(stage, vgg, optimizer, bf16=bf16)
-    height, width = stage.height, stage.width
+    needed = estimate_bytes(level, vgg, optimizer, bf16=bf16)
+    height, width = level.height, level.width
     if needed <= free:
         return
-    each = bytes_per_pixel(vgg, optimizer, stage.iterations, bf16=bf16)
+    each = bytes_per_pixel(vgg, optimizer, level.iterations, bf16=bf16)
     left = max(0, free - fixed_bytes(vgg, bf16=bf16))
     side = math.floor(max(height, width) * math.sqrt(left / each / height / width))
     advice = f"give --size {side} or less" if side >= 32 else "free some memory"

@@ -1,4 +1,4 @@
-"""Some iterations after a style's network: `--polish` of `stylize`."""
+"""A few iterations of optimisation after a style network: `stylize --polish`."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class Polisher:
-    """Takes what a network made of a photo some iterations further, at its full size."""
+    """Optimises a style network's picture for some iterations at its full size."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class Polisher:
         *,
         device: str = "auto",
     ) -> None:
-        """Take what to do.
+        """Create a polisher.
 
         Args:
-            iterations: how many.
+            iterations: number of iterations.
             paintings: the style's painting, or those of a mixture.
-            weights: of the paintings, each above 0.
+            weights: weights of the paintings, each above 0.
             device: as in `OptimizeConfig`.
 
         Raises:
@@ -47,7 +47,7 @@ class Polisher:
         self._paintings, self._weights = list(paintings), list(weights)
 
     def __call__(self, painted: Painted) -> Painted:
-        """Polish what a network made of a photo, before its strength and colours are chosen.
+        """Optimise a network's picture, before strength and colours are applied.
 
         Raises:
             FastStyleError: it is too small for the loss network, or too large for the memory.
@@ -65,14 +65,14 @@ class Polisher:
 
 
 def painting_of(model: Path) -> tuple[Photo, bool]:
-    """Find the painting that a style was learnt from.
+    """Find the painting that a style was trained on.
 
     Args:
         model: the model file.
 
     Returns:
-        The picture `NAME.jpg`, `.png` or `.webp` beside `NAME.safetensors`; else the thumbnail on
-        the card; and whether it is only that.
+        The picture `NAME.jpg`, `.png` or `.webp` beside `NAME.safetensors`, else the card's
+        thumbnail; and whether it is the thumbnail.
 
     Raises:
         UsageError: there is neither.
@@ -92,7 +92,7 @@ def painting_of(model: Path) -> tuple[Photo, bool]:
 
 
 def read_paintings(texts: Sequence[str]) -> tuple[list[Photo], list[float]]:
-    """Read paintings given as `PAINTING[:WEIGHT]`, see `parse_painting`.
+    """Read paintings and weights from `PAINTING[:WEIGHT]`, see `parse_painting`.
 
     Raises:
         FastStyleError: one cannot be read, or a weight is not above 0.

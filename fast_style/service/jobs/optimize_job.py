@@ -48,7 +48,7 @@ class Run:
         self._order = spec.optimize_order()
         self._format = picture_format(self._order.format) or "PNG"
         self._optimization = self._prepared()
-        self._stages = list(self._optimization.stages)
+        self._stages = list(self._optimization.levels)
         self._stage = self._done_in_stage = self._done = 0
         self._losses: list[dict[str, Any]] = []
         self._planned = sum(stage.iterations for stage in self._stages)
@@ -174,7 +174,7 @@ class Run:
             stage = self._stages[self._stage]
             left = 0 if self._finished else stage.iterations - self._done_in_stage
             rest = [] if self._finished else self._stages[self._stage + 1 :]
-            self._optimization.stages = [replace(stage, iterations=left), *rest]
+            self._optimization.levels = [replace(stage, iterations=left), *rest]
             LOG.info("job %s: goes on from iteration %d", self._id, self._done)
             steps = self._optimization.steps(torch.from_numpy(picture))
             if self._finished:
