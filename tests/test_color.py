@@ -1,4 +1,4 @@
-"""Colour preservation and blending, against float64 arithmetic written down another way."""
+"""Colour preservation and blending, compared with float64 arithmetic in YIQ."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def pictures(height=97, width=61, seed=0):
 
 
 def reference(stylized, content):
-    """Go to YIQ, exchange Y, come back; in float64, unrounded."""
+    """Convert to YIQ, replace Y and convert back, in float64 and unrounded."""
     yiq = content.astype(np.float64) @ TO_YIQ.T
     yiq[..., 0] = stylized.astype(np.float64) @ TO_YIQ[0]
     return np.clip(yiq @ np.linalg.inv(TO_YIQ).T, 0, 255)
@@ -58,7 +58,7 @@ def test_preserve_color_of_a_gray_photo_is_gray():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 300_001), (700, 800)])
-def test_bands_do_not_show(size):
+def test_bands_give_the_same_picture_as_the_whole(size):
     stylized, content = pictures(*size)
     result = preserve_color(stylized, content)
     assert np.abs(result - reference(stylized, content)).max() < 0.51
@@ -93,14 +93,14 @@ def test_inputs_are_not_changed_and_need_not_be_contiguous():
 
 
 @pytest.mark.parametrize("strength", [-0.01, 1.01, float("nan"), float("inf")])
-def test_strength_out_of_range(strength):
+def test_strength_out_of_range_is_refused(strength):
     stylized, content = pictures()
     with pytest.raises(UsageError, match="from 0 to 1"):
         blend(stylized, content, strength)
 
 
 @pytest.mark.parametrize("function", [preserve_color, lambda a, b: blend(a, b, 0.5)])
-def test_arrays_that_do_not_fit(function):
+def test_arrays_of_other_types_or_sizes_are_refused(function):
     stylized, content = pictures()
     with pytest.raises(UsageError, match="61x97 and 60x97"):
         function(stylized, content[:, 1:])

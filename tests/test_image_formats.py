@@ -1,4 +1,4 @@
-"""What the many kinds of picture files mean in 8-bit sRGB, against arithmetic done here."""
+"""Reading every mode, bit depth and profile as 8-bit sRGB, compared with arithmetic done here."""
 
 import io
 import struct
@@ -45,7 +45,7 @@ def curve(gamma):
 
 
 def profile(space, connection, kind, tags):
-    """Put an ICC profile (version 2.1) together by hand."""
+    """Build an ICC profile (version 2.1) byte by byte."""
     text = b"test\0"
     tags = {
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(79),
@@ -89,13 +89,13 @@ def lab_to_srgb(lightness, a, b):
     return encoded_srgb(np.linalg.inv(SRGB) @ (whole * [0.9642, 1.0, 0.8249]))
 
 
-def test_wide_gamut_in_and_out_again():
+def test_wide_gamut_profile_is_converted_and_restored():
     icc = rgb_profile(ADOBE_RGB, GAMMA)
     pixels = np.random.default_rng(2).integers(60, 190, (40, 50, 3), dtype=np.uint8)
     photo = read_image(saved(Image.fromarray(pixels), icc_profile=icc))
     expected = adobe_to_srgb(pixels)
     assert np.abs(photo.pixels - expected).max() < 1.6
-    assert np.abs(expected - pixels).max() > 10  # the conversion is no trifle
+    assert np.abs(expected - pixels).max() > 10  # the conversion matters
     assert photo.icc_profile == icc
     for format in ("PNG", "TIFF"):
         data, notes = encode_image(photo, format=format)
@@ -110,7 +110,7 @@ def test_wide_gamut_in_and_out_again():
         assert read_image(encode_image(photo, format=format)[0]).icc_profile == icc
 
 
-def test_wide_gamut_with_alpha_goes_back_too():
+def test_wide_gamut_profile_with_alpha_is_restored():
     icc = rgb_profile(ADOBE_RGB, GAMMA)
     pixels = np.random.default_rng(2).integers(100, 150, (9, 8, 4), dtype=np.uint8)
     photo = read_image(saved(Image.fromarray(pixels), icc_profile=icc))
@@ -133,7 +133,7 @@ def test_srgb_profile_changes_nothing_and_is_kept():
         assert again.info["icc_profile"] == icc
 
 
-def test_gray_profile():
+def test_gray_profile_is_applied():
     gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
     icc = profile(b"GRAY", b"XYZ ", b"mntr", {b"kTRC": curve(1.8)})
     photo = read_image(saved(Image.fromarray(gray), icc_profile=icc))
@@ -143,7 +143,7 @@ def test_gray_profile():
 
 
 def cmyk_profile():
-    """Two points an axis: the colours of the 16 combinations of full inks are given, in Lab."""
+    """Build a table with two points an axis: the Lab colours of the 16 combinations of inks."""
     corners = np.zeros((2, 2, 2, 2, 3))
     for index in np.ndindex(2, 2, 2, 2):
         c, m, y, k = index
@@ -158,7 +158,7 @@ def cmyk_profile():
 
 
 @pytest.mark.parametrize("format", ["TIFF", "JPEG"])
-def test_cmyk_with_its_profile(format):
+def test_cmyk_profile_is_applied(format):
     icc, corners = cmyk_profile()
     inks = np.array(list(np.ndindex(2, 2, 2, 2)), np.uint8) * 255
     pixels = np.repeat(np.repeat(inks[None], 16, 0), 16, 1)
@@ -171,7 +171,7 @@ def test_cmyk_with_its_profile(format):
     assert photo.notes == ()
 
 
-def test_cmyk_without_profile_and_without_adobe_marker():
+def test_cmyk_without_profile_or_adobe_marker():
     cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # red
     data = saved(cmyk, "JPEG", quality=100)
     photo = read_image(data)
@@ -202,7 +202,7 @@ def test_profile_of_another_kind_is_ignored_with_a_note():
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_16_bit_gray(format):
+def test_16_bit_gray_is_rounded_to_8_bits(format):
     deep = np.random.default_rng(4).integers(0, 65536, (50, 60), dtype=np.uint16)
     deep[0, :6] = [0, 65535, 127, 128, 129, 257]
     photo = read_image(saved(Image.fromarray(deep), format))
@@ -213,7 +213,7 @@ def test_16_bit_gray(format):
     assert np.array_equal(big.pixels, photo.pixels)
 
 
-def test_16_bit_pgm_and_32_bit_integers():
+def test_16_bit_pgm_and_32_bit_integers_are_scaled():
     deep = np.random.default_rng(4).integers(0, 65536, (20, 30), dtype=np.uint16)
     for data in (
         b"P5 30 20 65535\n" + deep.astype(">u2").tobytes(),
@@ -247,7 +247,7 @@ def test_16_bit_rgb_png_and_its_colour_key():
     assert (photo.alpha == 0).sum() == 1
 
 
-def test_float_tiff():
+def test_float_tiff_is_scaled_or_stretched():
     unit = np.random.default_rng(5).random((20, 30)).astype(np.float32)
     photo = read_image(saved(Image.fromarray(unit), "TIFF"))
     assert np.array_equal(photo.pixels[..., 2], np.rint(unit.astype(np.float64) * 255))
@@ -264,7 +264,7 @@ def test_float_tiff():
 
 
 @pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
-def test_modes_with_alpha(mode):
+def test_modes_with_alpha_give_straight_alpha(mode):
     straight = noise(9, 8, 4)
     if mode in ("LA", "La"):
         straight[..., 1] = straight[..., 2] = straight[..., 0]
@@ -283,7 +283,7 @@ def test_modes_with_alpha(mode):
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "HSV", "LAB", "RGBX", "CMYK"])
-def test_colour_modes(mode):
+def test_colour_modes_are_converted(mode):
     color = (180, 90, 60)
     image = Image.new("RGB", (6, 5), color)
     if mode == "LAB":
@@ -298,7 +298,7 @@ def test_colour_modes(mode):
     assert photo.alpha is None
 
 
-def test_one_bit_and_palette():
+def test_one_bit_and_palette_are_converted():
     bits = noise(9, 20) > 127
     photo = read_image(saved(Image.fromarray(bits)))
     assert np.array_equal(photo.pixels, np.where(bits, 255, 0)[..., None].repeat(3, 2))
@@ -317,7 +317,7 @@ def test_one_bit_and_palette():
     assert np.array_equal(photo.alpha, np.where(index == 5, 0, 255))
 
 
-def test_colour_keys():
+def test_colour_keys_become_alpha():
     pixels = noise(9, 8, 3) // 64 * 64
     key = tuple(int(part) for part in pixels[4, 4])
     photo = read_image(saved(Image.fromarray(pixels), transparency=key))
@@ -331,7 +331,7 @@ def test_colour_keys():
     assert np.array_equal(photo.alpha == 0, bits)
 
 
-def test_animations_and_pages():
+def test_first_frame_or_page_is_read_with_a_note():
     frames = [Image.fromarray(noise(9, 8, 3, seed=at)) for at in range(3)]
     for format, words in (
         ("GIF", "animated, 3 frames: only the first is used"),
@@ -352,7 +352,7 @@ def test_animations_and_pages():
     st.integers(1, 40), st.integers(1, 40), st.booleans(), st.sampled_from(["PNG", "TIFF"]),
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
-def test_lossless_round_trip(height, width, with_alpha, format, seed):
+def test_lossless_formats_round_trip(height, width, with_alpha, format, seed):
     both = noise(height, width, 4, seed=seed)
     photo = Photo(both[..., :3], both[..., 3] if with_alpha else None)
     again = read_image(encode_image(photo, format=format)[0])

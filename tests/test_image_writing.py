@@ -1,4 +1,4 @@
-"""Writing: what the formats hold, and that a file is written whole or not at all."""
+"""Writing pictures: what each format holds, and atomic writes."""
 
 import io
 import os
@@ -34,7 +34,7 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITABLE_SUFFIXES))
-def test_every_suffix(photo, tmp_path, suffix):
+def test_every_writable_suffix_is_written(photo, tmp_path, suffix):
     assert suffix in READABLE_SUFFIXES
     path = tmp_path / f"out{suffix.upper()}"
     assert write_image(photo, path) == ()
@@ -47,7 +47,7 @@ def test_every_suffix(photo, tmp_path, suffix):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
-def test_suffixes_that_are_not_written(photo, tmp_path):
+def test_other_suffixes_are_refused(photo, tmp_path):
     for name, words in (("a.xyz", r"suffix \.xyz.*\.jpg.*\.png"), ("a", "no suffix")):
         with pytest.raises(ImageWriteError, match=words):
             write_image(photo, tmp_path / name)
@@ -60,7 +60,7 @@ def test_suffixes_that_are_not_written(photo, tmp_path):
     assert read_image(tmp_path / "a.xyz").format == "PNG"
 
 
-def test_quality(photo):
+def test_quality_changes_the_size(photo):
     sizes = [len(encode_image(photo, format="JPEG", quality=q)[0]) for q in (1, 50, 95, 100)]
     assert sizes == sorted(sizes)
     assert len(encode_image(photo, format="JPEG")[0]) == sizes[2]
@@ -75,7 +75,7 @@ def test_jpeg_keeps_fine_colour(photo):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "BMP"])
-def test_alpha_on_white(format):
+def test_alpha_is_flattened_on_white(format):
     pixels, alpha = noise(16, 16, 3) // 128 * 255, np.zeros((16, 16), np.uint8)
     alpha[:, 8:] = 128
     pixels[:, 8:] = (200, 100, 0)
@@ -88,7 +88,7 @@ def test_alpha_on_white(format):
     assert np.abs(again.pixels[:, 8:] - expected).max() <= (0.5 if format == "BMP" else 3)
 
 
-def test_exif_too_big_for_jpeg():
+def test_exif_too_big_for_jpeg_is_left_out():
     exif = Image.Exif()
     exif[0x927C] = os.urandom(70_000)
     photo = Photo(noise(8, 8, 3), exif=exif.tobytes())
@@ -100,7 +100,7 @@ def test_exif_too_big_for_jpeg():
     assert len(read_image(data).exif) > 70_000
 
 
-def test_what_bmp_cannot_hold_and_what_is_broken():
+def test_metadata_that_cannot_be_written_is_noted():
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -113,7 +113,7 @@ def test_what_bmp_cannot_hold_and_what_is_broken():
     assert np.array_equal(read_image(data).pixels, broken.pixels)
 
 
-def test_sides_that_are_too_long():
+def test_sides_too_long_for_a_format_are_refused():
     long = Photo(np.zeros((1, 70_000, 3), np.uint8))
     with pytest.raises(ImageWriteError, match=r"JPEG holds at most 65500.*70000x1.*PNG"):
         encode_image(long, format="JPEG")
@@ -124,7 +124,7 @@ def test_sides_that_are_too_long():
     assert read_image(encode_image(edge, format="JPEG")[0]).width == 65_500
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(photo, tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(photo, tmp_path, monkeypatch):
     path = tmp_path / "out.png"
     path.write_bytes(b"old")
 
@@ -152,7 +152,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(photo, tmp_path, monkeyp
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_devices_are_written_to_and_not_replaced(photo):
+def test_devices_are_written_to(photo):
     with pytest.raises(ImageWriteError, match="/dev/full could not be written: No space"):
         write_image(photo, "/dev/full", format="PNG")
     write_image(photo, "/dev/null", format="PNG")
@@ -160,7 +160,7 @@ def test_devices_are_written_to_and_not_replaced(photo):
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
-def test_places_that_cannot_be_written(photo, tmp_path, monkeypatch):
+def test_unwritable_paths_are_refused(photo, tmp_path, monkeypatch):
     with pytest.raises(ImageWriteError, match=r"none.out\.png could not be written: there is no"):
         write_image(photo, tmp_path / "none" / "out.png")
     (tmp_path / "folder.png").mkdir()
@@ -177,7 +177,7 @@ def test_places_that_cannot_be_written(photo, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions and links of POSIX")
-def test_permissions_and_links(photo, tmp_path):
+def test_permissions_and_links_are_kept(photo, tmp_path):
     path = tmp_path / "out.png"
     old = os.umask(0o027)
     try:
@@ -195,7 +195,7 @@ def test_permissions_and_links(photo, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o604
 
 
-def test_names_as_long_as_names_can_be(photo, tmp_path):
+def test_names_of_maximal_length_are_written(photo, tmp_path):
     path = tmp_path / ("n" * 251 + ".png")
     write_image(photo, path)
     assert np.array_equal(read_image(path).pixels, photo.pixels)

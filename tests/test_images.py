@@ -55,7 +55,7 @@ def exif_of(data):
     return block
 
 
-def test_a_real_photo():
+def test_read_image_of_a_photo():
     photo = read_image(ASTRONAUT)
     with Image.open(ASTRONAUT) as image:
         assert np.array_equal(photo.pixels, np.asarray(image))
@@ -67,7 +67,7 @@ def test_a_real_photo():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "JPEG"])
-def test_orientation(orientation, format):
+def test_orientation_is_undone(orientation, format):
     stored = noise(13, 7, 4, seed=orientation)
     if format == "JPEG":
         stored = stored[..., :3]
@@ -86,7 +86,7 @@ def test_orientation(orientation, format):
     assert dict(exif_of(photo.exif)) == {0x010F: "Maker"}
 
 
-def test_orientation_of_a_photo_in_several_bands(monkeypatch):
+def test_orientation_is_undone_across_bands(monkeypatch):
     monkeypatch.setattr("fast_style.images.modes._BAND_PIXELS", 100)
     stored = noise(53, 31, 3)
     exif = Image.Exif()
@@ -95,7 +95,7 @@ def test_orientation_of_a_photo_in_several_bands(monkeypatch):
     assert np.array_equal(photo.pixels, UPRIGHT[7](stored))
 
 
-def test_orientation_from_xmp():
+def test_orientation_is_read_from_xmp():
     stored = noise(5, 9, 3)
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     photo = read_image(saved(Image.fromarray(stored), "WEBP", lossless=True, xmp=xmp))
@@ -122,7 +122,7 @@ def test_exif_is_kept_without_orientation_and_thumbnail():
     assert written.get_ifd(0x8825)[1] == "N"
 
 
-def test_tags_about_the_old_tiff_do_not_travel():
+def test_storage_tags_of_a_tiff_are_not_copied():
     exif = Image.Exif()
     exif[0x013B] = "Artist"
     data = saved(Image.fromarray(noise(6, 5, 3)), "TIFF", exif=exif, compression="tiff_lzw")
@@ -144,7 +144,7 @@ def test_damaged_exif_is_left_out_with_a_note_and_no_warning():
 
 
 @pytest.mark.parametrize("kind", ["path", "str", "bytes", "stream", "pipe", "pillow", "lazy"])
-def test_every_kind_of_source(kind, tmp_path):
+def test_every_type_of_source_gives_the_same_picture(kind, tmp_path):
     pixels = noise(9, 11, 3)
     path = tmp_path / "photo.png"
     path.write_bytes(saved(Image.fromarray(pixels)))
@@ -179,7 +179,7 @@ def test_a_pillow_image_is_not_changed():
     assert photo.format is None
 
 
-def test_sources_that_are_none():
+def test_invalid_sources_are_refused():
     with pytest.raises(UsageError, match="int was given"):
         read_image(5)
     with pytest.raises(UsageError, match="binary mode"):
@@ -191,7 +191,7 @@ def test_sources_that_are_none():
 
 @pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64", "bool"])
-def test_arrays(dtype, channels):
+def test_arrays_are_converted(dtype, channels):
     rng = np.random.default_rng(1)
     unit = rng.random((20, 30, *channels))
     array, expected = {
@@ -221,12 +221,12 @@ def test_arrays(dtype, channels):
         (np.full((5, 5), np.nan), "NaN"),
     ],
 )
-def test_arrays_that_cannot_be_pictures(array, words):
+def test_invalid_arrays_are_refused(array, words):
     with pytest.raises(UnreadableImageError, match=words):
         read_image(array)
 
 
-def test_limit():
+def test_pictures_over_the_limit_are_refused():
     pixels = noise(100, 100, 3)
     for source in (pixels, Image.fromarray(pixels), saved(Image.fromarray(pixels))):
         assert read_image(source, max_megapixels=0.01).width == 100
@@ -234,7 +234,7 @@ def test_limit():
             read_image(source, max_megapixels=0.0099)
 
 
-def test_pillow_limit_does_not_count(monkeypatch):
+def test_limit_of_pillow_is_ignored(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for format in ("PNG", "JPEG", "TIFF", "BMP", "AVIF", "QOI"):
         assert read_image(saved(Image.fromarray(noise(20, 20, 3)), format)).width == 20
@@ -244,7 +244,7 @@ def test_pillow_limit_does_not_count(monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-def test_truncation_is_an_error_whatever_the_process_allows(monkeypatch):
+def test_truncation_is_an_error_even_where_pillow_is_lenient(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     image = Image.fromarray(noise(64, 64, 3))
     for format in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "PPM", "QOI"):
@@ -254,7 +254,7 @@ def test_truncation_is_an_error_whatever_the_process_allows(monkeypatch):
             read_image(data[: len(data) * 2 // 3])
 
 
-def test_warnings_of_other_threads_are_left_alone():
+def test_warnings_of_other_threads_are_not_silenced():
     filters = list(warnings.filters)
     damaged = saved(Image.fromarray(noise(300, 300, 3)), "JPEG", exif=b"Exif\0\0nonsense")
     stop = threading.Event()
@@ -275,7 +275,7 @@ def test_warnings_of_other_threads_are_left_alone():
     assert list(warnings.filters) == filters
 
 
-def test_with_pixels_keeps_the_rest():
+def test_with_pixels_keeps_metadata():
     photo = Photo(noise(10, 20, 3), noise(10, 20), b"exif", b"icc", "PNG", ("note",))
     other = photo.with_pixels(noise(5, 8, 3))
     assert other.alpha.shape == (5, 8)
@@ -288,7 +288,7 @@ def test_with_pixels_keeps_the_rest():
         photo.with_pixels(noise(5, 8, 3), noise(5, 9))
 
 
-def test_resizing():
+def test_resizing_sizes_and_errors():
     pixels = read_image(ASTRONAUT).pixels
     small = resize_to(pixels, 32, 64)
     assert small.shape == (32, 64, 3)
@@ -310,7 +310,7 @@ def test_resizing():
         resize_to(pixels / 255, 5, 5)
 
 
-def test_to_pil():
+def test_to_pil_keeps_pixels_and_alpha():
     photo = Photo(noise(4, 5, 3))
     assert np.array_equal(np.asarray(to_pil(photo)), photo.pixels)
     clear = Photo(photo.pixels[::-1], noise(4, 5))
@@ -318,14 +318,14 @@ def test_to_pil():
     assert np.array_equal(np.asarray(to_pil(clear)), both)
 
 
-def test_suffixes_and_import():
+def test_suffixes_and_no_import_of_littlecms():
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} <= READABLE_SUFFIXES
     code = "import sys, fast_style.images; print('PIL.ImageCms' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
-def test_a_large_jpeg_is_decoded_small_where_that_is_enough(tmp_path: Path) -> None:
+def test_a_large_jpeg_is_decoded_at_a_reduced_size(tmp_path: Path) -> None:
     with Image.open(ASTRONAUT) as photo:
         large = photo.resize((1024, 800), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=95)
