@@ -1,4 +1,4 @@
-"""The demo's page in tests: opening it by AppTest, and what the library gives to compare with."""
+"""Helpers for tests of the demo: open the page in AppTest, and compute expected results."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ SAMPLE = (CHECKOUT / "examples" / "astronaut.jpg").read_bytes()
 
 
 def two_styles(workplace: Path, model_file: Path, monkeypatch) -> Path:
-    """Two tiny styles beside those that ship, and nothing left of the test before."""
+    """Make a folder with two tiny styles, and clear the page's caches."""
     folder = workplace / "styles"
     folder.mkdir()
     shutil.copy(model_file, folder)
@@ -39,7 +39,7 @@ def two_styles(workplace: Path, model_file: Path, monkeypatch) -> Path:
 
 
 def run(page) -> AppTest:
-    """Run the page, or one of its controls that was changed."""
+    """Run the page, or a changed control."""
     at = page.run(timeout=60)
     assert not at.exception
     return at
@@ -52,7 +52,7 @@ def open_page(*styles: str) -> AppTest:
 
 
 def link(at: AppTest) -> list[str]:
-    """The styles that the page's address carries."""
+    """Return the styles in the page's address."""
     found = at.query_params.get("style", [])
     return [found] if isinstance(found, str) else list(found)
 
@@ -63,7 +63,7 @@ def slider(at: AppTest) -> dict:
 
 
 def picture(at: AppTest) -> bytes:
-    """The stylized picture as it is shown."""
+    """Return the stylized picture that the page shows."""
     return base64.b64decode(slider(at)["after"].partition(",")[2])
 
 
@@ -80,6 +80,6 @@ def photo_bytes(seed: int, size=(96, 64), format="PNG") -> bytes:
     return buffer.getvalue()
 
 
-def words(at: AppTest) -> str:
+def get_text(at: AppTest) -> str:
     elements = [*at.error, *at.info, *at.caption, *at.markdown, *at.success, *at.warning]
     return "\n".join(element.value for element in elements).replace("\\", "")

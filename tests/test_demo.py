@@ -1,4 +1,4 @@
-"""The demo's page, run by Streamlit's AppTest: every control, and that the pictures are right."""
+"""The demo's page in Streamlit's AppTest: every control, and results equal to the library's."""
 
 import io
 import json
@@ -24,6 +24,7 @@ from tests.demo_page import (  # noqa: E402
     PAGE,
     SAMPLE,
     expected,
+    get_text,
     link,
     open_page,
     photo_bytes,
@@ -31,7 +32,6 @@ from tests.demo_page import (  # noqa: E402
     run,
     slider,
     two_styles,
-    words,
 )
 
 
@@ -42,61 +42,61 @@ def folder(workplace, model_file, monkeypatch):
 
 @pytest.fixture
 def passes(monkeypatch):
-    """Which styles were put on a photo, one entry a pass."""
+    """Record the style and options of each pass of a network."""
     made = []
     paint = fast_style.Stylizer.paint
 
-    def counted(self, photo, **options):
+    def record(self, photo, **options):
         made.append((self.card.name, options))
         return paint(self, photo, **options)
 
-    monkeypatch.setattr(fast_style.Stylizer, "paint", counted)
+    monkeypatch.setattr(fast_style.Stylizer, "paint", record)
     return made
 
 
 @pytest.fixture
 def offered(monkeypatch):
-    """Gives what the browser would get: files are made when they are asked for."""
+    """Return a function that makes the file that a download button offers."""
     files = {}
     button = st.download_button
 
-    def noted(label, data, **options):
+    def record(label, data, **options):
         files[options["key"]] = data
         return button(label, data, **options)
 
-    monkeypatch.setattr(st, "download_button", noted)
+    monkeypatch.setattr(st, "download_button", record)
 
-    def give(key="download"):
+    def download(key="download"):
         return files[key]() if callable(files[key]) else files[key]
 
-    return give
+    return download
 
 
 class TestStylize:
-    def test_it_opens_with_a_picture(self, folder, passes):
+    def test_it_opens_with_a_result(self, folder, passes):
         at = open_page()
         assert picture(at) == expected(SAMPLE)
         assert len(passes) == 2  # the second is the test's own
         data = slider(at)
         assert (data["width"], data["height"]) == (512, 512)
         assert "astronaut.jpg in the style of Wheat Field" in data["after_alt"]
-        assert "512 \u00d7 512 pixels in" in words(at)
-        assert "openvino (cpu," in words(at)
+        assert "512 \u00d7 512 pixels in" in get_text(at)
+        assert "openvino (cpu," in get_text(at)
         alts = [image.proto.imgs[0].alt for image in at.get("imgs") or at.get("image")]
-        paintings = [s for s in session.named_styles().values() if s.card.thumbnail]
+        paintings = [s for s in session.list_registered_styles().values() if s.card.thumbnail]
         assert len(alts) == 4 + len(paintings) >= 5
         assert all(alts)
         for kind in ("button", "slider", "select_slider", "toggle", "selectbox", "file_uploader"):
             assert all(element.label for element in at.get(kind))
 
-    def test_another_run_changes_nothing(self, folder, passes):
+    def test_rerunning_computes_nothing(self, folder, passes):
         at = open_page()
         before = picture(at)
         for _ in range(3):
             assert picture(run(at)) == before
         assert len(passes) == 1
 
-    def test_a_click_picks_a_style_and_the_link_carries_it(self, folder):
+    def test_a_click_chooses_a_style_and_updates_the_link(self, folder):
         at = open_page()
         assert at.button(key=f"pick-{STYLE}").label.startswith("✓")
         run(at.button(key=f"pick-{OTHER}").click())
@@ -107,15 +107,15 @@ class TestStylize:
         again = open_page(OTHER)
         assert picture(again) == picture(at)
 
-    def test_a_link_to_what_is_not_there(self, folder):
+    def test_a_link_to_a_missing_style_shows_a_notice(self, folder):
         at = open_page("frobnicate")
-        assert "no style 'frobnicate'" in words(at)
+        assert "no style 'frobnicate'" in get_text(at)
         assert slider(at)["width"] == 512
-        assert "frobnicate" not in words(run(at))
+        assert "frobnicate" not in get_text(run(at))
 
     @pytest.mark.parametrize("strength", [0, 35, 100])
     @pytest.mark.parametrize("colours", [False, True])
-    def test_strength_and_colours_take_no_pass(self, folder, passes, strength, colours):
+    def test_strength_and_colours_need_no_pass(self, folder, passes, strength, colours):
         at = open_page()
         at.slider(key="strength").set_value(strength)
         at.toggle(key="colours").set_value(colours)
@@ -124,7 +124,7 @@ class TestStylize:
         wanted = expected(SAMPLE, strength=strength / 100, preserve_color=colours)
         assert picture(at) == wanted
 
-    def test_size_and_strokes_take_one(self, folder, passes):
+    def test_size_and_strokes_need_one_pass(self, folder, passes):
         at = open_page()
         run(at.select_slider(key="size").set_value(384))
         assert picture(at) == expected(SAMPLE, size=384)
@@ -134,9 +134,9 @@ class TestStylize:
         assert picture(at) == expected(SAMPLE, size=384, stroke_size=2.0)
         passes.clear()
         run(at.select_slider(key="stroke").set_value(1.0))
-        assert passes == []  # it was there already
+        assert passes == []  # from the cache
 
-    def test_a_blend(self, folder):
+    def test_blends_are_those_of_the_library(self, folder):
         at = open_page()
         assert at.slider(key="share").disabled
         run(at.selectbox(key="blend").select(OTHER))
@@ -147,7 +147,7 @@ class TestStylize:
         assert picture(at) == expected(SAMPLE, OTHER)
 
     @pytest.mark.parametrize("format", ["JPEG", "PNG", "WebP"])
-    def test_the_download_is_the_librarys_file(self, folder, offered, format):
+    def test_download_is_the_file_of_the_library(self, folder, offered, format):
         at = open_page()
         at.slider(key="strength").set_value(60)
         at.get("button_group")  # the control is there under its own name
@@ -159,13 +159,13 @@ class TestStylize:
 
 
 class TestPhotos:
-    def test_samples(self, folder):
+    def test_samples_can_be_chosen(self, folder):
         at = open_page()
         run(at.button(key="sample-coffee").click())
         assert picture(at) == expected((CHECKOUT / "examples" / "coffee.jpg").read_bytes())
         assert at.button(key="sample-coffee").label.startswith("✓")
 
-    def test_an_upload_and_its_end(self, folder):
+    def test_a_removed_upload_is_replaced_by_the_sample(self, folder):
         at = open_page()
         content = photo_bytes(1)
         run(at.file_uploader(key="upload").set_value([("mine.png", content, "image/png")]))
@@ -174,7 +174,7 @@ class TestPhotos:
         run(at.file_uploader(key="upload").set_value(None))
         assert picture(at) == expected(SAMPLE)
 
-    def test_the_camera(self, folder):
+    def test_camera_photos_are_used(self, folder):
         at = open_page()
         at.session_state["source"] = "Camera"
         run(at)
@@ -184,7 +184,7 @@ class TestPhotos:
         at.session_state["source"] = "Upload"
         assert picture(run(at)) == expected(content)  # the last photo stays
 
-    def test_several_photos_come_as_one_archive(self, folder, offered):
+    def test_several_photos_are_downloaded_as_one_archive(self, folder, offered):
         at = open_page()
         contents = [photo_bytes(seed) for seed in range(3)]
         names = ["a.png", "b.png", "a.png"]
@@ -203,7 +203,7 @@ class TestPhotos:
                 with Image.open(archive.open(name)) as image:
                     np.testing.assert_array_equal(image, stylizer.stylize(content, size=1024))
 
-    def test_a_broken_one_gets_a_sentence_and_the_others_go_on(self, folder):
+    def test_a_broken_photo_shows_an_error_and_the_others_are_stylized(self, folder):
         at = open_page()
         good = photo_bytes(3)
         uploads = [("bad.jpg", b"\xff\xd8\xffnothing", "image/jpeg"), ("x.png", good, "image/png")]
@@ -215,26 +215,26 @@ class TestPhotos:
         assert len(at.error) == 1
         assert not at.get("bidi_component")
 
-    def test_limits(self, folder, monkeypatch):
+    def test_limits_are_enforced(self, folder, monkeypatch):
         at = open_page()
         uploads = [(f"{i}.png", photo_bytes(i, (16, 16)), "image/png") for i in range(11)]
         run(at.file_uploader(key="upload").set_value(uploads))
-        assert "At most 10 photos" in words(at)
+        assert "At most 10 photos" in get_text(at)
         assert len(at.session_state.photos) == 10
-        monkeypatch.setattr(session, "MEGABYTES", 0.0001)
+        monkeypatch.setattr(session, "MAX_FILE_MB", 0.0001)
         run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
-        assert "big.png is left out" in words(at)
+        assert "big.png is left out" in get_text(at)
         assert picture(at) == expected(SAMPLE)
 
-    def test_too_many_pixels(self, folder, monkeypatch):
-        monkeypatch.setattr("fast_style.demo.cache.MEGAPIXELS", 0.001)
+    def test_photos_with_too_many_pixels_are_refused(self, folder, monkeypatch):
+        monkeypatch.setattr("fast_style.demo.cache.MAX_MEGAPIXELS", 0.001)
         at = open_page()
         run(at.file_uploader(key="upload").set_value([("big.png", photo_bytes(1), "image/png")]))
         assert "megapixel" in at.error[0].value
 
 
 class TestSeveralStyles:
-    def test_side_by_side(self, folder, offered):
+    def test_styles_are_compared(self, folder, offered):
         at = open_page()
         run(at.toggle(key="several").set_value(True))
         run(at.button(key=f"pick-{OTHER}").click())
@@ -245,52 +245,54 @@ class TestSeveralStyles:
         ]
         with zipfile.ZipFile(io.BytesIO(offered())) as archive:
             assert archive.namelist() == [f"astronaut-{name}.jpg" for name in (STYLE, OTHER)]
-        run(at.button(key=f"pick-{STYLE}").click())  # and away again
+        run(at.button(key=f"pick-{STYLE}").click())  # removes it
         assert picture(at) == expected(SAMPLE, OTHER)
         run(at.toggle(key="several").set_value(False))
         assert link(at) == [OTHER]
 
-    def test_a_link_to_several(self, folder):
+    def test_a_link_may_name_several_styles(self, folder):
         at = open_page(STYLE, OTHER)
         assert at.toggle(key="several").value is True
         assert len(at.selectbox(key="large").options) == 2
 
-    def test_not_too_many(self, folder, monkeypatch):
-        monkeypatch.setattr(session, "MOST_STYLES", 1)
+    def test_number_of_styles_is_limited(self, folder, monkeypatch):
+        monkeypatch.setattr(session, "MAX_STYLES", 1)
         at = open_page()
         run(at.toggle(key="several").set_value(True))
         run(at.button(key=f"pick-{OTHER}").click())
-        assert "At most 1 styles" in words(at)
+        assert "At most 1 styles" in get_text(at)
         assert picture(at) == expected(SAMPLE, STYLE)
 
-    def test_all_on_a_sheet(self, folder, offered):
+    def test_contact_sheet_of_all_styles(self, folder, offered, monkeypatch):
+        few = dict(list(session.list_registered_styles().items())[-3:])
+        monkeypatch.setattr("fast_style.demo.stylize_tab.list_registered_styles", lambda: few)
         at = open_page()
         assert "download-sheet" not in [button.key for button in at.get("download_button")]
         run(at.button(key="all-styles").click())
-        with Image.open(io.BytesIO(offered("download-sheet"))) as image:
-            photo = fast_style.read_image(SAMPLE).pixels
-            names = list(session.named_styles())
-            assert image.size == fast_style.contact_sheet([photo], names, size=320).size
+        photo = fast_style.read_image(SAMPLE).pixels
+        sheet = fast_style.read_image(fast_style.contact_sheet([photo], list(few), size=320))
+        wanted, _ = fast_style.encode_image(sheet, format="JPEG", quality=90)
+        assert offered("download-sheet") == wanted
         run(at.button(key="sample-coffee").click())
         assert "download-sheet" not in [button.key for button in at.get("download_button")]
 
 
-def test_a_gallery_of_many(folder):
+def test_gallery_of_many_styles(folder):
     for number in range(12):
         card = make_card(f"copy-{number:02d}", title=f"Copy {number}")
         path = folder / f"copy-{number:02d}.safetensors"
         save_model(path, card, make_weights(SMALLEST, seed=number))
     at = open_page()
     picks = [button for button in at.button if button.key.startswith("pick-")]
-    assert len(picks) == len(session.named_styles()) >= 14
+    assert len(picks) == len(session.list_registered_styles()) >= 14
     assert sum(button.label.startswith("✓") for button in picks) == 1
     run(at.button(key="pick-copy-11").click())
     assert picture(at) == expected(SAMPLE, "copy-11")
     assert "Copy 3" in at.selectbox(key="blend").options
 
 
-class TestOwnModel:
-    def test_it_joins_the_gallery(self, folder, tmp_path, monkeypatch):
+class TestUploadTab:
+    def test_an_uploaded_model_is_added_to_the_gallery(self, folder, tmp_path, monkeypatch):
         path = tmp_path / "mine.safetensors"
         card = make_card("mine", title="<b>My</b> *own*", artist="Me")
         save_model(path, card, make_weights(SMALLEST, seed=9))
@@ -300,8 +302,8 @@ class TestOwnModel:
         content = path.read_bytes()
         upload = ("mine.safetensors", content, "application/octet-stream")
         run(at.file_uploader(key="model").set_value(upload))
-        assert "<b>My</b> *own*" in words(at)
-        assert not cache.exists()  # nothing of a visitor's goes to disk
+        assert "<b>My</b> *own*" in get_text(at)
+        assert not cache.exists()  # uploads are not compiled to disk
         assert picture(at) == expected(SAMPLE, path)
         assert link(at) == []
         run(at.button(key="forget").click())
@@ -317,7 +319,7 @@ class TestOwnModel:
         ],
         ids=["pickle", "zip", "text"],
     )
-    def test_what_is_no_model_is_refused(self, folder, name, content, sentence):
+    def test_other_files_are_refused(self, folder, name, content, sentence):
         at = open_page()
         upload = (name, content, "application/octet-stream")
         run(at.file_uploader(key="model").set_value(upload))
@@ -329,27 +331,27 @@ class TestOwnModel:
         assert not at.error
 
 
-def test_what_goes_wrong_is_a_sentence_and_no_traceback(folder, monkeypatch, caplog):
-    monkeypatch.setattr("fast_style.demo.page.studio", lambda: 1 / 0)
+def test_unexpected_failures_show_a_sentence_and_are_logged(folder, monkeypatch, caplog):
+    monkeypatch.setattr("fast_style.demo.page.show_stylize_tab", lambda: 1 / 0)
     at = run(AppTest.from_file(PAGE))
     (error,) = at.error
-    assert "not your fault" in error.value
+    assert "went wrong on the server" in error.value
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_nothing_of_one_visitor_is_shown_to_another(folder, passes):
+def test_visitors_share_no_results(folder, passes):
     content = photo_bytes(4)
     upload = [("mine.png", content, "image/png")]
     first, second = open_page(), open_page()
-    assert len(passes) == 1  # the samples are everybody's
+    assert len(passes) == 1  # results of samples are shared
     run(first.file_uploader(key="upload").set_value(upload))
-    assert "mine.png" not in words(run(second)) + json.dumps(slider(second))
+    assert "mine.png" not in get_text(run(second)) + json.dumps(slider(second))
     run(second.file_uploader(key="upload").set_value(upload))
-    assert len(passes) == 3  # not even the same photo's picture is shared
+    assert len(passes) == 3  # those of uploads are not
     assert first.session_state.owner != second.session_state.owner
 
 
-def test_nothing_is_written(folder, offered):
+def test_nothing_is_written_to_disk(folder, offered):
     workplace = Path.cwd()
     before = sorted(workplace.rglob("*"))
     at = open_page()

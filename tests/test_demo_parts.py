@@ -1,4 +1,4 @@
-"""The parts of the demo on their own: what it keeps, its words and figures, how it is started."""
+"""Parts of the demo: result cache, texts, figures of the tab About, and the command."""
 
 import ast
 import os
@@ -24,56 +24,56 @@ from tests.commands import CHECKOUT, failure, invoke  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
 
 
-def work(bytes: int) -> cache.Work:
-    """A work that takes so many bytes, a multiple of 6."""
+def make_result(bytes: int) -> cache.StylizedPhoto:
+    """Make a result that takes a number of bytes, a multiple of 6."""
     pixels = np.zeros((1, bytes // 6, 3), np.uint8)
-    return cache.Work(fast_style.Painted(Photo(pixels), pixels), 0.1, "none")
+    return cache.StylizedPhoto(fast_style.Painted(Photo(pixels), pixels), 0.1, "none")
 
 
-class TestShelf:
+class TestResultCache:
     @settings(max_examples=60, deadline=None)
     @given(hy.lists(hy.tuples(hy.integers(0, 9), hy.integers(1, 20), hy.integers(0, 40))))
-    def test_it_never_holds_more_or_longer_than_it_may(self, calls):
+    def test_limits_of_bytes_and_age_hold(self, calls):
         now = [0.0]
-        shelf = cache.Shelf(300, 100.0, lambda: now[0])
+        results = cache.ResultCache(300, 100.0, lambda: now[0])
         seen: dict[int, float] = {}
         for key, size, pause in calls:
             now[0] += pause
-            found = shelf.get(key)
+            found = results.get(key)
             if found is not None:
                 assert now[0] - seen[key] <= 100
             else:
-                shelf.put(key, work(6 * size))
-                assert shelf.get(key) is not None
+                results.put(key, make_result(6 * size))
+                assert results.get(key) is not None
             seen[key] = now[0]
-            assert shelf.bytes <= 300
+            assert results.bytes <= 300
 
-    def test_the_least_recently_used_goes_first(self):
-        shelf = cache.Shelf(300, 100.0)
+    def test_least_recently_used_is_evicted_first(self):
+        results = cache.ResultCache(300, 100.0)
         for key in "abc":
-            shelf.put(key, work(96))
-        shelf.get("a")
-        shelf.put("d", work(96))
-        assert [key for key in "abcd" if shelf.get(key)] == ["a", "c", "d"]
+            results.put(key, make_result(96))
+        results.get("a")
+        results.put("d", make_result(96))
+        assert [key for key in "abcd" if results.get(key)] == ["a", "c", "d"]
 
-    def test_what_is_larger_than_all_of_it_is_not_kept(self):
-        shelf = cache.Shelf(300, 100.0)
-        shelf.put("a", work(306))
-        assert shelf.get("a") is None
-        assert shelf.bytes == 0
+    def test_results_larger_than_the_limit_are_not_kept(self):
+        results = cache.ResultCache(300, 100.0)
+        results.put("a", make_result(306))
+        assert results.get("a") is None
+        assert results.bytes == 0
 
-    def test_transparency_counts(self):
+    def test_alpha_is_counted(self):
         pixels, alpha = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
-        made = cache.Work(fast_style.Painted(Photo(pixels, alpha), pixels), 0.1, "none")
+        made = cache.StylizedPhoto(fast_style.Painted(Photo(pixels, alpha), pixels), 0.1, "none")
         assert made.bytes == 60 + 20 + 60
 
 
-class TestWords:
+class TestTexts:
     @given(hy.text())
     def test_a_file_name_is_one_anywhere(self, any_text):
         names = (
-            text.file_name(any_text, any_text, "WebP"),
-            text.archive_name([any_text], [any_text]),
+            text.make_file_name(any_text, any_text, "WebP"),
+            text.make_archive_name([any_text], [any_text]),
         )
         for name in names:
             assert name == Path(name).name
@@ -81,20 +81,23 @@ class TestWords:
             assert len(name) < 200
             assert not set(name) & set('\\/:*?"<>|\n\0')
 
-    def test_names_say_what_it_is(self):
-        assert text.file_name("My holiday.JPG", "great-wave", "PNG") == "My-holiday-great-wave.png"
-        assert text.archive_name(["a.jpg"], ["x", "y"]) == "a-2-styles.zip"
-        assert text.archive_name(["a.jpg", "b.jpg"], ["x"]) == "2-photos-x.zip"
-        assert text.archive_name(["a.jpg", "b.jpg"], ["x", "y"]) == "2-photos-2-styles.zip"
+    def test_file_names_hold_photo_and_style(self):
+        assert (
+            text.make_file_name("My holiday.JPG", "great-wave", "PNG")
+            == "My-holiday-great-wave.png"
+        )
+        assert text.make_archive_name(["a.jpg"], ["x", "y"]) == "a-2-styles.zip"
+        assert text.make_archive_name(["a.jpg", "b.jpg"], ["x"]) == "2-photos-x.zip"
+        assert text.make_archive_name(["a.jpg", "b.jpg"], ["x", "y"]) == "2-photos-2-styles.zip"
 
     @given(hy.lists(hy.sampled_from(["a.jpg", "A.jpg", "a-2.jpg", "b.png"]), max_size=8))
-    def test_no_two_files_have_one_name(self, names):
-        made = text.distinct(names)
+    def test_duplicate_names_are_numbered(self, names):
+        made = text.number_duplicates(names)
         assert len({name.lower() for name in made}) == len(names)
         assert [Path(name).suffix for name in made] == [Path(name).suffix for name in names]
 
-    def test_text_is_not_markdown(self):
-        shown = text.plain("a *b* [c](d) <e>\n# f :red[g] $h$")
+    def test_markdown_is_escaped(self):
+        shown = text.escape_markdown("a *b* [c](d) <e>\n# f :red[g] $h$")
         assert shown == r"a \*b\* \[c\]\(d\) \<e\> \# f \:red\[g\] \$h\$"
 
 
@@ -117,42 +120,42 @@ json_values = hy.recursive(
         (SMALLEST, "Waves"),
     ],
 )
-def test_a_painting_in_several_sizes_can_be_told_apart(network, title):
+def test_title_includes_a_size_other_than_standard(network, title):
     assert session.Style("waves", make_card(config=network, title="Waves")).title == title
 
 
 class TestFigures:
-    def test_a_curve(self):
+    def test_curve_points_are_read(self):
         curve = {"step": [1, 2], "content": [3.0, 2.0], "style": [0.0, 4.0], "total": [1.0]}
-        points = about_tab.curve_points({"curve": curve})
+        points = about_tab.read_curve_points({"curve": curve})
         assert points == [
             {"step": 1.0, "loss": "content", "value": 3.0},
             {"step": 2.0, "loss": "content", "value": 2.0},
             {"step": 2.0, "loss": "style", "value": 4.0},
         ]
-        assert about_tab.curve_points({}) == []
+        assert about_tab.read_curve_points({}) == []
 
     @given(hy.dictionaries(hy.sampled_from(["curve", "photos", "seconds", "device"]), json_values))
-    def test_any_card_can_be_shown(self, values):
+    def test_any_card_is_accepted(self, values):
         card = make_card(training=values, quality={"photos_of_256_px": values, "x": values})
-        about_tab.curve_points(card.training)
-        about_tab.figure_rows(card)
-        about_tab.training_facts(card)
+        about_tab.read_curve_points(card.training)
+        about_tab.read_quality_rows(card)
+        about_tab.collect_training_facts(card)
 
-    def test_figures(self):
+    def test_quality_rows_are_read(self):
         spread = {"median": 60.5, "quartiles": [40.0, 80.0]}
         card = make_card(quality={"photos_of_256_px": {"equals_iteration": spread, "photos": 20}})
-        assert about_tab.figure_rows(card) == [
+        assert about_tab.read_quality_rows(card) == [
             {"photos": "256 px", "by": "trained layers", "median": 60.5, "low": 40.0, "high": 80.0}
         ]
 
-    def test_the_network_is_the_published_one(self):
-        rows = about_tab.network_rows(fast_style.SIZES["full"])
+    def test_network_rows_of_size_full(self):
+        rows = about_tab.make_network_rows(fast_style.SIZES["full"])
         assert [row["Channels"] for row in rows] == ["32", "64", "128", "128", "64", "32", "3"]
         assert rows[3]["Layer"] == "5 residual blocks"
 
 
-def test_the_tab_shows_them(workplace, model_file, monkeypatch):
+def test_about_tab_shows_facts_and_curve(workplace, model_file, monkeypatch):
     for cached in (streamlit.cache_data, streamlit.cache_resource):
         cached.clear()
     folder = workplace / "styles"
@@ -175,11 +178,11 @@ def test_the_tab_shows_them(workplace, model_file, monkeypatch):
     assert len(at.get("vega_lite_chart") or at.get("arrow_vega_lite_chart")) == 2
     at = at.selectbox(key="about-style").select(STYLE).run()
     assert not at.get("vega_lite_chart") + at.get("arrow_vega_lite_chart")
-    assert any("before cards kept the curve" in element.value for element in at.caption)
+    assert any("has no training curve" in element.value for element in at.caption)
 
 
 class TestRules:
-    def test_only_public_names(self):
+    def test_only_public_names_are_imported(self):
         files = [*CHECKOUT.glob("fast_style/demo/*.py"), CHECKOUT / "streamlit_main.py"]
         assert len(files) > 8
         for path in files:
@@ -192,27 +195,27 @@ class TestRules:
                 elif isinstance(node, ast.Import):
                     assert not any(alias.name.startswith("fast_style") for alias in node.names)
 
-    def test_limits_agree_with_the_settings(self):
+    def test_limits_agree_with_the_configuration(self):
         with (CHECKOUT / ".streamlit" / "config.toml").open("rb") as file:
             config = tomllib.load(file)
-        assert config["server"]["maxUploadSize"] == session.MEGABYTES
-        assert upload_tab.MEGABYTES <= session.MEGABYTES
+        assert config["server"]["maxUploadSize"] == session.MAX_FILE_MB
+        assert upload_tab.MAX_MODEL_MB <= session.MAX_FILE_MB
         assert {"light", "dark"} <= set(config["theme"])
         assert config["browser"]["gatherUsageStats"] is False
 
     def test_uploads_stay_in_memory(self):
         parsers = pytest.importorskip("starlette.formparsers")
-        assert parsers.MultiPartParser.spool_max_size >= session.MEGABYTES * 1_000_000
-        assert page.__doc__
+        page._keep_uploads_in_memory()
+        assert parsers.MultiPartParser.spool_max_size >= session.MAX_FILE_MB * 1_000_000
 
-    def test_nothing_is_loaded_from_elsewhere(self):
+    def test_no_address_outside_the_page(self):
         for path in (CHECKOUT / "fast_style" / "demo").iterdir():
             if path.suffix in (".css", ".js", ".html", ".py"):
                 assert "http" not in path.read_text(encoding="utf-8"), path.name
 
 
 class TestCommand:
-    def test_it_starts_streamlit_on_the_page(self, monkeypatch):
+    def test_it_starts_streamlit_with_the_page(self, monkeypatch):
         started = []
         monkeypatch.setattr(os, "name", "posix")
         monkeypatch.setattr(os, "execv", lambda program, command: started.append(command))
@@ -224,18 +227,18 @@ class TestCommand:
         assert arguments[3] == str(CHECKOUT / "streamlit_main.py")
         assert {"--server.port=8765", "--server.headless=true"} <= set(arguments)
 
-    def test_a_free_port(self, monkeypatch):
+    def test_port_0_takes_a_free_port(self, monkeypatch):
         started = []
         monkeypatch.setattr(os, "execv", lambda program, command: started.append(command))
         invoke("demo", "--port", "0")
         (port,) = [x for x in started[0] if x.startswith("--server.port=")]
         assert 1024 <= int(port.partition("=")[2]) <= 65535
 
-    def test_without_streamlit_it_says_what_to_install(self, monkeypatch):
+    def test_without_streamlit_it_names_the_extra(self, monkeypatch):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         assert 'pip install "fast-style[demo]"' in failure("demo")
 
-    def test_the_wheel_brings_page_settings_and_samples(self):
+    def test_wheel_includes_page_configuration_and_samples(self):
         with (CHECKOUT / "pyproject.toml").open("rb") as file:
             wheel = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]["wheel"]
         included = wheel["force-include"]
@@ -244,4 +247,4 @@ class TestCommand:
         assert included[".streamlit/config.toml"] == target
         photos = {path.name for path in (CHECKOUT / "examples").glob("*.jpg")}
         assert photos == {Path(k).name for k in included if k.startswith("examples/")}
-        assert photos == {shot.name for shot in session.samples().values()}
+        assert photos == {shot.name for shot in session.load_sample_photos().values()}

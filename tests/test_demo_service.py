@@ -1,4 +1,4 @@
-"""The demo with a service as its back end: what comes from there, and what happens without it."""
+"""The demo with a service as its back end, and while the service is down."""
 
 import pytest
 
@@ -13,11 +13,11 @@ from tests.demo_page import (  # noqa: E402
     PAGE,
     SAMPLE,
     expected,
+    get_text,
     open_page,
     picture,
     run,
     two_styles,
-    words,
 )
 from tests.small_service import Service, problem  # noqa: E402
 
@@ -31,7 +31,7 @@ def folder(workplace, model_file, monkeypatch):
 
 @pytest.fixture
 def service(folder, monkeypatch):
-    """A service with the styles of this folder, which the page is told of."""
+    """Run a service with the styles of the folder, and point the page to it."""
     with Service().running() as running:
         monkeypatch.setenv("FAST_STYLE_URL", running.url)
         monkeypatch.setenv("FAST_STYLE_API_KEY", KEY)
@@ -41,17 +41,17 @@ def service(folder, monkeypatch):
 
 @pytest.fixture
 def no_styles_here(monkeypatch):
-    """The page itself can neither list nor load styles; the service in this process still can."""
+    """Make the page fail if it lists or loads styles itself."""
 
     def fail(*_, **__):
-        raise AssertionError("the page did it itself")
+        raise AssertionError("the page computed by itself")
 
     monkeypatch.setattr("fast_style.demo.backend.list_styles", fail)
     monkeypatch.setattr("fast_style.demo.backend.Stylizer", fail)
     monkeypatch.setattr("fast_style.demo.cache.Stylizer", fail)
 
 
-def test_the_service_paints(service, no_styles_here):
+def test_results_come_from_the_service(service, no_styles_here):
     at = open_page()
     assert picture(at) == expected(SAMPLE)
     run(at.button(key=f"pick-{OTHER}").click())
@@ -65,12 +65,12 @@ def test_the_service_paints(service, no_styles_here):
     assert set(service.keys) == {KEY}
 
 
-def test_what_this_process_would_compute_is_not_there(service):
+def test_local_tabs_are_absent(service):
     at = open_page()
     assert [tab.label for tab in at.tabs] == ["Stylize", "About"]
     assert "all-styles" not in [button.key for button in at.button]
-    assert "The service at 127.0.0.1 paints" in words(at)
-    assert "by 127.0.0.1" in words(at)
+    assert "stylized by the service at 127.0.0.1" in get_text(at)
+    assert "by 127.0.0.1" in get_text(at)
 
 
 def test_about_shows_the_cards_of_the_service(service, no_styles_here):
@@ -80,7 +80,7 @@ def test_about_shows_the_cards_of_the_service(service, no_styles_here):
     assert "Waves" in at.selectbox(key="about-style").options
 
 
-def test_a_service_that_is_down_and_comes_back(folder, monkeypatch):
+def test_page_returns_with_the_service(folder, monkeypatch):
     monkeypatch.setenv("FAST_STYLE_URL", "http://127.0.0.1:1")
     at = open_page()
     (error,) = at.error
@@ -94,19 +94,19 @@ def test_a_service_that_is_down_and_comes_back(folder, monkeypatch):
         assert picture(at) == expected(SAMPLE)
 
 
-def test_it_looks_again_by_itself(service, monkeypatch):
+def test_page_retries_by_itself(service, monkeypatch):
     reruns = []
     monkeypatch.setattr(page.st, "rerun", lambda: reruns.append(1))
     service.answers = [problem(500, "no")]
     calls = iter([0, 1, 2])
-    page._try_again(calls)
-    page._try_again(calls)
+    page._retry(calls)
+    page._retry(calls)
     assert not reruns
-    page._try_again(calls)
+    page._retry(calls)
     assert reruns == [1]
 
 
-def test_a_photo_that_fails_is_one_sentence_and_the_page_stays(service):
+def test_a_failing_photo_shows_an_error(service):
     at = open_page()
     service.answers = [problem(500, "out of paint")] * 2
     run(at.button(key=f"pick-{OTHER}").click())
@@ -119,12 +119,12 @@ def test_a_photo_that_fails_is_one_sentence_and_the_page_stays(service):
     assert picture(at) == expected(SAMPLE, OTHER)
 
 
-def test_an_address_with_a_password_is_not_shown(folder, monkeypatch):
+def test_password_in_the_address_is_not_shown(folder, monkeypatch):
     monkeypatch.setenv("FAST_STYLE_URL", "http://me:password@127.0.0.1:1")
-    assert "password" not in words(open_page())
+    assert "password" not in get_text(open_page())
 
 
-def test_without_the_variable_nothing_changes(folder, monkeypatch):
+def test_an_empty_variable_means_local(folder, monkeypatch):
     monkeypatch.setenv("FAST_STYLE_URL", " ")
     at = open_page()
     assert "Your own model" in [tab.label for tab in at.tabs]

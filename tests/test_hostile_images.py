@@ -19,7 +19,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "LZW", "BMP", "AVIF", "JPEG2000
 
 @pytest.fixture(scope="module")
 def files():
-    """Return a small valid file of each format, with EXIF, a profile and alpha where it holds them."""
+    """Return a small valid file of each format, with EXIF, profile and alpha if it holds them."""
     with Image.open(ASTRONAUT) as astronaut:
         image = astronaut.resize((40, 30))
     exif = Image.Exif()

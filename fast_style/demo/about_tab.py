@@ -1,4 +1,4 @@
-"""The tab About: how it works, how a style was trained, where the paintings come from."""
+"""The tab About: how it works, how each style was trained, and the paintings' sources."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,41 +8,41 @@ import altair as alt
 import streamlit as st
 
 from fast_style import ModelCard, NetworkConfig, parameter_count, size_name
-from fast_style.demo.session import chosen, styles
-from fast_style.demo.text import plain
+from fast_style.demo.session import get_styles, list_all_styles
+from fast_style.demo.text import escape_markdown
 
 _HOW = """
-A *transformer network* looks at a photo once and paints it. It was trained for one painting, and
-learnt by being judged: another network, VGG-16, which recognises things in photos, compares what it
-painted with the photo and with the painting.
+A *transformer network* stylizes a photo in one pass. Each network is trained for one painting: a
+second network, VGG-16, which was trained to recognise objects, compares the result with the photo
+and with the painting.
 
-- **Content.** The features of VGG-16's layer `relu2_2` say what is where. Those of the painted
-  photo are to be the photo's own.
-- **Style.** How often features occur *together*, wherever that is, says what brushwork and colours
-  there are: the Gram matrices of four layers. The painted photo's are to be the painting's.
+- **Content.** The features of VGG-16's layer `relu2_2` describe what is where in a picture. The
+  result should have those of the photo.
+- **Style.** The Gram matrices of four layers measure which features occur *together*, anywhere in
+  the picture. They describe brushwork and colours. The result should have those of the painting.
 """
 
 _FORMULAS = (
-    r"L_\text{content} = \operatorname{mean}\,\bigl(F(\text{painted}) - F(\text{photo})\bigr)^2",
+    r"L_\text{content} = \operatorname{mean}\,\bigl(F(\text{result}) - F(\text{photo})\bigr)^2",
     r"L_\text{style} = \textstyle\sum_l \operatorname{mean}\,"
-    r"\bigl(G_l(\text{painted}) - G_l(\text{painting})\bigr)^2",
+    r"\bigl(G_l(\text{result}) - G_l(\text{painting})\bigr)^2",
     r"G_l = F_l F_l^\top / (C_l H_l W_l)",
 )
 
 _TRAINING = """
-Training shows the network one batch of photos after another, each time moves its weights a little
-towards lower losses (Muon), and after some thousand steps writes a file of less than a megabyte.
-Then no VGG is needed any more: painting a photo is one pass, about a second on a laptop.
-`fast-style train --style-image painting.jpg --photos photos/` does it with any painting.
+Each training step stylizes a batch of photos and changes the weights a little towards lower losses
+(optimizer: Muon). After some thousand steps the model is a file of less than a megabyte. VGG is not
+needed to use it: stylizing a photo is one pass, about a second on a laptop.
+`fast-style train --style-image painting.jpg --photos photos/` trains a style for any painting.
 
 The papers: Gatys, Ecker and Bethge 2015 (the losses), Johnson, Alahi and Fei-Fei 2016 (the
 network), Ulyanov, Vedaldi and Lempitsky 2016 (instance normalization).
 """
 
-_MOST_POINTS = 2000
+_MAX_POINTS = 2000
 
 
-def about() -> None:
+def show_about_tab() -> None:
     """Show the tab."""
     st.markdown("#### How it works")
     left, right = st.columns(2, gap="large")
@@ -53,10 +53,10 @@ def about() -> None:
             st.latex(formula)
         st.markdown(_TRAINING)
 
-    known = styles()
+    known = list_all_styles()
     if not known:
         return
-    first = chosen()[0].key
+    first = get_styles()[0].key
     key = st.selectbox(
         "Style",
         list(known),
@@ -68,21 +68,21 @@ def about() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.markdown("#### The network")
-        st.table(network_rows(card.network), width="stretch")
+        st.table(make_network_rows(card.network), width="stretch")
     with right:
         st.markdown("#### The training")
-        facts(training_facts(card))
-        _curve(card)
-    _figures(card)
+        show_facts(collect_training_facts(card))
+        _show_curve(card)
+    _show_quality(card)
 
     st.markdown("#### The paintings")
     st.table(
         [
             {
-                "Style": plain(style.card.name[:60]),
-                "Painting": f"*{plain(style.title)}*",
-                "By": plain(style.by),
-                "Licence": plain(style.card.licence[:60]),
+                "Style": escape_markdown(style.card.name[:60]),
+                "Painting": f"*{escape_markdown(style.title)}*",
+                "By": escape_markdown(style.attribution),
+                "Licence": escape_markdown(style.card.licence[:60]),
             }
             for style in known.values()
         ],
@@ -94,19 +94,19 @@ def about() -> None:
     )
 
 
-def facts(named: Mapping[str, str]) -> None:
-    """Show names and values, without those that are empty."""
-    lines = [f"- {name}: {plain(value[:200])}" for name, value in named.items() if value]
+def show_facts(named: Mapping[str, str]) -> None:
+    """Show names and values as a list, leaving out empty values."""
+    lines = [f"- {name}: {escape_markdown(value[:200])}" for name, value in named.items() if value]
     st.markdown("\n".join(lines))
 
 
-def network_rows(network: NetworkConfig) -> list[dict[str, str]]:
-    """The layers of a network, with their channels and the part of the photo's size."""
+def make_network_rows(network: NetworkConfig) -> list[dict[str, str]]:
+    """Return a row for each layer of a network: channels, and size relative to the photo."""
     width = network.width
     down = [("9×9 convolution", width, "1"), ("3×3, stride 2", 2 * width, "1/2")]
     down += [("3×3, stride 2", 4 * width, "1/4")]
     trunk = [(f"{network.residual_blocks} residual blocks", 4 * width, "1/4")]
-    up = [("up to twice, 3×3", 2 * width, "1/2"), ("up to twice, 3×3", width, "1")]
+    up = [("upsampled 2×, 3×3", 2 * width, "1/2"), ("upsampled 2×, 3×3", width, "1")]
     up += [("9×9 convolution", 3, "1")]
     return [
         {"Layer": name, "Channels": str(channels), "Size": size}
@@ -114,12 +114,12 @@ def network_rows(network: NetworkConfig) -> list[dict[str, str]]:
     ]
 
 
-def training_facts(card: ModelCard) -> dict[str, str]:
-    """What a card says of its training, in words; what it does not say is left out."""
+def collect_training_facts(card: ModelCard) -> dict[str, str]:
+    """Return the facts about its training that a card has, as names and texts."""
     training = card.training
     named = {"Size": f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"}
-    photos, steps = _number(training.get("photos")), _number(training.get("steps_taken"))
-    seconds = _number(training.get("seconds"))
+    photos, steps = _read_number(training.get("photos")), _read_number(training.get("steps_taken"))
+    seconds = _read_number(training.get("seconds"))
     if photos is not None:
         named["Photos"] = f"{photos:,.0f}"
     if steps is not None:
@@ -134,7 +134,7 @@ def training_facts(card: ModelCard) -> dict[str, str]:
     losses = training.get("final_losses")
     if isinstance(losses, Mapping):
         for name in ("content", "style"):
-            value = _number(losses.get(name))
+            value = _read_number(losses.get(name))
             if value is not None:
                 named[f"Last {name} loss, weighted"] = (
                     f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -142,20 +142,20 @@ def training_facts(card: ModelCard) -> dict[str, str]:
     return named
 
 
-def curve_points(training: Mapping[str, Any]) -> list[dict[str, float | str]]:
-    """The training curve of a card, a point a row; none where it has none that is sound.
+def read_curve_points(training: Mapping[str, Any]) -> list[dict[str, float | str]]:
+    """Return the training curve of a card, one point a row; empty if it has no valid one.
 
     Args:
-        training: the card's `training`; its `curve` holds `step` and, by name, losses: lists of
+        training: the card's `training`; its `curve` has `step` and, by name, losses: lists of
             numbers of one length.
     """
     curve = training.get("curve")
     if not isinstance(curve, Mapping):
         return []
-    steps = _numbers(curve.get("step"))
+    steps = _read_numbers(curve.get("step"))
     points: list[dict[str, float | str]] = []
     for name in ("total", "content", "style"):
-        values = _numbers(curve.get(name))
+        values = _read_numbers(curve.get(name))
         if not steps or len(steps) != len(values):
             continue
         points += [
@@ -166,15 +166,15 @@ def curve_points(training: Mapping[str, Any]) -> list[dict[str, float | str]]:
     return points
 
 
-def loss_chart(points: list[dict[str, float | str]], *, height: int) -> alt.Chart:
+def make_loss_chart(points: list[dict[str, float | str]], *, height: int) -> alt.Chart:
     """Plot losses over steps.
 
     Args:
-        points: a row each, with `step`, `loss` (which one) and `value`, above 0.
+        points: rows with `step`, `loss` (its name) and `value`, above 0.
         height: in pixels.
     """
     chart: alt.Chart = (
-        alt.Chart(_data(points))
+        alt.Chart(_make_data(points))
         .mark_line()
         .encode(
             x=alt.X("step:Q", title="Step", axis=alt.Axis(format="d", tickMinStep=1)),
@@ -182,7 +182,7 @@ def loss_chart(points: list[dict[str, float | str]], *, height: int) -> alt.Char
                 "value:Q",
                 title="Loss, weighted",
                 scale=alt.Scale(type="log"),
-                axis=alt.Axis(format="~s", grid=False),  # a line for each of 1 to 9 is a fence
+                axis=alt.Axis(format="~s", grid=False),  # too many lines on a logarithmic axis
             ),
             color=alt.Color("loss:N", title=None, legend=alt.Legend(orient="top")),
         )
@@ -191,12 +191,12 @@ def loss_chart(points: list[dict[str, float | str]], *, height: int) -> alt.Char
     return chart
 
 
-def figure_rows(card: ModelCard) -> list[dict[str, float | str]]:
-    """What was measured: the iteration of L-BFGS on the pixels that a style's pictures equal."""
+def read_quality_rows(card: ModelCard) -> list[dict[str, float | str]]:
+    """Return the measured quality: the iteration of L-BFGS on the pixels that a style equals."""
     rows: list[dict[str, float | str]] = []
     measures = {
         "equals_iteration": "trained layers",
-        "on_unseen_layers": "layers it has not seen",
+        "on_unseen_layers": "layers not trained on",
         "on_vgg19": "VGG-19",
     }
     for key, values in card.quality.items():
@@ -207,7 +207,10 @@ def figure_rows(card: ModelCard) -> list[dict[str, float | str]]:
             found = values.get(name)
             if not isinstance(found, Mapping):
                 continue
-            median, quartiles = _number(found.get("median")), _numbers(found.get("quartiles"))
+            median, quartiles = (
+                _read_number(found.get("median")),
+                _read_numbers(found.get("quartiles")),
+            )
             if median is not None and len(quartiles) == 2:
                 low, high = quartiles
                 rows.append(
@@ -216,26 +219,26 @@ def figure_rows(card: ModelCard) -> list[dict[str, float | str]]:
     return rows
 
 
-def _curve(card: ModelCard) -> None:
-    points = curve_points(card.training)
+def _show_curve(card: ModelCard) -> None:
+    points = read_curve_points(card.training)
     if not points:
-        st.caption("This style was trained before cards kept the curve of the losses.")
+        st.caption("The card of this style has no training curve.")
         return
-    chart = loss_chart(points, height=260)
+    chart = make_loss_chart(points, height=260)
     st.altair_chart(chart, width="stretch", alt="The losses over the steps of the training")
 
 
-def _figures(card: ModelCard) -> None:
-    rows = figure_rows(card)
+def _show_quality(card: ModelCard) -> None:
+    rows = read_quality_rows(card)
     if not rows:
         return
     st.markdown("#### How good it is")
     st.caption(
-        "The slow way optimises the pixels of each photo for the same losses. So many of its "
-        "iterations it takes to match what the network paints in one pass: the median over photos "
-        "that it never saw, and the quartiles."
+        "The slow method optimises the pixels of each photo for the same losses. The bars show how "
+        "many of its iterations it takes to match one pass of the network: median and quartiles "
+        "over photos that were not used in training."
     )
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(_make_data(rows)).encode(
         y=alt.Y("photos:N", title=None), yOffset=alt.YOffset("by:N")
     )
     title = "L-BFGS iterations"
@@ -249,23 +252,23 @@ def _figures(card: ModelCard) -> None:
     st.altair_chart(
         bars + spread,
         width="stretch",
-        alt="Iterations of L-BFGS that the pictures of this style equal",
+        alt="L-BFGS iterations that match one pass of this style",
     )
 
 
-def _data(rows: list[dict[str, float | str]]) -> alt.Data:
+def _make_data(rows: list[dict[str, float | str]]) -> alt.Data:
     return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
-def _number(value: object) -> float | None:
+def _read_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
-def _numbers(values: object) -> list[float]:
-    """A list of numbers; empty if it is none, or too long to show."""
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) > _MOST_POINTS:
+def _read_numbers(values: object) -> list[float]:
+    """Return a list of finite numbers; empty if it is not one, or too long to show."""
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) > _MAX_POINTS:
         return []
-    found = [_number(value) for value in values]
+    found = [_read_number(value) for value in values]
     return [] if None in found else [value for value in found if value is not None]

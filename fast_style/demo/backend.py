@@ -1,4 +1,4 @@
-"""Who puts styles on photos: this process, or a service that the environment names."""
+"""Where photos are stylized: in this process, or by the service that the environment names."""
 
 import os
 from typing import Protocol
@@ -9,82 +9,83 @@ import streamlit as st
 from fast_style import ModelCard, Painted, Photo, Stylizer, list_styles
 
 SERVICE_VARIABLE = "FAST_STYLE_URL"
-"""Names a service of `fast-style serve`; without it, this process does the work."""
+"""Environment variable with the address of a `fast-style serve`; unset, this process computes."""
 
 KEY_VARIABLE = "FAST_STYLE_API_KEY"
+"""Environment variable with the service's API key."""
 
-MODELS = 4
-"""Styles that stay loaded. Each takes up to a few hundred megabytes, and loads in 0.1 s."""
+MAX_LOADED_STYLES = 4
+"""Styles kept in memory; each takes up to a few hundred megabytes and loads in 0.1 s."""
 
-_PATIENCE = 5.0  # seconds for a list of styles, without which there is no page
+_LIST_TIMEOUT = 5.0  # seconds; without the list of styles there is no page
 
 
-class Painter(Protocol):
-    """What both kinds do."""
+class PhotoStylizer(Protocol):
+    """A `Stylizer` or a `RemoteStylizer`."""
 
     def paint(self, photo: Photo, *, size: int | None, stroke_size: float) -> Painted:
-        """Put the full style on a photo; see `Stylizer.paint`."""
+        """Stylize a photo at full strength; see `Stylizer.paint`."""
         ...
 
 
-def service() -> str | None:
-    """The address of the service, if there is one."""
+def service_url() -> str | None:
+    """Return the address of the service; None if this process computes."""
     return os.environ.get(SERVICE_VARIABLE, "").strip() or None
 
 
-def service_name() -> str:
-    """What to call the service on the page: its host, without keys or passwords."""
-    return urlsplit(service() or "").hostname or "the service"
+def service_host() -> str:
+    """Return the service's host for messages, without keys or passwords."""
+    return urlsplit(service_url() or "").hostname or "the service"
 
 
-def catalogue() -> list[tuple[str, ModelCard]]:
-    """The styles that are there, by name; those found broken are left out.
+def list_cards() -> list[tuple[str, ModelCard]]:
+    """Return the names and cards of the styles; broken model files are left out.
 
     Raises:
         FastStyleError: the service cannot be reached.
     """
-    return _catalogue(service())
+    return _list_cards(service_url())
 
 
 @st.cache_data(ttl=30, show_spinner=False)
-def _catalogue(url: str | None) -> list[tuple[str, ModelCard]]:
+def _list_cards(url: str | None) -> list[tuple[str, ModelCard]]:
     if url is not None:
         from fast_style import remote_styles
 
-        cards = remote_styles(url, api_key=_api_key(), timeout=_PATIENCE)
+        cards = remote_styles(url, api_key=_api_key(), timeout=_LIST_TIMEOUT)
         return [(card.name, card) for card in cards]
     return [(entry.name, entry.card) for entry in list_styles() if entry.card is not None]
 
 
-def painter(key: str) -> tuple[Painter, str]:
-    """Find who puts a style on photos.
+def load_stylizer(key: str) -> tuple[PhotoStylizer, str]:
+    """Load a style.
 
     Args:
         key: a style's name, or a mixture.
 
     Returns:
-        The painter, and in words what it runs on.
+        The stylizer, and a description of what it runs on.
 
     Raises:
         FastStyleError: the style cannot be used.
     """
-    url = service()
+    url = service_url()
     if url is not None:
         from fast_style import RemoteStylizer
 
-        return RemoteStylizer(url, key, api_key=_api_key()), f"by {service_name()}"
-    stylizer = _named(key)
-    return stylizer, engine_words(stylizer)
+        return RemoteStylizer(url, key, api_key=_api_key()), f"by {service_host()}"
+    stylizer = _load_stylizer(key)
+    return stylizer, describe_engine(stylizer)
 
 
-def engine_words(stylizer: Stylizer) -> str:
-    """Say what runs a network."""
+def describe_engine(stylizer: Stylizer) -> str:
+    """Return what runs a network, such as `openvino (cpu, bf16)`."""
     engine = stylizer.engine
     return f"{engine.name} ({engine.device}, {engine.precision})"
 
 
-@st.cache_resource(max_entries=MODELS, show_spinner=False)
-def _named(key: str) -> Stylizer:
+@st.cache_resource(max_entries=MAX_LOADED_STYLES, show_spinner=False)
+def _load_stylizer(key: str) -> Stylizer:
     return Stylizer(key)
 
 

@@ -1,9 +1,8 @@
-"""What the page keeps in memory: models for everybody, pictures for whom they belong to.
+"""Stylized photos in memory, so that strength and colours can be changed without the network.
 
-Everything here is bounded for the process as a whole, so that it does not matter how many visitors
-there are: so many models, so many bytes of pictures for so many minutes, one picture at a time in
-the network. A picture is found only by the visitor that it was made for; those made of the sample
-photos are everybody's.
+All limits are for the process, whatever the number of visitors: a number of loaded styles, a number
+of bytes of pictures, kept for some minutes, and one picture at a time in the network. Pictures of
+uploaded photos are found only by the visitor they were made for; those of the samples are shared.
 """
 
 import threading
@@ -16,24 +15,24 @@ from dataclasses import dataclass
 import streamlit as st
 
 from fast_style import Painted, StyleModel, Stylizer, read_image
-from fast_style.demo.backend import Painter, engine_words, painter, service
-from fast_style.demo.session import MEGAPIXELS, Shot, Style
+from fast_style.demo.backend import PhotoStylizer, describe_engine, load_stylizer, service_url
+from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage, Style
 
-PICTURES = 256 << 20
-"""Bytes of pictures that are kept, so that strength and colours can be changed at once."""
+MAX_BYTES = 256 << 20
+"""Bytes of pictures that are kept."""
 
-SECONDS = 600.0
-"""How long a picture is kept after it was last looked at."""
+MAX_AGE = 600.0
+"""Seconds for which a picture is kept after its last use."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """A painted photo, and how that went.
+class StylizedPhoto:
+    """A stylized photo, and what it took.
 
     Attributes:
-        painted: the photo and its full style.
-        seconds: from the bytes of the photo to the stylized picture.
-        engine: who or what did it, in words.
+        painted: the photo, and the picture at full strength.
+        seconds: from the bytes of the photo's file to the picture.
+        engine: a description of what computed it.
     """
 
     painted: Painted
@@ -42,83 +41,77 @@ class Work:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Its size in memory."""
         content = self.painted.content
         alpha = 0 if content.alpha is None else content.alpha.nbytes
         return content.pixels.nbytes + alpha + self.painted.pixels.nbytes
 
 
-class Shelf:
-    """Pictures by key, the least recently used going first."""
+class ResultCache:
+    """Stylized photos by key; the least recently used are dropped first."""
 
     def __init__(
-        self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic
+        self, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Make an empty one.
+        """Make an empty cache.
 
         Args:
-            limit: bytes of pictures that may be on it.
-            seconds: how long one stays that nobody asks for.
-            clock: tells the time.
+            max_bytes: limit on the pictures' bytes.
+            max_age: seconds after its last use at which a picture is dropped.
+            clock: returns the time in seconds.
         """
-        self._limit, self._seconds, self._clock = limit, seconds, clock
+        self._max_bytes, self._max_age, self._clock = max_bytes, max_age, clock
         self._lock = threading.Lock()
-        self._works: OrderedDict[Hashable, tuple[Work, float]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[StylizedPhoto, float]] = OrderedDict()
 
     @property
     def bytes(self) -> int:
-        """What is on it."""
-        return sum(work.bytes for work, _ in self._works.values())
+        """The bytes of all pictures in the cache."""
+        return sum(result.bytes for result, _ in self._entries.values())
 
-    def get(self, key: Hashable) -> Work | None:
-        """Give what was put there under a key, if it is still there."""
+    def get(self, key: Hashable) -> StylizedPhoto | None:
+        """Return the entry of a key, or None if it is not in the cache any more."""
         with self._lock:
-            self._tidy()
-            found = self._works.pop(key, None)
-            if found is None:
+            self._evict()
+            entry = self._entries.pop(key, None)
+            if entry is None:
                 return None
-            self._works[key] = found[0], self._clock()
-            return found[0]
+            self._entries[key] = entry[0], self._clock()
+            return entry[0]
 
-    def put(self, key: Hashable, work: Work) -> None:
-        """Keep a picture; older ones go where there is no room."""
+    def put(self, key: Hashable, result: StylizedPhoto) -> None:
+        """Store an entry, dropping older ones to make room."""
         with self._lock:
-            self._works.pop(key, None)
-            self._works[key] = work, self._clock()
-            self._tidy()
+            self._entries.pop(key, None)
+            self._entries[key] = result, self._clock()
+            self._evict()
 
-    def _tidy(self) -> None:
-        limit, now = self._limit, self._clock()
-        while self._works:
-            _, seen = next(iter(self._works.values()))
-            if self.bytes <= limit and now - seen <= self._seconds:
+    def _evict(self) -> None:
+        now = self._clock()
+        while self._entries:
+            _, last_use = next(iter(self._entries.values()))
+            if self.bytes <= self._max_bytes and now - last_use <= self._max_age:
                 return
-            self._works.popitem(last=False)
+            self._entries.popitem(last=False)
 
 
 @st.cache_resource(show_spinner=False)
-def shelf() -> Shelf:
-    """The one shelf of the process."""
-    return Shelf(PICTURES, SECONDS)
+def get_result_cache() -> ResultCache:
+    """Return the one cache of the process."""
+    return ResultCache(MAX_BYTES, MAX_AGE)
 
 
 @st.cache_resource(show_spinner=False)
-def gate() -> threading.Lock:
-    """Held while a network is at work: it uses all cores, and much memory."""
+def get_inference_lock() -> threading.Lock:
+    """Return the lock to hold while a network runs: it uses all cores, and much memory."""
     return threading.Lock()
 
 
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _uploaded(key: str, _model: StyleModel) -> Stylizer:
-    # What a visitor brings is not written to disk, compiled or not.
-    return Stylizer(_model, cache=False)
-
-
-def paint(shot: Shot, style: Style, size: int, stroke_size: float) -> Work:
-    """Put a style on a photo, or find that it was done before.
+def stylize(image: SourceImage, style: Style, size: int, stroke_size: float) -> StylizedPhoto:
+    """Stylize a photo, or return the result from the cache.
 
     Args:
-        shot: the photo.
+        image: the photo.
         style: the style.
         size: longest side to work at, in pixels.
         stroke_size: as for `Stylizer.stylize`.
@@ -126,26 +119,33 @@ def paint(shot: Shot, style: Style, size: int, stroke_size: float) -> Work:
     Raises:
         FastStyleError: the photo or the style cannot be used.
     """
-    key = (shot.owner, shot.digest, style.key, size, stroke_size)
-    work = shelf().get(key)
-    if work is not None:
-        return work
+    cache = get_result_cache()
+    key = (image.owner, image.digest, style.key, size, stroke_size)
+    result = cache.get(key)
+    if result is not None:
+        return result
     # A service has limits of its own.
-    with gate() if service() is None else nullcontext():
-        work = shelf().get(key)  # while this one waited
-        if work is not None:
-            return work
-        who, words = _painter(style)
+    with get_inference_lock() if service_url() is None else nullcontext():
+        result = cache.get(key)  # it may have been computed while this one waited
+        if result is not None:
+            return result
+        stylizer, description = _load(style)
         start = time.perf_counter()
-        photo = read_image(shot.content, max_megapixels=MEGAPIXELS, name=shot.name)
-        painted = who.paint(photo, size=size, stroke_size=stroke_size)
-        work = Work(painted, time.perf_counter() - start, words)
-        shelf().put(key, work)
-    return work
+        photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
+        painted = stylizer.paint(photo, size=size, stroke_size=stroke_size)
+        result = StylizedPhoto(painted, time.perf_counter() - start, description)
+        cache.put(key, result)
+    return result
 
 
-def _painter(style: Style) -> tuple[Painter, str]:
+def _load(style: Style) -> tuple[PhotoStylizer, str]:
     if style.model is None:
-        return painter(style.key)
-    stylizer = _uploaded(style.key, style.model)
-    return stylizer, engine_words(stylizer)
+        return load_stylizer(style.key)
+    stylizer = _load_uploaded(style.key, style.model)
+    return stylizer, describe_engine(stylizer)
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _load_uploaded(key: str, _model: StyleModel) -> Stylizer:
+    # Uploads are not written to disk, not even compiled.
+    return Stylizer(_model, cache=False)

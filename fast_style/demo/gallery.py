@@ -1,4 +1,4 @@
-"""The styles to choose from: their paintings and names, each a button."""
+"""The gallery: the styles as cards with their paintings and titles."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -6,14 +6,24 @@ from functools import partial
 import streamlit as st
 
 from fast_style import FastStyleError, encode_image, read_image
-from fast_style.demo.cards import card
-from fast_style.demo.session import MOST_STYLES, Style, compare_or_not, pick, styles
-from fast_style.demo.text import plain
+from fast_style.demo.session import (
+    MAX_STYLES,
+    Style,
+    handle_compare_toggle,
+    handle_style_click,
+    list_all_styles,
+)
+from fast_style.demo.text import escape_markdown
+from fast_style.demo.widgets import show_card
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def painting(thumbnail: bytes) -> bytes | None:
-    """A card's picture, looked at and written anew: an uploaded card may hold anything."""
+def reencode_thumbnail(thumbnail: bytes) -> bytes | None:
+    """Decode a card's picture and encode it anew, since an uploaded card may hold anything.
+
+    Returns:
+        The bytes of a JPEG, or None if it is not a picture.
+    """
     try:
         photo = read_image(thumbnail, max_megapixels=4, name="the painting")
         return encode_image(photo, format="JPEG", quality=88)[0]
@@ -22,8 +32,8 @@ def painting(thumbnail: bytes) -> bytes | None:
 
 
 def show_painting(style: Style) -> None:
-    """Show a style's painting, or an empty canvas where its card has none."""
-    content = painting(style.card.thumbnail) if style.card.thumbnail else None
+    """Show a style's painting, or an empty frame if its card has none."""
+    content = reencode_thumbnail(style.card.thumbnail) if style.card.thumbnail else None
     if content is None:
         st.html(
             '<div class="no-painting" role="img" aria-label="No picture of the painting"></div>'
@@ -33,31 +43,31 @@ def show_painting(style: Style) -> None:
     st.image(content, width="stretch", alt=f"The painting {style.title}{by}")
 
 
-def gallery(chosen: Sequence[Style]) -> None:
-    """Show all styles; a click or the Enter key picks one.
+def show_gallery(chosen: Sequence[Style]) -> None:
+    """Show all styles; a click or the Enter key chooses one.
 
     Args:
-        chosen: those that are.
+        chosen: the styles that are chosen now.
     """
-    known: Mapping[str, Style] = styles()
+    known: Mapping[str, Style] = list_all_styles()
     with st.container(horizontal=True, vertical_alignment="center", key="gallery-head"):
         st.markdown("#### Style")
         if len(known) > 1:
             st.toggle(
                 "Compare several",
                 key="several",
-                on_change=compare_or_not,
-                help=f"Pick up to {MOST_STYLES} styles and see them side by side.",
+                on_change=handle_compare_toggle,
+                help=f"Choose up to {MAX_STYLES} styles and see them side by side.",
             )
     keys = [style.key for style in chosen]
     with st.container(horizontal=True, gap="small", key="gallery"):
         for key, style in known.items():
-            by = f" :small[{plain(style.by)}]" if style.by else ""
-            card(
+            by = f" :small[{escape_markdown(style.attribution)}]" if style.attribution else ""
+            show_card(
                 f"pick-{key}",
-                f"**{plain(style.title)}**{by}",
+                f"**{escape_markdown(style.title)}**{by}",
                 partial(show_painting, style),
                 chosen=key in keys,
-                on_click=pick,
+                on_click=handle_style_click,
                 args=(key,),
             )

@@ -1,8 +1,8 @@
-"""Any painting: one optimisation at a time for the whole process, in a thread of its own.
+"""The queue of the tab Any painting: one optimisation at a time in the process, in one thread.
 
-The page only looks on. Each visitor has a `Run`, which the thread fills and the page shows; the
-others wait in a queue of bounded length. What an optimisation takes in memory is the thread's
-alone and goes when it ends, however it ends; a run keeps some pictures and figures.
+Each visitor has an `QueuedOptimization`, which the thread fills in and the page shows. The queue has a
+limited length. The memory that an optimisation needs belongs to the thread and is freed when it
+ends in any way; the `QueuedOptimization` holds some pictures and figures.
 """
 
 import logging
@@ -17,23 +17,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from fast_style import FastStyleError, Photo, encode_image, read_image, resize_long_side
-from fast_style.demo.compare import shown
-from fast_style.demo.session import MEGAPIXELS, Shot
+from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage
+from fast_style.demo.widgets import encode_for_page
 
 if TYPE_CHECKING:
     from fast_style import OptimizeStep
 
-MOST_WAITING = 5
-"""Runs in the queue; whoever comes after that is told to come back."""
+MAX_WAITING = 5
+"""Optimisations that may wait; further ones are refused."""
 
-LONGEST = 900.0
-"""Seconds after which a run ends with what it has, since others wait."""
+MAX_SECONDS = 900.0
+"""Seconds after which an optimisation ends with its best picture, since others wait."""
 
-KEPT = 24
-"""Pictures that are kept on the way, at most; the last one comes on top."""
+MAX_FRAMES = 24
+"""Intermediate pictures that are kept, besides the last one."""
 
-GIVING_WAY = 10
-"""Levels of niceness between an optimisation and the threads that put a style on a photo."""
+NICENESS = 10
+"""Added to the niceness of the thread, so that stylizing photos has priority."""
 
 _PREVIEW_SECONDS = 1.0
 
@@ -41,11 +41,11 @@ State = Literal["waiting", "running", "done", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a visitor wants; see `OptimizeConfig` for what is not said here."""
+class OptimizationRequest:
+    """What to optimise; see `OptimizeConfig`, whose defaults apply to all else."""
 
-    photo: Shot
-    painting: Shot
+    photo: SourceImage
+    painting: SourceImage
     size: int
     iterations: int
     style_weight: float
@@ -54,192 +54,194 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """The losses after an iteration: `total`, `content` and `style`, with their weights."""
+class LossPoint:
+    """The weighted losses after an iteration: `total`, `content` and `style`."""
 
     iteration: int
     losses: dict[str, float]
 
 
-class Run:
-    """An optimisation from its order to its last picture.
+class QueuedOptimization:
+    """An optimisation, from its request to its last picture.
 
     Attributes:
-        order: what was asked for.
+        request: what was requested.
         problem: why it failed, in one sentence.
-        is_late: whether it was ended because others wait.
-        before: the photo at the size that is worked at, as a JPEG file to show.
+        is_late: whether it ended because of `MAX_SECONDS`.
+        before: the photo at the working size, as a JPEG for the page.
         preview: the best picture so far, likewise.
-        photo: the best picture so far, to be downloaded.
-        frames: pictures on the way, as JPEG files, by the iteration after which they were best.
+        photo: the best picture so far, for the download.
+        frames: intermediate pictures as JPEG files, by iteration.
         points: the losses of every iteration so far.
         iterations: how many there will be at most.
-        seconds: since the first of them began.
-        seconds_left: about so many more.
+        seconds: seconds since the first iteration began.
+        seconds_left: estimated seconds until the end.
     """
 
-    def __init__(self, order: Order) -> None:
-        """Prepare one; `Easel.take` has it painted."""
-        self.order = order
+    def __init__(self, request: OptimizationRequest) -> None:
+        """Prepare it; `OptimizationQueue.submit` starts it."""
+        self.request = request
         self.problem = ""
         self.is_late = False
         self.before = self.preview = b""
         self.photo: Photo | None = None
         self.frames: dict[int, bytes] = {}
-        self.points: list[Point] = []
+        self.points: list[LossPoint] = []
         self.iterations = 0
         self.seconds = self.seconds_left = 0.0
         self._lock = threading.Lock()
         self._state: State = "waiting"
-        self._stopping = False
-        self._every = 1
-        self._previewed = -math.inf
+        self._stop_requested = False
+        self._frame_interval = 1
+        self._last_preview = -math.inf
 
     @property
     def state(self) -> State:
-        """How far it is."""
+        """Whether it waits, runs, or how it ended."""
         return self._state
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether it has ended."""
         return self._state not in ("waiting", "running")
 
     @property
     def is_stopping(self) -> bool:
-        """Whether it was told to stop; it does so after the iteration that it is in."""
-        return self._stopping
+        """Whether a stop was requested; it ends after the current iteration."""
+        return self._stop_requested
 
     def stop(self) -> None:
-        """End it with what it has; may be called at any time, from anywhere."""
+        """Request a stop; it keeps its best picture. May be called at any time by any thread."""
         with self._lock:
-            self._stopping = True
+            self._stop_requested = True
             if self._state == "waiting":
                 self._state = "stopped"
 
-    def paint(self) -> None:
-        """Do the work, in the thread of the easel."""
+    def run(self) -> None:
+        """Optimise; called by the thread of the queue."""
         with self._lock:
             if self._state != "waiting":
                 return
             self._state = "running"
         end: State = "failed"
         try:
-            self._paint()
-            end = "stopped" if self._stopping else "done"
+            self._optimize()
+            end = "stopped" if self._stop_requested else "done"
         except FastStyleError as error:
             self.problem = str(error)
         except Exception:
             logging.getLogger(__name__).exception("an optimisation failed")
-            self.problem = "That went wrong; what happened is in the log of the server."
+            self.problem = "The optimisation failed; the server's log has the details."
         finally:
             self._state = end
 
-    def _paint(self) -> None:
-        from fast_style import optimize_steps  # not before it is needed: it loads torch
+    def _optimize(self) -> None:
+        from fast_style import optimize_steps  # loads torch
 
-        order = self.order
-        photo = _look_at(order.photo)
-        _look_at(order.painting)
-        small = photo.with_pixels(resize_long_side(photo.pixels, order.size))
-        self.before = shown(small)
+        request = self.request
+        photo = _read_photo(request.photo)
+        _read_photo(request.painting)
+        small = photo.with_pixels(resize_long_side(photo.pixels, request.size))
+        self.before = encode_for_page(small)
         step = None
         for step in optimize_steps(
-            order.photo.content,
-            order.painting.content,
-            size=order.size,
-            iterations=order.iterations,
-            style_weight=order.style_weight,
-            init=order.init,
-            preserve_color=order.preserve_color,
+            request.photo.content,
+            request.painting.content,
+            size=request.size,
+            iterations=request.iterations,
+            style_weight=request.style_weight,
+            init=request.init,
+            preserve_color=request.preserve_color,
         ):
-            self._note(step)
-            self.is_late = step.seconds > LONGEST
-            if self._stopping or self.is_late:
+            self._record(step)
+            self.is_late = step.seconds > MAX_SECONDS
+            if self._stop_requested or self.is_late:
                 break
         if step is not None:
-            self._keep(step)
+            self._store_frame(step)
 
-    def _note(self, step: "OptimizeStep") -> None:
+    def _record(self, step: "OptimizeStep") -> None:
         if not self.points:
-            self._every = math.ceil(step.iterations / KEPT)
+            self._frame_interval = math.ceil(step.iterations / MAX_FRAMES)
         losses = {name: getattr(step.losses, name) for name in ("total", "content", "style")}
-        self.points.append(Point(step.iteration, losses))
+        self.points.append(LossPoint(step.iteration, losses))
         self.iterations = step.iterations
         self.seconds, self.seconds_left = step.seconds, step.seconds_left
-        if step.iteration % self._every == 0:
-            self._keep(step)
-        elif time.monotonic() - self._previewed >= _PREVIEW_SECONDS:
-            self._preview(step.photo())
+        if step.iteration % self._frame_interval == 0:
+            self._store_frame(step)
+        elif time.monotonic() - self._last_preview >= _PREVIEW_SECONDS:
+            self._update_preview(step.photo())
 
-    def _keep(self, step: "OptimizeStep") -> None:
+    def _store_frame(self, step: "OptimizeStep") -> None:
         if step.iteration not in self.frames:
             photo = step.photo()
             self.frames[step.iteration] = encode_image(photo, format="JPEG")[0]
-            self._preview(photo)
+            self._update_preview(photo)
 
-    def _preview(self, photo: Photo) -> None:
-        self.preview = shown(photo)  # first: the page looks at it as soon as there is a photo
+    def _update_preview(self, photo: Photo) -> None:
+        self.preview = encode_for_page(photo)  # first: the page shows it once there is a photo
         self.photo = photo
-        self._previewed = time.monotonic()
+        self._last_preview = time.monotonic()
 
 
-class Easel:
-    """Paints one run after the other, in the order in which they came."""
+class OptimizationQueue:
+    """Runs one optimisation after the other, in the order in which they were submitted."""
 
     def __init__(self) -> None:
-        """Make one that has nothing to do; its thread is there only while there is something."""
+        """Make an empty queue; it has a thread only while there is something to run."""
         self._lock = threading.Lock()
-        self._waiting: deque[Run] = deque()
-        self._current: Run | None = None
+        self._waiting: deque[QueuedOptimization] = deque()
+        self._current: QueuedOptimization | None = None
         self._thread: threading.Thread | None = None
 
-    def take(self, run: Run) -> bool:
-        """Put a run at the end of the queue; tell whether there was room."""
+    def submit(self, optimization: QueuedOptimization) -> bool:
+        """Append an optimisation; return whether there was room for it."""
         with self._lock:
-            self._forget_the_stopped()
-            if len(self._waiting) >= MOST_WAITING:
+            self._drop_stopped()
+            if len(self._waiting) >= MAX_WAITING:
                 return False
-            self._waiting.append(run)
+            self._waiting.append(optimization)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="easel", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run_all, name="optimization-queue", daemon=True
+                )
                 self._thread.start()
             return True
 
-    def ahead(self, run: Run) -> int:
-        """Count the runs that come before one that waits."""
+    def count_ahead(self, optimization: QueuedOptimization) -> int:
+        """Count the optimisations that run before a waiting one."""
         with self._lock:
-            self._forget_the_stopped()
-            if run not in self._waiting:
+            self._drop_stopped()
+            if optimization not in self._waiting:
                 return 0
-            return self._waiting.index(run) + (self._current is not None)
+            return self._waiting.index(optimization) + (self._current is not None)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is painted and nothing waits."""
+        """Whether nothing runs and nothing waits."""
         return self._thread is None
 
-    def _forget_the_stopped(self) -> None:
-        self._waiting = deque(run for run in self._waiting if not run.is_over)
+    def _drop_stopped(self) -> None:
+        self._waiting = deque(waiting for waiting in self._waiting if not waiting.is_over)
 
-    def _work(self) -> None:
-        _give_way()
+    def _run_all(self) -> None:
+        _lower_priority()
         while True:
             with self._lock:
                 self._current = self._waiting.popleft() if self._waiting else None
                 if self._current is None:
                     self._thread = None
                     return
-            self._current.paint()
+            self._current.run()
 
 
-def _look_at(shot: Shot) -> Photo:
-    """Read an upload within the page's limits, which are narrower than the library's."""
-    return read_image(shot.content, max_megapixels=MEGAPIXELS, name=shot.name)
+def _read_photo(image: SourceImage) -> Photo:
+    """Read an upload within the page's size limit, which is lower than the library's."""
+    return read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
 
 
-def _give_way() -> None:
-    """Let visitors who wait a second for a picture go before those who wait minutes."""
-    if sys.platform == "linux":  # elsewhere this would hold for the process, not for the thread
+def _lower_priority() -> None:
+    """Lower the priority of this thread: stylizing a photo takes a second, this takes minutes."""
+    if sys.platform == "linux":  # elsewhere the niceness is that of the process
         with suppress(OSError):
-            os.nice(GIVING_WAY)
+            os.nice(NICENESS)

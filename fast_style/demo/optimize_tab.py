@@ -1,4 +1,4 @@
-"""The tab Any painting: a photo optimised towards a painting while the visitor looks on."""
+"""The tab Any painting: optimise a photo towards a painting, with live progress."""
 
 import importlib.util
 import io
@@ -9,26 +9,39 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from fast_style import FastStyleError, encode_image, read_image, resize_long_side
-from fast_style.demo.about_tab import loss_chart
-from fast_style.demo.backend import service
-from fast_style.demo.cache import gate
-from fast_style.demo.compare import compare, shown
-from fast_style.demo.optimize_queue import LONGEST, Easel, Order, Run
-from fast_style.demo.photos import KINDS, choose_photos, sample_cards
-from fast_style.demo.session import (
-    MEGABYTES,
-    MEGAPIXELS,
-    Shot,
-    named_styles,
-    notice,
-    painting,
-    paintings,
-    photos,
-    take_painting,
-    take_sample_painting,
+from fast_style import FastStyleError, Photo, encode_image, read_image, resize_long_side
+from fast_style.demo.about_tab import make_loss_chart
+from fast_style.demo.backend import service_url
+from fast_style.demo.cache import get_inference_lock
+from fast_style.demo.optimize_queue import (
+    MAX_SECONDS,
+    QueuedOptimization,
+    OptimizationQueue,
+    OptimizationRequest,
 )
-from fast_style.demo.text import SUFFIXES, duration, file_name, on_the_page, plain, steps_name
+from fast_style.demo.photos import SUFFIXES as UPLOAD_SUFFIXES
+from fast_style.demo.photos import show_photo_picker, show_sample_cards
+from fast_style.demo.session import (
+    MAX_FILE_MB,
+    MAX_MEGAPIXELS,
+    SourceImage,
+    get_painting,
+    get_photos,
+    list_registered_styles,
+    load_sample_paintings,
+    pop_notice,
+    set_painting,
+    set_sample_painting,
+)
+from fast_style.demo.text import (
+    SUFFIXES,
+    escape_markdown,
+    format_duration,
+    make_file_name,
+    make_steps_name,
+    strip_option_dashes,
+)
+from fast_style.demo.widgets import encode_for_page, show_compare_slider
 
 SIZES = (256, 384, 512, 640, 768)
 ITERATIONS = (10, 20, 30, 60, 100, 150, 200)
@@ -49,137 +62,140 @@ _PAINTINGS = {
     "starry-night": ("Van Gogh", "The Starry Night by Vincent van Gogh"),
     "the-scream": ("Munch", "The Scream by Edvard Munch"),
 }
-_LOOK = 480  # long side of what is shown before the start
-_POLL = 1.0  # seconds between two looks at the easel
+_INPUT_SIDE = 480  # long side of the two pictures that are shown before the start
+_POLL_SECONDS = 1.0
+_MAX_INPUTS = 4  # pictures of inputs kept per session
 
 
-def is_possible() -> bool:
-    """Tell whether this process can optimise: without torch the tab is absent."""
-    return service() is None and importlib.util.find_spec("torch") is not None
+def can_optimize() -> bool:
+    """Return whether this process can optimise: without torch the tab is absent."""
+    return service_url() is None and importlib.util.find_spec("torch") is not None
 
 
 def keep_settings() -> None:
-    """Keep what is set while it is not on the page, for Streamlit forgets it then."""
+    """Keep the settings while their widgets are hidden; Streamlit would drop them."""
     for key in _DEFAULTS:
         if key in st.session_state:
             st.session_state[key] = st.session_state[key]
     st.session_state["any-hidden"] = True
 
 
-def _bring_back_settings() -> None:
-    # The browser shows what is set in the very run in which a control comes back, and else the
-    # control's own default.
+def _restore_settings() -> None:
+    # To be set in the very run in which the widgets reappear: otherwise the browser shows their
+    # defaults.
     if st.session_state.pop("any-hidden", True):
         for key, value in _DEFAULTS.items():
             st.session_state[key] = st.session_state.get(key, value)
 
 
-def any_painting() -> None:
+def show_optimize_tab() -> None:
     """Show the tab."""
     left, right = st.columns([5, 7], gap="large")
     with left:
-        choose_photos("any-", several=False)
-        _choose_painting()
+        show_photo_picker("any-", several=False)
+        _show_painting_picker()
     with right:
-        told = notice()
-        if told:
-            st.info(plain(told))
-        run: Run | None = st.session_state.get("run")
-        if run is not None and not run.is_over:
+        notice = pop_notice()
+        if notice:
+            st.info(escape_markdown(notice))
+        optimization: QueuedOptimization | None = st.session_state.get("optimization")
+        if optimization is not None and not optimization.is_over:
             keep_settings()
-            st.fragment(_follow, run_every=_POLL)(run)
+            st.fragment(_show_progress, run_every=_POLL_SECONDS)(optimization)
             return
-        _bring_back_settings()
-        if run is not None:
-            _show_result(run)
-        _prepare()
+        _restore_settings()
+        if optimization is not None:
+            _show_result(optimization)
+        _show_form()
 
 
 @st.cache_resource(show_spinner=False)
-def easel() -> Easel:
-    """The one easel of the process."""
-    return Easel()
+def get_queue() -> OptimizationQueue:
+    """Return the one queue of the process."""
+    return OptimizationQueue()
 
 
 @st.cache_resource(
     scope="session", max_entries=1, show_spinner=False, on_release=lambda run: run.stop()
 )
-def _watched(key: str, _run: Run) -> Run:
-    """Stop a run when its visitor leaves, or starts another one: Streamlit drops it then."""
-    return _run
+def _bind_to_session(key: str, _optimization: QueuedOptimization) -> QueuedOptimization:
+    """Make Streamlit stop an optimisation when its visitor leaves, or starts another one."""
+    return _optimization
 
 
-def _choose_painting() -> None:
+def _show_painting_picker() -> None:
     st.markdown("#### Painting")
     st.file_uploader(
-        f"A painting, or any picture whose look you want: up to {MEGABYTES} MB",
-        type=KINDS,
-        max_upload_size=MEGABYTES,
+        f"A painting, or any picture with the style that you want: up to {MAX_FILE_MB} MB",
+        type=UPLOAD_SUFFIXES,
+        max_upload_size=MAX_FILE_MB,
         key="painting-upload",
-        on_change=_painting_uploaded,
+        on_change=_handle_painting_upload,
     )
-    sample_cards("painting-", paintings(), _PAINTINGS, [painting()], take_sample_painting)
+    samples = load_sample_paintings()
+    show_sample_cards("painting-", samples, _PAINTINGS, [get_painting()], set_sample_painting)
 
 
-def _painting_uploaded() -> None:
-    take_painting(st.session_state["painting-upload"])
+def _handle_painting_upload() -> None:
+    set_painting(st.session_state["painting-upload"])
 
 
-def _prepare() -> None:
-    """Show what goes in, what can be set, and the button that starts."""
-    photo, model = photos()[0], painting()
-    is_ready = _show_what_goes_in(photo, model)
+def _show_form() -> None:
+    """Show the inputs, the settings, and the button that starts."""
+    photo, painting = get_photos()[0], get_painting()
+    is_ready = _show_inputs(photo, painting)
     with st.container(border=True, key="any-settings"):
-        order = _order(photo, model)
+        request = _show_settings(photo, painting)
     st.button(
         "Start",
         type="primary",
         icon=":material/brush:",
         key="any-start-button",
         on_click=_start,
-        args=(order,),
+        args=(request,),
         disabled=not is_ready,
     )
     st.caption(
-        "The pixels themselves move towards the painting's style: a minute or so instead of a "
-        "second, for any painting. They are painted one after the other on this page."
+        "The pixels of the photo are optimised towards the style of the painting. This works for "
+        "any painting and takes a minute or so, in place of a second. The server optimises one "
+        "photo at a time."
     )
 
 
-def _show_what_goes_in(photo: Shot, model: Shot) -> bool:
-    """Show photo and painting; tell whether both can be used."""
-    given = {f"The photo {photo.name}": photo, f"The painting {model.name}": model}
+def _show_inputs(photo: SourceImage, painting: SourceImage) -> bool:
+    """Show photo and painting; return whether both can be read."""
+    inputs = {f"The photo {photo.name}": photo, f"The painting {painting.name}": painting}
     pictures = {}
-    for words, shot in given.items():
+    for alt, image in inputs.items():
         try:
-            pictures[words] = _look_at(shot)
+            pictures[alt] = _make_thumbnail(image)
         except FastStyleError as error:
-            st.error(plain(str(error)), icon=":material/broken_image:")
+            st.error(escape_markdown(str(error)), icon=":material/broken_image:")
     with st.container(horizontal=True, gap="small", key="looks"):
-        for number, (words, content) in enumerate(pictures.items()):
+        for number, (alt, content) in enumerate(pictures.items()):
             with st.container(key=f"look-{number}", gap=None):
-                st.image(content, width="stretch", alt=words)
-    return len(pictures) == len(given)
+                st.image(content, width="stretch", alt=alt)
+    return len(pictures) == len(inputs)
 
 
-def _look_at(shot: Shot) -> bytes:
-    """A small picture of an upload, as a JPEG file; the last few are kept for the session."""
-    looks: dict[str, bytes] = st.session_state.setdefault("looks", {})
-    if shot.digest not in looks:
-        with gate():  # a picture of 50 megapixels takes memory too
+def _make_thumbnail(image: SourceImage) -> bytes:
+    """Return a small picture of an upload, as a JPEG file; the session keeps the last few."""
+    thumbnails: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
+    if image.digest not in thumbnails:
+        with get_inference_lock():  # decoding 50 megapixels takes much memory too
             photo = read_image(
-                shot.content, max_megapixels=MEGAPIXELS, name=shot.name, at_least=_LOOK
+                image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name, at_least=_INPUT_SIDE
             )
-        small = photo.with_pixels(resize_long_side(photo.pixels, _LOOK))
-        for oldest in list(looks)[: max(0, len(looks) - 3)]:
-            del looks[oldest]
-        looks[shot.digest] = shown(small)
-    return looks[shot.digest]
+        small = photo.with_pixels(resize_long_side(photo.pixels, _INPUT_SIDE))
+        for oldest in list(thumbnails)[: max(0, len(thumbnails) - _MAX_INPUTS + 1)]:
+            del thumbnails[oldest]
+        thumbnails[image.digest] = encode_for_page(small)
+    return thumbnails[image.digest]
 
 
-def _order(photo: Shot, model: Shot) -> Order:
-    """Show what can be set, and give it."""
-    known = named_styles()
+def _show_settings(photo: SourceImage, painting: SourceImage) -> OptimizationRequest:
+    """Show the settings; return the request that they make."""
+    known = list_registered_styles()
     starts = {**_STARTS, **{key: style.title for key, style in known.items()}}
     if st.session_state["any-start"] not in starts:
         st.session_state["any-start"] = "photo"
@@ -191,13 +207,13 @@ def _order(photo: Shot, model: Shot) -> Order:
             format_func=lambda side: f"{side} px",
             key="any-size",
             help="The longest side of the picture. 512 pixels take four times as long as 256, and "
-            "up to 1.9 GB of memory where this page is served.",
+            "up to 1.9 GB of memory on the server.",
         )
         iterations = st.select_slider(
             "Steps",
             ITERATIONS,
             key="any-iterations",
-            help="At the first, coarse size; half as many follow at each finer one.",
+            help="Steps at the first, coarse size; each finer size takes half as many.",
         )
     with second:
         weight = st.select_slider(
@@ -211,72 +227,87 @@ def _order(photo: Shot, model: Shot) -> Order:
             list(starts),
             format_func=lambda key: starts[key],
             key="any-start",
-            help="A style's picture is a quick start if the painting is like it.",
+            help="Starting from a style is quicker if the painting is similar to it.",
         )
         colours = st.toggle("Keep the photo's colours", key="any-colours")
-    return Order(photo, model, size, iterations, float(weight), start, colours)
+    return OptimizationRequest(photo, painting, size, iterations, float(weight), start, colours)
 
 
-def _start(order: Order) -> None:
-    run = Run(order)
-    if not easel().take(run):
-        st.session_state.notice = (
-            "Too many are waiting for a painting of their own: try again in some minutes."
-        )
+def _start(request: OptimizationRequest) -> None:
+    optimization = QueuedOptimization(request)
+    if not get_queue().submit(optimization):
+        st.session_state.notice = "Too many visitors are waiting: try again in some minutes."
         return
-    st.session_state.run = _watched(secrets.token_hex(8), run)
+    st.session_state.optimization = _bind_to_session(secrets.token_hex(8), optimization)
 
 
-def _follow(run: Run) -> None:
-    """Show a run that waits or is painted; called again every second."""
-    if run.is_over:
-        st.rerun()  # with the result
+def _show_progress(optimization: QueuedOptimization) -> None:
+    """Show an optimisation that waits or runs; called again every second."""
+    if optimization.is_over:
+        st.rerun()  # which shows the result
     with st.container(horizontal=True, vertical_alignment="center", key="any-progress"):
-        points = list(run.points)
-        share = len(points) / run.iterations if run.iterations else 0.0
-        st.progress(min(share, 1.0), text=_progress(run))
+        done, total = len(optimization.points), optimization.iterations
+        st.progress(min(done / total, 1.0) if total else 0.0, text=_describe_progress(optimization))
         st.button(
             "Stop",
             icon=":material/stop_circle:",
             key="any-stop",
-            on_click=run.stop,
-            disabled=run.is_stopping,
+            on_click=optimization.stop,
+            disabled=optimization.is_stopping,
         )
-    if run.photo is None:
-        _show_what_goes_in(run.order.photo, run.order.painting)
-    _show_picture(run)
-    _show_losses(run)
+    if optimization.photo is None:
+        _show_inputs(optimization.request.photo, optimization.request.painting)
+    _show_picture(optimization)
+    _show_losses(optimization)
 
 
-def _progress(run: Run) -> str:
-    if run.is_stopping:
+def _describe_progress(optimization: QueuedOptimization) -> str:
+    if optimization.is_stopping:
         return "Stopping after this step"
-    if run.state == "waiting":
-        ahead = easel().ahead(run)
-        if ahead > 1:
-            return f"{ahead} other paintings come first; yours starts by itself"
-        return "Another painting comes first; yours starts by itself" if ahead else "Starting"
-    if not run.points:
-        return "Getting ready"
-    left = duration(run.seconds_left)
-    return f"Step {run.points[-1].iteration} of {run.iterations}, about {left} left"
+    if optimization.state == "waiting":
+        ahead = get_queue().count_ahead(optimization)
+        if not ahead:
+            return "Starting"
+        others = f"{ahead} others are" if ahead > 1 else "1 other is"
+        return f"{others} before you in the queue; yours starts by itself"
+    if not optimization.points:
+        return "Preparing"
+    step, left = optimization.points[-1].iteration, format_duration(optimization.seconds_left)
+    return f"Step {step} of {optimization.iterations}, about {left} left"
 
 
-def _show_result(run: Run) -> None:
-    if run.problem:
-        st.error(plain(on_the_page(run.problem)), icon=":material/error:")
-    if run.photo is None:
-        if not run.problem:
+def _show_result(optimization: QueuedOptimization) -> None:
+    if optimization.problem:
+        message = escape_markdown(strip_option_dashes(optimization.problem))
+        st.error(message, icon=":material/error:")
+    photo = optimization.photo
+    if photo is None:
+        if not optimization.problem:
             st.info("Stopped before the first step.")
         return
-    _show_picture(run)
-    photo, names = run.photo, (run.order.photo.name, PurePath(run.order.painting.name).stem)
-    took = f"{len(run.points)} steps in {duration(run.seconds)}"
-    if run.is_late:
-        took += f", ended after {duration(LONGEST)} since others wait"
-    elif run.state == "stopped":
+    _show_picture(optimization)
+    took = f"{len(optimization.points)} steps in {format_duration(optimization.seconds)}"
+    if optimization.is_late:
+        took += f", ended after {format_duration(MAX_SECONDS)} because others are waiting"
+    elif optimization.state == "stopped":
         took += ", stopped early"
     st.caption(f"{photo.width} × {photo.height} pixels, {took}")
+    _show_downloads(optimization, photo)
+    _show_losses(optimization)
+    with st.container(horizontal=True, gap="small", key="frames"):
+        for iteration, content in optimization.frames.items():
+            with st.container(key=f"frame-{iteration}", gap=None):
+                st.image(
+                    content,
+                    caption=f"Step {iteration}",
+                    width="stretch",
+                    alt=f"{optimization.request.photo.name} after {iteration} steps",
+                )
+
+
+def _show_downloads(optimization: QueuedOptimization, photo: Photo) -> None:
+    request = optimization.request
+    names = (request.photo.name, PurePath(request.painting.name).stem)
     with st.container(horizontal=True, vertical_alignment="bottom", key="any-downloads"):
         format = str(
             st.segmented_control("Download as", list(SUFFIXES), required=True, key="any-format")
@@ -284,7 +315,7 @@ def _show_result(run: Run) -> None:
         st.download_button(
             "Download",
             lambda: encode_image(photo, format=format)[0],
-            file_name=file_name(*names, format),
+            file_name=make_file_name(*names, format),
             mime=f"image/{format.lower()}",
             type="primary",
             icon=":material/download:",
@@ -292,57 +323,47 @@ def _show_result(run: Run) -> None:
             key="any-download",
         )
         st.download_button(
-            f"All {len(run.frames)} on the way",
-            partial(_archive, run),
-            file_name=steps_name(*names),
+            f"All {len(optimization.frames)} intermediate pictures",
+            partial(_make_archive, optimization),
+            file_name=make_steps_name(*names),
             mime="application/zip",
             icon=":material/folder_zip:",
             on_click="ignore",
             key="any-download-steps",
         )
-    _show_losses(run)
-    with st.container(horizontal=True, gap="small", key="frames"):
-        for iteration, content in run.frames.items():
-            with st.container(key=f"frame-{iteration}", gap=None):
-                st.image(
-                    content,
-                    caption=f"Step {iteration}",
-                    width="stretch",
-                    alt=f"{run.order.photo.name} after {iteration} steps",
-                )
 
 
-def _archive(run: Run) -> bytes:
-    """All pictures on the way in a ZIP file."""
+def _make_archive(optimization: QueuedOptimization) -> bytes:
+    """Return a ZIP file of all intermediate pictures."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-        for iteration, content in run.frames.items():
+        for iteration, content in optimization.frames.items():
             file.writestr(f"step-{iteration:04d}{SUFFIXES['JPEG']}", content)
     return buffer.getvalue()
 
 
-def _show_picture(run: Run) -> None:
-    """Show the best picture so far over the photo."""
-    photo = run.photo
+def _show_picture(optimization: QueuedOptimization) -> None:
+    """Show the best picture so far over the photo, if there is one."""
+    photo = optimization.photo
     if photo is not None:
-        compare(
-            run.before,
-            run.preview,
+        show_compare_slider(
+            optimization.before,
+            optimization.preview,
             size=(photo.width, photo.height),
-            name=run.order.photo.name,
-            style=run.order.painting.name,
+            name=optimization.request.photo.name,
+            style=optimization.request.painting.name,
             key="any-compare",
         )
 
 
-def _show_losses(run: Run) -> None:
-    """Show how the losses fall."""
+def _show_losses(optimization: QueuedOptimization) -> None:
+    """Plot the losses so far."""
     rows: list[dict[str, float | str]] = [
         {"step": point.iteration, "loss": name, "value": value}
-        for point in list(run.points)
+        for point in list(optimization.points)
         for name, value in point.losses.items()
         if value > 0  # the axis is logarithmic
     ]
-    if len(run.points) > 1:
-        chart = loss_chart(rows, height=220)
+    if len(optimization.points) > 1:
+        chart = make_loss_chart(rows, height=220)
         st.altair_chart(chart, width="stretch", alt="The losses over the steps", key="any-losses")

@@ -1,4 +1,4 @@
-"""The page: its head and its tabs, and what happens when something goes wrong."""
+"""The page: its head, its tabs, and the messages for failures."""
 
 import itertools
 import logging
@@ -10,26 +10,20 @@ import streamlit as st
 
 from fast_style import FastStyleError
 from fast_style.demo import optimize_tab
-from fast_style.demo.about_tab import about
-from fast_style.demo.backend import catalogue, service, service_name
-from fast_style.demo.session import MEGABYTES
-from fast_style.demo.stylize_tab import studio
-from fast_style.demo.text import plain
-from fast_style.demo.upload_tab import own_model
+from fast_style.demo.about_tab import show_about_tab
+from fast_style.demo.backend import list_cards, service_host, service_url
+from fast_style.demo.session import MAX_FILE_MB
+from fast_style.demo.stylize_tab import show_stylize_tab
+from fast_style.demo.text import escape_markdown
+from fast_style.demo.upload_tab import show_upload_tab
 
 _FOLDER = Path(__file__).parent
-_PAUSE = 4.0  # seconds between two attempts to reach a service that is down
-
-with suppress(ImportError):  # another server than the one that Streamlit has now
-    from starlette.formparsers import MultiPartParser
-
-    # It would put uploads of more than a megabyte into temporary files. Streamlit refuses what is
-    # over the limit while it is on its way, so that memory stays bounded.
-    MultiPartParser.spool_max_size = (MEGABYTES + 1) * 1_000_000
+_RETRY_SECONDS = 4.0  # between two attempts to reach a service
 
 
-def show() -> None:
-    """Show the page; a run of Streamlit's script."""
+def show_page() -> None:
+    """Show the page: one run of Streamlit's script."""
+    _keep_uploads_in_memory()
     st.set_page_config(
         page_title="Fast Style",
         page_icon=_FOLDER / "icon.png",
@@ -39,62 +33,74 @@ def show() -> None:
     )
     st.html(_FOLDER / "page.css")
     st.title("Fast Style", anchor=False)
-    st.markdown("Your photo, as a painter would have seen it.")
+    st.markdown("Your photo in the style of a painting.")
     try:
-        if _has_styles():
-            _tabs()
+        if _check_styles():
+            _show_tabs()
     except Exception:
         logging.getLogger(__name__).exception("the page failed")
         st.error(
-            "That went wrong, and it is not your fault. Reload the page and try again; what "
-            "happened is in the log of the server.",
+            "Something went wrong on the server: reload the page and try again. The server's log "
+            "has the details.",
             icon=":material/error:",
         )
 
 
-def _tabs() -> None:
-    is_local = service() is None
+def _keep_uploads_in_memory() -> None:
+    """Stop Streamlit's server from writing uploads of more than a megabyte to temporary files.
+
+    Streamlit refuses uploads over the limit while they arrive, so memory stays bounded.
+    """
+    with suppress(ImportError):  # a version of Streamlit with another server
+        from starlette.formparsers import MultiPartParser
+
+        MultiPartParser.spool_max_size = (MAX_FILE_MB + 1) * 1_000_000
+
+
+def _show_tabs() -> None:
+    is_local = service_url() is None
     names = ["Stylize", "Your own model", "About"] if is_local else ["Stylize", "About"]
-    if optimize_tab.is_possible():
+    if optimize_tab.can_optimize():
         names.insert(1, "Any painting")
     tabs = dict(zip(names, st.tabs(names, key="tab", on_change="rerun"), strict=True))
     if "Any painting" in tabs:
         with tabs["Any painting"]:
             if tabs["Any painting"].open:
-                optimize_tab.any_painting()  # before the studio, so that it tells its own news
+                # Before the tab Stylize, which would show this one's notice.
+                optimize_tab.show_optimize_tab()
             else:
                 optimize_tab.keep_settings()
     if "Your own model" in tabs:
         with tabs["Your own model"]:
-            own_model()  # before the gallery, which its style joins
+            show_upload_tab()  # before the gallery, which shows the uploaded style
     with tabs["Stylize"]:
-        studio()
+        show_stylize_tab()
     with tabs["About"]:
         if tabs["About"].open:
-            about()
+            show_about_tab()
     if not is_local:
         st.caption(
-            f"The service at {plain(service_name())} paints, and this page computes nothing: so "
-            "there is no Any painting here, and no model of your own."
+            f"Photos are stylized by the service at {escape_markdown(service_host())}. The tabs "
+            "Any painting and Your own model need a demo that computes by itself."
         )
 
 
-def _has_styles() -> bool:
-    """Look for the styles; where a service has them and is down, say so and try again."""
+def _check_styles() -> bool:
+    """Return whether the styles can be listed; if the service is down, show it and retry."""
     try:
-        catalogue()
+        list_cards()
     except FastStyleError as error:
-        st.error(plain(str(error)), icon=":material/cloud_off:")
-        st.fragment(_try_again, run_every=_PAUSE)(itertools.count())
+        st.error(escape_markdown(str(error)), icon=":material/cloud_off:")
+        st.fragment(_retry, run_every=_RETRY_SECONDS)(itertools.count())
         return False
     return True
 
 
-def _try_again(calls: Iterator[int]) -> None:
-    """Wait for the service: called at once, and then again and again."""
-    st.caption("As soon as it is back, so is this page.")
+def _retry(calls: Iterator[int]) -> None:
+    """Reload the page when the service can be reached; called at once, then periodically."""
+    st.caption("The page reloads when the service can be reached.")
     if next(calls) == 0:  # the page has just tried
         return
     with suppress(FastStyleError):
-        catalogue()
+        list_cards()
         st.rerun()

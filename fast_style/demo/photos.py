@@ -1,23 +1,25 @@
-"""The photos to choose from: the visitor's own, one from the camera, the samples."""
+"""The photo picker: upload, camera and samples."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import streamlit as st
 
-from fast_style.demo.cards import card
 from fast_style.demo.session import (
-    MEGABYTES,
-    MOST_PHOTOS,
-    Shot,
+    MAX_FILE_MB,
+    MAX_PHOTOS,
+    SourceImage,
     Upload,
-    photos,
-    samples,
-    take,
-    take_sample,
+    get_photos,
+    load_sample_photos,
+    set_photos,
+    set_sample_photo,
 )
+from fast_style.demo.widgets import show_card
 
-KINDS = ["jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "gif"]
+SUFFIXES = ["jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "gif"]
+"""The files that can be uploaded."""
+
 _SAMPLES = {
     "astronaut": ("Astronaut", "An astronaut in an orange suit before a flag"),
     "chelsea": ("Cat", "The face of a ginger cat"),
@@ -26,71 +28,73 @@ _SAMPLES = {
 }
 
 
-def choose_photos(place: str = "", *, several: bool = True) -> None:
-    """Show the ways to a photo.
+def show_photo_picker(prefix: str = "", *, several: bool = True) -> None:
+    """Show the ways to choose a photo.
 
     Args:
-        place: where on the page, so that the keys of two places differ.
-        several: whether more than one can be uploaded; all places show the same choice.
+        prefix: of the widgets' keys, which must differ between two pickers on the page.
+        several: whether more than one photo can be uploaded. All pickers share one choice.
     """
-    with st.container(horizontal=True, vertical_alignment="center", key=f"{place}photo-head"):
+    with st.container(horizontal=True, vertical_alignment="center", key=f"{prefix}photo-head"):
         st.markdown("#### Photo")
         source = st.segmented_control(
             "Where the photo comes from",
             ["Upload", "Camera"],
             default="Upload",
             required=True,
-            key=f"{place}source",
+            key=f"{prefix}source",
             label_visibility="collapsed",
         )
-    taking = f"{place}{'camera' if source == 'Camera' else 'upload'}"
+    key = f"{prefix}{'camera' if source == 'Camera' else 'upload'}"
     if source == "Camera":
-        st.camera_input("Take a photo", key=taking, on_change=_taken, args=(taking,))
+        st.camera_input("Take a photo", key=key, on_change=_handle_upload, args=(key,))
     else:
-        limits = f"up to {MOST_PHOTOS}, {MEGABYTES} MB each" if several else f"up to {MEGABYTES} MB"
-        st.file_uploader(
-            f"Your photo{'s' if several else ''}: {limits}",
-            type=KINDS,
-            accept_multiple_files=several,
-            max_upload_size=MEGABYTES,
-            key=taking,
-            on_change=_taken,
-            args=(taking,),
+        limit = (
+            f"up to {MAX_PHOTOS}, {MAX_FILE_MB} MB each" if several else f"up to {MAX_FILE_MB} MB"
         )
-    chosen = photos() if several else photos()[:1]
-    sample_cards(place, samples(), _SAMPLES, chosen, take_sample)
+        st.file_uploader(
+            f"Your photo{'s' if several else ''}: {limit}",
+            type=SUFFIXES,
+            accept_multiple_files=several,
+            max_upload_size=MAX_FILE_MB,
+            key=key,
+            on_change=_handle_upload,
+            args=(key,),
+        )
+    chosen = get_photos() if several else get_photos()[:1]
+    show_sample_cards(prefix, load_sample_photos(), _SAMPLES, chosen, set_sample_photo)
 
 
-def sample_cards(
-    place: str,
-    shots: Mapping[str, Shot],
-    words: Mapping[str, tuple[str, str]],
-    chosen: Iterable[Shot],
+def show_sample_cards(
+    prefix: str,
+    samples: Mapping[str, SourceImage],
+    texts: Mapping[str, tuple[str, str]],
+    chosen: Iterable[SourceImage],
     on_click: Callable[[str], None],
 ) -> None:
-    """Show pictures that ship.
+    """Show samples as cards.
 
     Args:
-        place: where on the page.
-        shots: the pictures, by name.
-        words: what each is called, and what is to be seen on it.
-        chosen: those that are.
-        on_click: called with the name of one.
+        prefix: of the widgets' keys.
+        samples: the pictures, by name.
+        texts: label and alternative text of each, by name.
+        chosen: the pictures that are chosen now.
+        on_click: called with the name of a sample.
     """
-    digests = {shot.digest for shot in chosen}
-    with st.container(horizontal=True, gap="small", key=f"{place}samples"):
-        for name, shot in shots.items():
-            label, alt = words.get(name, (name, name))
-            card(
-                f"{place}sample-{name}",
+    digests = {image.digest for image in chosen}
+    with st.container(horizontal=True, gap="small", key=f"{prefix}samples"):
+        for name, image in samples.items():
+            label, alt = texts.get(name, (name, name))
+            show_card(
+                f"{prefix}sample-{name}",
                 label,
-                partial(st.image, shot.content, width="stretch", alt=alt),
-                chosen=shot.digest in digests,
+                partial(st.image, image.content, width="stretch", alt=alt),
+                chosen=image.digest in digests,
                 on_click=on_click,
                 args=(name,),
             )
 
 
-def _taken(key: str) -> None:
-    given: list[Upload] | Upload | None = st.session_state[key]
-    take(given if isinstance(given, list) else [given] if given else [])
+def _handle_upload(key: str) -> None:
+    value: list[Upload] | Upload | None = st.session_state[key]
+    set_photos(value if isinstance(value, list) else [value] if value else [])

@@ -1,4 +1,4 @@
-"""What a visitor has chosen: photos and styles, within limits, for as long as the session lasts."""
+"""What a visitor has chosen: photos and styles, within limits, until the page is closed."""
 
 import hashlib
 import secrets
@@ -10,35 +10,35 @@ from typing import Protocol
 import streamlit as st
 
 from fast_style import SIZES, ModelCard, StyleModel, size_name
-from fast_style.demo.backend import catalogue
+from fast_style.demo.backend import list_cards
 
-MEGABYTES = 20
-"""The largest photo file."""
+MAX_FILE_MB = 20
+"""Limit on a photo's file, in megabytes."""
 
-MEGABYTES_TOGETHER = 60
-"""All photos of a visitor."""
+MAX_TOTAL_MB = 60
+"""Limit on all photos of a visitor together, in megabytes."""
 
-MEGAPIXELS = 50.0
-"""The largest photo."""
+MAX_MEGAPIXELS = 50.0
+"""Limit on a photo's pixels, in millions."""
 
-MOST_PHOTOS = 10
-MOST_STYLES = 4
+MAX_PHOTOS = 10
+MAX_STYLES = 4
 
-_LONGEST = 120  # letters of a title that are shown: a card may hold a megabyte
+_MAX_TITLE = 120  # letters of a title that are shown: a card may hold a megabyte
 
-OWN = "own-"
-"""What the key of an uploaded style begins with."""
+UPLOADED_PREFIX = "own-"
+"""Prefix of the key of an uploaded style."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """A photo as it came.
+class SourceImage:
+    """A picture as it was uploaded.
 
     Attributes:
-        name: its file's.
+        name: the name of its file.
         content: the bytes of its file.
-        digest: of these.
-        owner: the session that it belongs to; empty for the samples, which are everybody's.
+        digest: a digest of these.
+        owner: the session that it belongs to; empty for the samples.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Style:
     """A style that can be chosen.
 
     Attributes:
-        key: what `Stylizer` takes; for an uploaded one, a digest of its file.
-        card: what is known of it.
-        model: the model, where it was uploaded.
+        key: what `Stylizer` takes; for an uploaded one, the prefix and a digest of its file.
+        card: the style's card.
+        model: the model, if it was uploaded.
     """
 
     key: str
@@ -63,183 +63,185 @@ class Style:
 
     @property
     def title(self) -> str:
-        """What to call it; a painting may be there in several sizes."""
+        """Its title, with the size, since one painting may be there in several sizes."""
         title, size = self.card.title or self.card.name or "Untitled", size_name(self.card.network)
-        return title[:_LONGEST] + (f" ({size})" if size in SIZES and size != "standard" else "")
+        return title[:_MAX_TITLE] + (f" ({size})" if size in SIZES and size != "standard" else "")
 
     @property
-    def by(self) -> str:
+    def attribution(self) -> str:
         """Artist and year."""
-        return ", ".join(filter(None, (self.card.artist, self.card.year)))[:_LONGEST]
+        return ", ".join(filter(None, (self.card.artist, self.card.year)))[:_MAX_TITLE]
 
 
 class Upload(Protocol):
-    """What Streamlit's uploader and camera give."""
+    """A file from Streamlit's uploader or camera."""
 
     name: str
 
     def getvalue(self) -> bytes:
-        """Give the bytes."""
+        """Return its bytes."""
         ...
 
 
 @st.cache_resource(show_spinner=False)
-def samples() -> dict[str, Shot]:
-    """The photos that ship, by their names."""
+def load_sample_photos() -> dict[str, SourceImage]:
+    """Return the photos that ship with the demo, by name."""
     folder = Path(__file__).parent / "examples"
     if not folder.is_dir():  # a checkout
         folder = Path(__file__).parents[2] / "examples"
-    return _shots_in(folder)
+    return _load_folder(folder)
 
 
 @st.cache_resource(show_spinner=False)
-def paintings() -> dict[str, Shot]:
-    """The paintings that ship, by their names."""
-    return _shots_in(Path(__file__).parent / "paintings")
+def load_sample_paintings() -> dict[str, SourceImage]:
+    """Return the paintings that ship with the demo, by name."""
+    return _load_folder(Path(__file__).parent / "paintings")
 
 
-def _shots_in(folder: Path) -> dict[str, Shot]:
+def _load_folder(folder: Path) -> dict[str, SourceImage]:
     return {
-        path.stem: Shot(path.name, content, _digest(content))
+        path.stem: SourceImage(path.name, content, _compute_digest(content))
         for path in sorted(folder.glob("*.jpg"))
         for content in [path.read_bytes()]
     }
 
 
-def named_styles() -> dict[str, Style]:
-    """The styles of the catalogue, by key."""
-    return {name: Style(name, card) for name, card in catalogue()}
+def list_registered_styles() -> dict[str, Style]:
+    """Return the styles of the registry or the service, by key."""
+    return {name: Style(name, card) for name, card in list_cards()}
 
 
-def styles() -> dict[str, Style]:
-    """All styles that this visitor can choose, by key, the uploaded one first."""
-    own: Style | None = st.session_state.get("own")
-    return ({own.key: own} if own else {}) | named_styles()
+def list_all_styles() -> dict[str, Style]:
+    """Return all styles that this visitor can choose, by key, the uploaded one first."""
+    uploaded: Style | None = st.session_state.get("uploaded_style")
+    return ({uploaded.key: uploaded} if uploaded else {}) | list_registered_styles()
 
 
-def photos() -> list[Shot]:
-    """The photos that are chosen: the first sample at the beginning."""
-    shots: list[Shot] = st.session_state.get("photos") or list(samples().values())[:1]
-    return shots
+def get_photos() -> list[SourceImage]:
+    """Return the chosen photos; at the start, the first sample."""
+    chosen: list[SourceImage] | None = st.session_state.get("photos")
+    return chosen or list(load_sample_photos().values())[:1]
 
 
-def painting() -> Shot:
-    """The painting to optimise towards: the first that ships at the beginning."""
-    shot: Shot = st.session_state.get("painting") or next(iter(paintings().values()))
-    return shot
+def get_painting() -> SourceImage:
+    """Return the painting to optimise towards; at the start, the first sample."""
+    chosen: SourceImage | None = st.session_state.get("painting")
+    return chosen or next(iter(load_sample_paintings().values()))
 
 
-def chosen() -> list[Style]:
-    """The styles that are chosen: those that the link names, or the first one, at the beginning."""
-    known = styles()
+def get_styles() -> list[Style]:
+    """Return the chosen styles; at the start, those that the link names, or else the first."""
+    known = list_all_styles()
     if "chosen" not in st.session_state:
-        asked = list(dict.fromkeys(st.query_params.get_all("style")))
-        missing = [key for key in asked if key not in known]
+        linked = list(dict.fromkeys(st.query_params.get_all("style")))
+        missing = [key for key in linked if key not in known]
         if missing:
             st.session_state.notice = (
-                f"There is no style {missing[0]!r} here; the others are below."
+                f"There is no style {missing[0]!r} here; choose one from the gallery."
             )
-        choose([key for key in asked if key in known][:MOST_STYLES], link=False)
+        set_styles([key for key in linked if key in known][:MAX_STYLES], update_link=False)
         st.session_state.several = len(st.session_state.chosen) > 1
     found = [known[key] for key in st.session_state.chosen if key in known]
     return found or list(known.values())[:1]
 
 
-def choose(keys: Sequence[str], *, link: bool = True) -> None:
+def set_styles(keys: Sequence[str], *, update_link: bool = True) -> None:
     """Choose styles.
 
     Args:
-        keys: theirs.
-        link: whether the page's address is to carry the choice.
+        keys: their keys.
+        update_link: whether to put the choice into the page's address.
     """
     st.session_state.chosen = list(keys)
-    if link:
-        st.query_params["style"] = [key for key in keys if not key.startswith(OWN)]
+    if update_link:
+        st.query_params["style"] = [key for key in keys if not key.startswith(UPLOADED_PREFIX)]
 
 
-def pick(key: str) -> None:
-    """Take the click on a style: alone, or one more where several are compared."""
+def handle_style_click(key: str) -> None:
+    """Choose the clicked style alone or, where several are compared, add or remove it."""
     if not st.session_state.get("several"):
-        choose([key])
+        set_styles([key])
         return
-    before = [style.key for style in chosen()]
-    after = [one for one in before if one != key]
+    before = [style.key for style in get_styles()]
+    after = [other for other in before if other != key]
     if len(after) == len(before):
         after.append(key)
-    if len(after) > MOST_STYLES:
-        st.session_state.notice = f"At most {MOST_STYLES} styles can be compared at once."
+    if len(after) > MAX_STYLES:
+        st.session_state.notice = f"At most {MAX_STYLES} styles can be compared at once."
         after = before
-    choose(after or before)
+    set_styles(after or before)
 
 
-def compare_or_not() -> None:
-    """Keep only one style when comparing ends."""
+def handle_compare_toggle() -> None:
+    """Keep only the first style when comparing is switched off."""
     if not st.session_state.several:
-        choose([style.key for style in chosen()[:1]])
+        set_styles([style.key for style in get_styles()[:1]])
 
 
-def take(uploads: Iterable[Upload]) -> None:
-    """Take photos in; what is beyond the limits is left out, and said."""
-    shots: dict[str, Shot] = {}
-    together = 0
+def set_photos(uploads: Iterable[Upload]) -> None:
+    """Choose uploaded photos; those beyond the limits are left out, with a notice."""
+    images: dict[str, SourceImage] = {}
+    total = 0
     notes = []
     for upload in uploads:
         content, name = upload.getvalue(), PurePath(upload.name).name
-        together += len(content)
-        if len(shots) == MOST_PHOTOS:
-            notes.append(f"At most {MOST_PHOTOS} photos go at once; the others are left out.")
-            break
-        if len(content) > MEGABYTES * 1e6 or together > MEGABYTES_TOGETHER * 1e6:
+        total += len(content)
+        if len(images) == MAX_PHOTOS:
             notes.append(
-                f"{name} is left out: a photo may have {MEGABYTES} MB, and all together "
-                f"{MEGABYTES_TOGETHER}."
+                f"At most {MAX_PHOTOS} photos can be used at once; the others are left out."
             )
-            together -= len(content)
+            break
+        if len(content) > MAX_FILE_MB * 1e6 or total > MAX_TOTAL_MB * 1e6:
+            notes.append(
+                f"{name} is left out: the limit is {MAX_FILE_MB} MB for a photo, and "
+                f"{MAX_TOTAL_MB} MB for all."
+            )
+            total -= len(content)
             continue
-        shot = _own_shot(name, content)
-        shots.setdefault(shot.digest, shot)
-    st.session_state.photos = list(shots.values())
+        image = _make_own_image(name, content)
+        images.setdefault(image.digest, image)
+    st.session_state.photos = list(images.values())
     if notes:
         st.session_state.notice = " ".join(dict.fromkeys(notes))
 
 
-def take_sample(name: str) -> None:
-    """Take a photo that ships."""
-    st.session_state.photos = [samples()[name]]
+def set_sample_photo(name: str) -> None:
+    """Choose a sample photo."""
+    st.session_state.photos = [load_sample_photos()[name]]
 
 
-def take_painting(upload: Upload | None) -> None:
-    """Take a painting in, or forget the one before; its uploader has seen to its size."""
+def set_painting(upload: Upload | None) -> None:
+    """Choose an uploaded painting, or with None the first sample; the uploader limits its size."""
     if upload is None:
         st.session_state.pop("painting", None)
     else:
-        st.session_state.painting = _own_shot(PurePath(upload.name).name, upload.getvalue())
+        name = PurePath(upload.name).name
+        st.session_state.painting = _make_own_image(name, upload.getvalue())
 
 
-def take_sample_painting(name: str) -> None:
-    """Take a painting that ships."""
-    st.session_state.painting = paintings()[name]
+def set_sample_painting(name: str) -> None:
+    """Choose a sample painting."""
+    st.session_state.painting = load_sample_paintings()[name]
 
 
-def take_model(model: StyleModel, content: bytes) -> Style:
-    """Take an uploaded model in, and choose it."""
-    style = Style(f"{OWN}{_digest(content)}", model.card, model)
-    st.session_state.own = style
+def set_uploaded_style(model: StyleModel, content: bytes) -> None:
+    """Add an uploaded model to the gallery, and choose it."""
+    style = Style(f"{UPLOADED_PREFIX}{_compute_digest(content)}", model.card, model)
+    st.session_state.uploaded_style = style
     st.session_state.several = False
-    choose([style.key])
-    return style
+    set_styles([style.key])
 
 
-def leave_model() -> None:
-    """Forget the uploaded model."""
-    st.session_state.pop("own", None)
+def clear_uploaded_style() -> None:
+    """Remove the uploaded model from the gallery."""
+    st.session_state.pop("uploaded_style", None)
 
 
-def mixed(first: Style, second: Style, share: int) -> Style:
-    """A mixture of two styles of the catalogue.
+def mix_styles(first: Style, second: Style, share: int) -> Style:
+    """Return a mixture of two registered styles.
 
     Args:
-        first: one.
+        first: one style.
         second: the other.
         share: of the second, in per cent.
     """
@@ -251,16 +253,16 @@ def mixed(first: Style, second: Style, share: int) -> Style:
     return Style(key, card)
 
 
-def notice() -> str | None:
-    """What the visitor is to be told once."""
+def pop_notice() -> str | None:
+    """Return the message to show once, and forget it."""
     text: str | None = st.session_state.pop("notice", None)
     return text
 
 
-def _own_shot(name: str, content: bytes) -> Shot:
+def _make_own_image(name: str, content: bytes) -> SourceImage:
     owner = st.session_state.setdefault("owner", secrets.token_hex(8))
-    return Shot(name, content, _digest(content), owner)
+    return SourceImage(name, content, _compute_digest(content), owner)
 
 
-def _digest(content: bytes) -> str:
+def _compute_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The tab Stylize: photo, styles, what can be set, and the result."""
+"""The tab Stylize: photos, styles, settings and results."""
 
 import io
 import zipfile
@@ -8,34 +8,40 @@ from dataclasses import dataclass
 import streamlit as st
 
 from fast_style import FastStyleError, Photo, contact_sheet, encode_image, read_image
-from fast_style.demo.backend import service
-from fast_style.demo.cache import Work, gate, paint
-from fast_style.demo.compare import compare, shown
-from fast_style.demo.gallery import gallery
-from fast_style.demo.photos import choose_photos
+from fast_style.demo.backend import service_url
+from fast_style.demo.cache import StylizedPhoto, get_inference_lock, stylize
+from fast_style.demo.gallery import show_gallery
+from fast_style.demo.photos import show_photo_picker
 from fast_style.demo.session import (
-    MEGAPIXELS,
-    Shot,
+    MAX_MEGAPIXELS,
+    SourceImage,
     Style,
-    chosen,
-    mixed,
-    named_styles,
-    notice,
-    photos,
+    get_photos,
+    get_styles,
+    list_registered_styles,
+    mix_styles,
+    pop_notice,
 )
-from fast_style.demo.text import SUFFIXES, archive_name, distinct, file_name, plain
+from fast_style.demo.text import (
+    SUFFIXES,
+    escape_markdown,
+    make_archive_name,
+    make_file_name,
+    number_duplicates,
+)
+from fast_style.demo.widgets import encode_for_page, show_compare_slider
 
 SIZES = (384, 512, 768, 1024, 1536, 2048)
-STROKES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-SEVERAL = 1024
-"""The largest size at which several pictures are made at once."""
+STROKE_SIZES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+MAX_SIZE_OF_SEVERAL = 1024
+"""The largest working size for several pictures at once."""
 
 _SHEET_SIZE = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What can be set; see `Stylizer.stylize`."""
+    """The settings of the tab; see `Stylizer.stylize`."""
 
     size: int
     stroke_size: float
@@ -46,47 +52,49 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A photo in a style."""
+    """A photo in a style, with the settings applied."""
 
-    shot: Shot
+    image: SourceImage
     style: Style
-    work: Work
+    stylized: StylizedPhoto
     photo: Photo
 
     @property
     def label(self) -> str:
-        """What it is called on the page."""
-        return f"{self.shot.name}, {self.style.title}"
+        """Its name on the page."""
+        return f"{self.image.name}, {self.style.title}"
 
 
-def studio() -> None:
+def show_stylize_tab() -> None:
     """Show the tab."""
     left, right = st.columns([5, 7], gap="large")
     with left:
-        choose_photos()
-        picked = chosen()
-        gallery(picked)
+        show_photo_picker()
+        styles = get_styles()
+        show_gallery(styles)
     with right:
-        place = st.container(key="result")
-        told = notice()
-        if told:
-            st.info(plain(told))
-        if not picked:
-            place.warning("There are no styles here: `fast-style styles` says where they may be.")
+        result_area = st.container(key="result")
+        notice = pop_notice()
+        if notice:
+            st.info(escape_markdown(notice))
+        if not styles:
+            result_area.warning(
+                "No styles were found: `fast-style styles` lists where to put them."
+            )
             return
         with st.container(border=True, key="settings"):
-            settings, picked = _settings(picked)
-        shots = photos()
-        with place:
-            results = _results(shots, picked, settings)
+            settings, styles = _show_settings(styles)
+        photos = get_photos()
+        with result_area:
+            results = _compute_results(photos, styles, settings)
             if results:
-                _show(results, settings)
-        if len(named_styles()) > 1 and service() is None:
-            _sheet(shots[0])
+                _show_results(results, settings)
+        if len(list_registered_styles()) > 1 and service_url() is None:
+            _show_contact_sheet(photos[0])
 
 
-def _settings(picked: list[Style]) -> tuple[Settings, list[Style]]:
-    """Show what can be set, and give it, with the styles as blended."""
+def _show_settings(styles: list[Style]) -> tuple[Settings, list[Style]]:
+    """Show the settings; return them, with the styles, blended if that is set."""
     first, second = st.columns(2, gap="medium")
     with first:
         strength = st.slider("Strength", 0, 100, 100, 5, format="%d %%", key="strength")
@@ -101,19 +109,19 @@ def _settings(picked: list[Style]) -> tuple[Settings, list[Style]]:
     with second:
         stroke_size = st.select_slider(
             "Stroke size",
-            STROKES,
+            STROKE_SIZES,
             1.0,
             format_func=lambda times: f"{times:g}×",
             key="stroke",
-            help="How large the strokes are, beside those that the style has learnt.",
+            help="The size of the strokes, relative to what the style was trained with.",
         )
         preserve_color = st.toggle("Keep the photo's colours", key="colours")
         format = st.segmented_control(
             "Download as", list(SUFFIXES), default="JPEG", required=True, key="format"
         )
-    known = named_styles()
-    if len(picked) == 1 and picked[0].key in known and len(known) > 1:
-        others = {key: style for key, style in known.items() if key != picked[0].key}
+    known = list_registered_styles()
+    if len(styles) == 1 and styles[0].key in known and len(known) > 1:
+        others = {key: style for key, style in known.items() if key != styles[0].key}
         with first:
             other = st.selectbox(
                 "Blend with",
@@ -133,40 +141,44 @@ def _settings(picked: list[Style]) -> tuple[Settings, list[Style]]:
                 disabled=other is None,
             )
         if other is not None:
-            picked = [mixed(picked[0], others[other], share)]
-    return Settings(size, stroke_size, strength / 100, preserve_color, str(format)), picked
+            styles = [mix_styles(styles[0], others[other], share)]
+    return Settings(size, stroke_size, strength / 100, preserve_color, str(format)), styles
 
 
-def _results(shots: Sequence[Shot], picked: Sequence[Style], settings: Settings) -> list[Result]:
-    """Put every style on every photo; what cannot be done is said, and the rest goes on."""
-    jobs = [(shot, style) for shot in shots for style in picked]
-    size = settings.size if len(jobs) == 1 else min(settings.size, SEVERAL)
+def _compute_results(
+    photos: Sequence[SourceImage], styles: Sequence[Style], settings: Settings
+) -> list[Result]:
+    """Put every style on every photo; show an error for each that fails, and continue."""
+    pairs = [(image, style) for image in photos for style in styles]
+    size = settings.size if len(pairs) == 1 else min(settings.size, MAX_SIZE_OF_SEVERAL)
     progress = st.empty()
     results, problems = [], []
-    for number, (shot, style) in enumerate(jobs):
-        words = f"Painting {shot.name}"
-        if len(jobs) > 1:
-            words += f", {number + 1} of {len(jobs)}"
-        progress.progress(number / len(jobs), text=plain(words))
+    for number, (image, style) in enumerate(pairs):
+        text = f"Stylizing {image.name}"
+        if len(pairs) > 1:
+            text += f", {number + 1} of {len(pairs)}"
+        progress.progress(number / len(pairs), text=escape_markdown(text))
         try:
-            work = paint(shot, style, size, settings.stroke_size)
-            photo = _finished(work, settings)
-            results.append(Result(shot, style, work, photo))
+            stylized = stylize(image, style, size, settings.stroke_size)
+            photo = _apply_settings(stylized, settings)
+            results.append(Result(image, style, stylized, photo))
         except FastStyleError as error:
             problems.append(str(error))
     progress.empty()
     for problem in dict.fromkeys(problems):
-        st.error(plain(problem), icon=":material/broken_image:")
+        st.error(escape_markdown(problem), icon=":material/broken_image:")
     if size < settings.size:
-        st.caption(f"Several pictures at once are made at {size} pixels.")
+        st.caption(f"For several pictures at once, the working size is {size} pixels at most.")
     return results
 
 
-def _finished(work: Work, settings: Settings) -> Photo:
-    return work.painted.finish(strength=settings.strength, preserve_color=settings.preserve_color)
+def _apply_settings(stylized: StylizedPhoto, settings: Settings) -> Photo:
+    return stylized.painted.finish(
+        strength=settings.strength, preserve_color=settings.preserve_color
+    )
 
 
-def _show(results: Sequence[Result], settings: Settings) -> None:
+def _show_results(results: Sequence[Result], settings: Settings) -> None:
     large = results[0]
     if len(results) > 1:
         number = st.selectbox(
@@ -176,33 +188,35 @@ def _show(results: Sequence[Result], settings: Settings) -> None:
             key="large",
         )
         large = results[number]
-    compare(
-        shown(large.work.painted.content),
-        shown(large.photo),
+    show_compare_slider(
+        encode_for_page(large.stylized.painted.content),
+        encode_for_page(large.photo),
         size=(large.photo.width, large.photo.height),
-        name=large.shot.name,
+        name=large.image.name,
         style=large.style.title,
     )
     with st.container(horizontal=True, vertical_alignment="center", key="below"):
-        took = f"{large.work.seconds:.2f} s, {large.work.engine}"
-        st.caption(f"{large.photo.width} × {large.photo.height} pixels in {took}")
-        _download(results, settings)
+        st.caption(
+            f"{large.photo.width} × {large.photo.height} pixels in {large.stylized.seconds:.2f} s, "
+            f"{large.stylized.engine}"
+        )
+        _show_download(results, settings)
     if len(results) > 1:
         with st.container(horizontal=True, gap="small", key="results"):
             for number, result in enumerate(results):
                 with st.container(key=f"result-{number}", gap=None):
                     st.image(
-                        shown(result.photo),
-                        caption=plain(result.style.title),
+                        encode_for_page(result.photo),
+                        caption=escape_markdown(result.style.title),
                         width="stretch",
-                        alt=f"{result.shot.name} in the style of {result.style.title}",
+                        alt=f"{result.image.name} in the style of {result.style.title}",
                     )
 
 
-def _download(results: Sequence[Result], settings: Settings) -> None:
-    # Encoded when asked for: a PNG takes as long as all the rest of a rerun. With several, what is
-    # held until then is not the pictures but how to come by them, so that memory stays bounded.
-    names = [file_name(r.shot.name, r.style.card.name, settings.format) for r in results]
+def _show_download(results: Sequence[Result], settings: Settings) -> None:
+    # Files are encoded on the click: a PNG takes as long as the rest of the run. An archive is also
+    # stylized anew (from the cache, if it is there), so that no pictures are held until then.
+    names = [make_file_name(r.image.name, r.style.card.name, settings.format) for r in results]
     if len(results) == 1:
         (result,) = results
         photo = result.photo
@@ -217,24 +231,24 @@ def _download(results: Sequence[Result], settings: Settings) -> None:
             key="download",
         )
         return
-    size = min(settings.size, SEVERAL)
-    jobs = [(result.shot, result.style) for result in results]
+    size = min(settings.size, MAX_SIZE_OF_SEVERAL)
+    pairs = [(result.image, result.style) for result in results]
 
-    def archive() -> bytes:
+    def make_archive() -> bytes:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
-            for name, (shot, style) in zip(distinct(names), jobs, strict=True):
-                work = paint(shot, style, size, settings.stroke_size)
-                photo = _finished(work, settings)
+            for name, (image, style) in zip(number_duplicates(names), pairs, strict=True):
+                stylized = stylize(image, style, size, settings.stroke_size)
+                photo = _apply_settings(stylized, settings)
                 file.writestr(name, encode_image(photo, format=settings.format)[0])
         return buffer.getvalue()
 
     st.download_button(
         f"Download all {len(results)}",
-        archive,
-        file_name=archive_name(
-            list(dict.fromkeys(shot.name for shot, _ in jobs)),
-            list(dict.fromkeys(style.card.name for _, style in jobs)),
+        make_archive,
+        file_name=make_archive_name(
+            list(dict.fromkeys(image.name for image, _ in pairs)),
+            list(dict.fromkeys(style.card.name for _, style in pairs)),
         ),
         mime="application/zip",
         type="primary",
@@ -244,34 +258,38 @@ def _download(results: Sequence[Result], settings: Settings) -> None:
     )
 
 
-def _sheet(shot: Shot) -> None:
-    """Show all styles on a photo, when that is asked for."""
+def _show_contact_sheet(image: SourceImage) -> None:
+    """Show a button that puts all styles on a photo, and the sheet once it is made."""
     if st.button("All styles on this photo", key="all-styles", icon=":material/grid_view:"):
         bar = st.progress(0.0, text="All styles")
 
-        def tell(name: str, number: int, total: int) -> None:
-            bar.progress((number - 1) / total, text=plain(f"{name}, {number} of {total}"))
+        def show_progress(name: str, number: int, total: int) -> None:
+            text = escape_markdown(f"{name}, {number} of {total}")
+            bar.progress((number - 1) / total, text=text)
 
         try:
-            with gate():
+            with get_inference_lock():
+                photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
                 sheet = contact_sheet(
-                    [read_image(shot.content, max_megapixels=MEGAPIXELS, name=shot.name).pixels],
-                    list(named_styles()),
+                    [photo.pixels],
+                    list(list_registered_styles()),
                     size=_SHEET_SIZE,
-                    on_style=tell,
+                    on_style=show_progress,
                 )
             content, _ = encode_image(read_image(sheet), format="JPEG", quality=90)
-            st.session_state.sheet = (shot.digest, content)
+            st.session_state.sheet = (image.digest, content)
         except FastStyleError as error:
-            st.error(plain(str(error)), icon=":material/broken_image:")
+            st.error(escape_markdown(str(error)), icon=":material/broken_image:")
         bar.empty()
     digest, content = st.session_state.get("sheet", (None, b""))
-    if digest == shot.digest:
-        st.image(content, width="stretch", alt=f"All styles on {shot.name}, beside their paintings")
+    if digest == image.digest:
+        st.image(
+            content, width="stretch", alt=f"All styles on {image.name}, beside their paintings"
+        )
         st.download_button(
             "Download the sheet",
             content,
-            file_name=file_name(shot.name, "all-styles", "JPEG"),
+            file_name=make_file_name(image.name, "all-styles", "JPEG"),
             mime="image/jpeg",
             icon=":material/download:",
             on_click="ignore",

@@ -1,67 +1,67 @@
-"""The tab Your own model: a model file of the visitor's, looked at and used."""
+"""The tab Your own model: upload a model file, and use it as a style."""
 
 import streamlit as st
 
 from fast_style import FastStyleError, model_from_bytes, parameter_count, size_name
-from fast_style.demo.about_tab import facts
+from fast_style.demo.about_tab import show_facts
 from fast_style.demo.gallery import show_painting
-from fast_style.demo.session import Style, leave_model, take_model
-from fast_style.demo.text import plain
+from fast_style.demo.session import Style, clear_uploaded_style, set_uploaded_style
+from fast_style.demo.text import escape_markdown
 
-MEGABYTES = 8
-"""The largest model file; the largest of the usual ones has 6.8 in float32."""
+MAX_MODEL_MB = 8
+"""Limit on a model file, in megabytes; the largest of the usual sizes has 6.8 in float32."""
 
 
-def own_model() -> None:
+def show_upload_tab() -> None:
     """Show the tab."""
     st.markdown(
-        "Trained a style with `fast-style train`, or got one from a friend? Its "
-        "`.safetensors` file joins the gallery, for you and only as long as this page is open."
+        "Upload a `.safetensors` file that you trained with `fast-style train` or got from someone "
+        "else. Its style is added to the gallery, for you only and until you close the page."
     )
     st.file_uploader(
-        f"Model file, up to {MEGABYTES} MB",
+        f"Model file, up to {MAX_MODEL_MB} MB",
         type=["safetensors"],
-        max_upload_size=MEGABYTES,
+        max_upload_size=MAX_MODEL_MB,
         key="model",
-        on_change=_uploaded,
+        on_change=_handle_upload,
     )
     problem: str | None = st.session_state.get("model_problem")
     if problem:
-        st.error(plain(problem), icon=":material/error:")
-    style: Style | None = st.session_state.get("own")
+        st.error(escape_markdown(problem), icon=":material/error:")
+    style: Style | None = st.session_state.get("uploaded_style")
     if style is None:
         st.caption(
-            "Only weights and a card are read, nothing in a file is ever run: checkpoints that are "
-            "pickled (.pth, .pt, .ckpt) are refused. `fast-style import` makes models of them."
+            "Only weights and a card are read; no code in a file is ever run. Pickled checkpoints "
+            "(.pth, .pt, .ckpt) are refused: `fast-style import` converts them."
         )
         return
-    picture, words = st.columns([1, 2], gap="large")
+    picture, text = st.columns([1, 2], gap="large")
     with picture:
         show_painting(style)
-    with words:
-        st.markdown(f"#### {plain(style.title)}")
-        if style.by:
-            st.markdown(plain(style.by))
+    with text:
+        st.markdown(f"#### {escape_markdown(style.title)}")
+        if style.attribution:
+            st.markdown(escape_markdown(style.attribution))
         network = style.card.network
-        facts(
+        show_facts(
             {
                 "Name": style.card.name,
                 "Licence": style.card.licence,
                 "Network": f"{size_name(network)}, {parameter_count(network):,} parameters",
             }
         )
-        st.success("It is chosen: see the tab Stylize.", icon=":material/check:")
-        st.button("Forget it", key="forget", on_click=leave_model)
+        st.success("This style is chosen: see the tab Stylize.", icon=":material/check:")
+        st.button("Remove it", key="forget", on_click=clear_uploaded_style)
 
 
-def _uploaded() -> None:
+def _handle_upload() -> None:
     st.session_state.pop("model_problem", None)
-    leave_model()
+    clear_uploaded_style()
     upload = st.session_state.model
     if upload is None:
         return
     content = upload.getvalue()
     try:
-        take_model(model_from_bytes(content, upload.name), content)
+        set_uploaded_style(model_from_bytes(content, upload.name), content)
     except FastStyleError as error:
         st.session_state.model_problem = str(error)

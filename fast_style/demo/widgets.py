@@ -1,0 +1,97 @@
+"""Widgets of our own: the before/after slider and the cards of the gallery."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from fast_style import Photo, encode_image
+
+_FOLDER = Path(__file__).parent
+_QUALITY = 88  # of pictures on the page; downloads have the library's own quality
+
+# Streamlit's second kind of component: its files are sent with the page, so it works offline.
+_compare_slider = st.components.v2.component(
+    "fast_style_compare",
+    html=(_FOLDER / "compare.html").read_text(encoding="utf-8"),
+    css=(_FOLDER / "compare.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "compare.js").read_text(encoding="utf-8"),
+)
+
+
+def encode_for_page(photo: Photo) -> bytes:
+    """Encode a picture as the JPEG that the page shows."""
+    return encode_image(photo, format="JPEG", quality=_QUALITY)[0]
+
+
+def show_compare_slider(
+    before: bytes,
+    after: bytes,
+    *,
+    size: tuple[int, int],
+    name: str,
+    style: str,
+    key: str = "compare",
+) -> None:
+    """Show two pictures of one size over each other, with a handle to move between them.
+
+    Args:
+        before: the photo, as `encode_for_page` returns it.
+        after: the stylized photo, likewise.
+        size: width and height in pixels.
+        name: the name of the photo's file.
+        style: the style's title.
+        key: a key of its own for each slider on the page.
+    """
+    width, height = size
+    _compare_slider(
+        key=key,
+        data={
+            "before": _make_data_url(before),
+            "after": _make_data_url(after),
+            "width": width,
+            "height": height,
+            "before_alt": f"The photo {name}",
+            "after_alt": f"{name} in the style of {style}",
+            "label": "Share of the original photo",
+        },
+    )
+
+
+def show_card(
+    key: str,
+    label: str,
+    show_picture: Callable[[], object],
+    *,
+    chosen: bool,
+    on_click: Callable[..., None],
+    args: tuple[Any, ...],
+) -> None:
+    """Show a picture with a button below it; clicks anywhere on the card reach the button.
+
+    The page's CSS lays out the container around the cards.
+
+    Args:
+        key: the button's key.
+        label: the button's text, in Markdown.
+        show_picture: shows the picture.
+        chosen: whether the card is marked as chosen.
+        on_click: called on a click or the Enter key.
+        args: the arguments of `on_click`.
+    """
+    with st.container(key=f"card-{key}", gap=None):
+        show_picture()
+        st.button(
+            f"{'✓ ' if chosen else ''}{label}",
+            key=key,
+            on_click=on_click,
+            args=args,
+            type="primary" if chosen else "secondary",
+            width="stretch",
+        )
+
+
+def _make_data_url(picture: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")
