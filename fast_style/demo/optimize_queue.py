@@ -1,7 +1,7 @@
 """The queue of the tab Any painting: one optimisation at a time in the process, in one thread.
 
-Each visitor has an `QueuedOptimization`, which the thread fills in and the page shows. The queue has a
-limited length. The memory that an optimisation needs belongs to the thread and is freed when it
+Each visitor has a `QueuedOptimization`, which the thread fills in and the page shows. The queue has
+a limited length. The memory that an optimisation needs belongs to the thread and is freed when it
 ends in any way; the `QueuedOptimization` holds some pictures and figures.
 """
 

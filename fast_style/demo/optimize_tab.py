@@ -15,9 +15,9 @@ from fast_style.demo.backend import service_url
 from fast_style.demo.cache import get_inference_lock
 from fast_style.demo.optimize_queue import (
     MAX_SECONDS,
-    QueuedOptimization,
     OptimizationQueue,
     OptimizationRequest,
+    QueuedOptimization,
 )
 from fast_style.demo.photos import SUFFIXES as UPLOAD_SUFFIXES
 from fast_style.demo.photos import show_photo_picker, show_sample_cards
