@@ -1,4 +1,4 @@
-"""The table of the styles that ship, from their cards.
+"""The tables of the styles that ship, from their cards.
 
     python -m benchmarks.style_table [FOLDER]
 
@@ -41,24 +41,28 @@ def training(values: Mapping[str, Any]) -> str:
     return f"{values['steps_taken']:,} steps, {values['seconds'] / 60:.0f} min, from {start}"
 
 
+def gallery(cards: Sequence[ModelCard]) -> list[str]:
+    """Return the lines of a Markdown table: each style with its picture and its painting."""
+    lines = ["| style |  | painting |", "|---|---|---|"]
+    for card in cards:
+        painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
+        licence = f" ({card.licence})" if card.licence else ""
+        lines.append(f"| `{card.name}` | ![]({PICTURES}/{card.name}.jpg) | {painting}{licence} |")
+    return lines
+
+
 def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
-    """Lines of a Markdown table.
+    """Return the lines of a Markdown table: each style with its network, training and quality.
 
     Args:
         styles: cards, and sizes of their files in bytes.
     """
-    head = ["style", "", "painting", "network", "file", "last training"]
+    head = ["style", "network", "file", "last training"]
     head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
-        painting = ", ".join(filter(None, (f"*{card.title or card.name}*", card.artist, card.year)))
-        cells = [
-            f"`{card.name}`",
-            f"![]({PICTURES}/{card.name}.jpg)",
-            painting + (f" ({card.licence})" if card.licence else ""),
-        ]
-        cells += [f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"]
-        cells += [f"{size / 1000:,.0f} KB", training(card.training)]
+        network = f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"
+        cells = [f"`{card.name}`", network, f"{size / 1000:,.0f} KB", training(card.training)]
         found = [card.quality.get(card_key(side), {}) for side in SIDES]
         cells += [
             figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
@@ -74,7 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED)
     files = sorted(parser.parse_args().folder.glob("*.safetensors"))
-    print("\n".join(style_table([(read_card(path), path.stat().st_size) for path in files])))
+    styles = [(read_card(path), path.stat().st_size) for path in files]
+    print("\n".join([*gallery([card for card, _ in styles]), "", *style_table(styles)]))
 
 
 if __name__ == "__main__":

@@ -321,7 +321,13 @@ def test_the_table_of_styles():
     head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
     assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
     assert bare.endswith("| 0 KB | - | - | - | - |")
-    assert "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent" in style
+    assert style.startswith("| `a` | ")
     assert style.endswith(
         "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100), 40 photos | - | >100 (>100->100) |"
     )
+    assert style_table.gallery([card]) == [
+        "| style |  | painting |",
+        "|---|---|---|",
+        "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent van Gogh, 1889 "
+        "(public domain) |",
+    ]

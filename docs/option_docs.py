@@ -1,4 +1,12 @@
-"""The Sphinx directive `command-help`: the output of `fast-style COMMAND --help`, as it is now."""
+"""Sphinx extension that documents options from the code: commands' help texts, dataclasses' fields.
+
+The directive `command-help COMMAND` inserts the output of `fast-style COMMAND --help`. Dataclasses
+whose fields carry a help text get a list of them in the Python reference.
+"""
+
+import dataclasses
+import re
+from typing import Any
 
 import click
 from docutils import nodes
@@ -7,7 +15,7 @@ from sphinx.application import Sphinx
 
 from fast_style.cli.main import group
 
-WIDTH = 96
+WIDTH = 88  # characters that fit into the theme's column
 
 
 class CommandHelp(Directive):
@@ -33,7 +41,19 @@ class CommandHelp(Directive):
         return [block]
 
 
+def list_fields(app: Sphinx, what: str, name: str, item: Any, _: Any, lines: list[str]) -> None:
+    """Append the fields of a dataclass of options to its docstring."""
+    if what != "class" or not dataclasses.is_dataclass(item):
+        return
+    for field in dataclasses.fields(item):
+        if text := field.metadata.get("help"):
+            text = re.sub(r"([*_|`])", r"\\\1", text)
+            default = "" if field.default is dataclasses.MISSING else f" (``{field.default!r}``)"
+            lines += ["", f"- **{field.name}**{default}: {text}"]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directive and the list of fields."""
     app.add_directive("command-help", CommandHelp)
+    app.connect("autodoc-process-docstring", list_fields)
     return {"parallel_read_safe": True}
