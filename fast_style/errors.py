@@ -4,6 +4,7 @@
 
     FastStyleError
     ├── UsageError                  arguments that do not fit together (exit code 2)
+    │   └── OptionError             an option whose value is not allowed
     ├── ImageError                  a picture that cannot be used
     │   ├── UnreadableImageError    not a picture, truncated, not permitted
     │   ├── ImageTooLargeError      more megapixels than the limit
@@ -41,6 +42,25 @@ class FastStyleError(Exception):
 
 class UsageError(FastStyleError):
     """Arguments that are wrong in themselves or do not fit together."""
+
+
+class OptionError(UsageError):
+    """An option whose value has the wrong type or is out of its bounds.
+
+    Attributes:
+        option: the option's name, as the field of a dataclass has it: `stroke_size`.
+        problem: the rest of the sentence: `is 20; expected 16 or less`. The command line puts
+            `--stroke-size` in front of it.
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        """Name the option, and what is wrong with its value."""
+        super().__init__(option, problem)  # both, so that other processes can unpickle it
+        self.option, self.problem = option, problem
+
+    def __str__(self) -> str:
+        """Return the whole sentence."""
+        return f"{self.option} {self.problem}"
 
 
 class ImageError(FastStyleError):

@@ -62,15 +62,15 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"steps": 0}, "--steps is 0; expected 1 or more"),
-            ({"learning_rate": 0.0}, "--learning-rate is 0.0; expected more than 0"),
-            ({"style_weight": float("nan")}, "--style-weight is nan"),
-            ({"max_minutes": -1.0}, "--max-minutes is -1.0"),
-            ({"size": "huge"}, "--size is 'huge'; expected one of tiny, standard, full"),
-            ({"name": "../x"}, "--name is '../x'; expected letters"),
-            ({"name": ""}, "--name is ''"),
-            ({"style_layers": "relu1_2,relu1_2"}, "--style-layers is"),
-            ({"content_layers": "relu1_2=x"}, "--content-layers is"),
+            ({"steps": 0}, "steps is 0; expected 1 or more"),
+            ({"learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0"),
+            ({"style_weight": float("nan")}, "style_weight is nan"),
+            ({"max_minutes": -1.0}, "max_minutes is -1.0"),
+            ({"size": "huge"}, "size is 'huge'; expected one of tiny, standard, full"),
+            ({"name": "../x"}, "name is '../x'; expected letters"),
+            ({"name": ""}, "name is ''"),
+            ({"style_layers": "relu1_2,relu1_2"}, "style_layers is"),
+            ({"content_layers": "relu1_2=x"}, "content_layers is"),
         ],
     )
     def test_bad_values_are_rejected(
@@ -81,7 +81,7 @@ class TestConfig:
         assert message in str(caught.value)
 
     def test_layers_parse_with_and_without_weights(self) -> None:
-        assert parse_layers("relu1_2, relu2_2=0.5,", "--x") == {"relu1_2": 1.0, "relu2_2": 0.5}
+        assert parse_layers("relu1_2, relu2_2=0.5,", "x") == {"relu1_2": 1.0, "relu2_2": 0.5}
 
     def test_schedules_fall_from_one_to_zero(self) -> None:
         shares = [0.0, 0.25, 0.5, 1.0]

@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from fast_style.errors import UsageError
+from fast_style.errors import OptionError, UsageError
 from fast_style.errors import describe as describe  # commands take it from here
 
 FAILED = 1
@@ -149,6 +149,9 @@ def _report(error: BaseException, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         say(error.format_message())
         return error.exit_code
+    if isinstance(error, OptionError):
+        say(f"--{error.option.replace('_', '-')} {error.problem}")
+        return WRONG_USAGE
     say(describe(error))
     if isinstance(error, OSError):
         _abandon_stdout()  # a full disk, perhaps: the interpreter would try again, and complain

@@ -143,8 +143,8 @@ class LossConfig:
         """
         return cls(
             vgg=options["vgg"],
-            content_layers=parse_layers(options["content_layers"], "--content-layers"),
-            style_layers=parse_layers(options["style_layers"], "--style-layers"),
+            content_layers=parse_layers(options["content_layers"], "content_layers"),
+            style_layers=parse_layers(options["style_layers"], "style_layers"),
             content_weight=float(options["content_weight"]),
             style_weight=float(options["style_weight"]),
             tv_weight=float(options["tv_weight"]),

@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from fast_style.errors import UsageError
+from fast_style.errors import OptionError, UsageError
 from fast_style.options import (
     VggChoice,
     check_options,
@@ -101,12 +101,12 @@ class OptimizeConfig:
             UsageError: a value is out of its range or cannot be parsed.
         """
         check_options(self)
-        if not parse_layers(self.style_layers, "--style-layers"):
-            raise UsageError("--style-layers is empty; expected LAYER[=WEIGHT],...")
-        parse_layers(self.content_layers, "--content-layers")
+        if not parse_layers(self.style_layers, "style_layers"):
+            raise OptionError("style_layers", "is empty; expected LAYER[=WEIGHT],...")
+        parse_layers(self.content_layers, "content_layers")
         if not self.init.strip():
-            raise UsageError(
-                "--init is empty; expected photo, painting, noise, a style or a picture's file"
+            raise OptionError(
+                "init", "is empty; expected photo, painting, noise, a style or a picture's file"
             )
 
     @property

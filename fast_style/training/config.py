@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fast_style.errors import UsageError
+from fast_style.errors import OptionError
 from fast_style.models.config import SIZES, NetworkConfig
 from fast_style.options import (
     GRAIN_LIMIT,
@@ -148,11 +148,12 @@ class TrainingConfig:
         """Check every value on its own."""
         check_options(self)
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
-            raise UsageError(
-                f"--name is {self.name!r}; expected letters, digits, '-', '_' and '.', at most 100"
+            raise OptionError(
+                "name",
+                f"is {self.name!r}; expected letters, digits, '-', '_' and '.', at most 100",
             )
-        parse_layers(self.content_layers, "--content-layers")
-        parse_layers(self.style_layers, "--style-layers")
+        parse_layers(self.content_layers, "content_layers")
+        parse_layers(self.style_layers, "style_layers")
 
     @property
     def step_limit(self) -> int | None:
