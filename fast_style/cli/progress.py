@@ -1,20 +1,13 @@
 """What `stylize` tells the person at the terminal while it works, on stderr."""
 
-import os
-import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import click
 
 from fast_style.cli.exit_codes import one_line, say
 from fast_style.cli.file_pipeline import Outcome
 from fast_style.cli.output_plan import STANDARD
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+from fast_style.training.progress_bar import ProgressDisplay
 
 
 class Report:
@@ -27,48 +20,22 @@ class Report:
         """Take whether to tell of failures only, and whether to show tracebacks."""
         self.quiet, self.debug = quiet, debug
         self._told: set[str] = set()
-        self._bar: tuple[Progress, TaskID] | None = None
+        # Not quiet: failures are shown in any case.
+        self._display = ProgressDisplay()
+        self._done = self._total = 0
 
     @contextmanager
     def showing(self, total: int) -> Iterator[None]:
         """Show a bar for so many pictures meanwhile, if there is to be one."""
-        if self.quiet or total < 2 or not _stderr_is_terminal():
+        if self.quiet or total < 2:
             yield
             return
-        # Rich takes as long to import as a small picture takes to stylize.
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            ProgressColumn,
-            Task,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from rich.text import Text
-
-        class Rate(ProgressColumn):
-            def render(self, task: Task) -> Text:
-                speed = task.finished_speed or task.speed
-                return Text("" if speed is None else f"{speed:.3g} photos/s")
-
-        progress = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            TextColumn("{task.description}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        with progress:
-            self._bar = (progress, progress.add_task("", total=total))
-            try:
-                yield
-            finally:
-                self._bar = None
+        self._done, self._total = 0, total
+        self._display.start(total, unit="photos")
+        try:
+            yield
+        finally:
+            self._display.stop()
 
     def outcome(self, outcome: Outcome) -> None:
         """Tell what became of a picture."""
@@ -79,21 +46,19 @@ class Report:
         else:
             for note in outcome.notes:
                 self.note(note, outcome.job.name)
-            if self._bar is None and outcome.job.target != STANDARD and not self.quiet:
+            if not self._display.has_bar and outcome.job.target != STANDARD and not self.quiet:
                 size = f"{outcome.width}x{outcome.height}"
                 self._line(
                     f"{one_line(outcome.job.name)} -> {one_line(outcome.job.target)} "
                     f"({size}, {outcome.seconds:.2f} s)"
                 )
-        if self._bar is not None:
-            progress, task = self._bar
-            progress.update(task, advance=1, description=one_line(outcome.job.name)[-40:])
+        self.advance(1, one_line(outcome.job.name)[-40:])
 
     def advance(self, pictures: int, description: str) -> None:
         """Move the bar, if there is one, without a word on single pictures."""
-        if self._bar is not None:
-            progress, task = self._bar
-            progress.update(task, advance=pictures, description=description)
+        self._done += pictures
+        if self._display.has_bar:
+            self._display.update(self._done, f"{self._done}/{self._total}", description)
 
     def line(self, text: str) -> None:
         """Tell something that only `--quiet` keeps back."""
@@ -102,7 +67,7 @@ class Report:
 
     def problem(self, sentence: str) -> None:
         """Tell of a failure; not even `--quiet` keeps it back."""
-        if self._bar is None:
+        if not self._display.has_bar:
             say(sentence)
         else:
             self._line(f"fast-style: {one_line(sentence)}")
@@ -124,12 +89,4 @@ class Report:
         self._line(", ".join(parts))
 
     def _line(self, text: str) -> None:
-        if self._bar is None:
-            click.echo(text, err=True)
-        else:
-            # Above the bar; as it is, for a file name may look like rich's markup.
-            self._bar[0].console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _stderr_is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._display.print(text)
