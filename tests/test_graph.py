@@ -15,11 +15,10 @@ from fast_style.engines.onnx.graph import (
     OUTPUT,
     STATISTICS,
     build_graph,
-    output_kernel,
     pad_short_sides,
     statistics_shape,
-    upsample_kernel,
 )
+from fast_style.engines.onnx.kernels import output_kernel, upsample_kernel
 from fast_style.engines.openvino_engine import _core
 from fast_style.errors import ModelError, UsageError
 from fast_style.models.config import SIZES, NetworkConfig, norm_layers
@@ -156,7 +155,7 @@ def test_every_size_computes_the_plain_network(config, engine):
     for shape in SHAPES_OF_FULL if config.width == 32 else SHAPES:
         batch = noise(2, *shape, 3)
         expected = plain_picture(config, shape)
-        found = crop(run({INPUT: pad_short_sides(batch)})[OUTPUT], batch)
+        found = crop(run({INPUT: pad_short_sides(batch, config)})[OUTPUT], batch)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() < TOLERANCE, shape
 
@@ -171,7 +170,7 @@ def test_bytes_are_the_rounded_and_clamped_picture(engine, upsampling):
     for shape in [(3, 40), (7, 6), (41, 38)]:
         batch = noise(2, *shape, 3)
         expected = np.clip(plain_network(config, weights, batch)[0], 0, 255)
-        found = crop(run({INPUT: pad_short_sides(batch)})[OUTPUT], batch)
+        found = crop(run({INPUT: pad_short_sides(batch, config)})[OUTPUT], batch)
         assert found.dtype == np.uint8
         assert found.min() == 0
         assert found.max() == 255
@@ -188,7 +187,7 @@ def test_constant_statistics(upsampling, engine):
     for shape in [*FLAT_SHAPES, (7, 6), (41, 38)]:
         batch = noise(1, *shape, 3)
         expected, _ = plain_network(config, weights, batch, statistics)
-        found = crop(run({INPUT: pad_short_sides(batch)})[OUTPUT], batch)
+        found = crop(run({INPUT: pad_short_sides(batch, config)})[OUTPUT], batch)
         assert np.abs(found - expected).max() < TOLERANCE, shape
 
 
@@ -277,12 +276,12 @@ def test_output_kernel_is_the_convolution_cell_by_cell():
 
 def test_short_sides_are_padded_by_replication():
     batch = noise(2, 3, 9, 3)
-    padded = pad_short_sides(batch)
+    padded = pad_short_sides(batch, SMALLEST)
     assert padded.shape == (2, 5, 9, 3)
     np.testing.assert_array_equal(padded[:, :3], batch)
     np.testing.assert_array_equal(padded[:, 3:], np.repeat(batch[:, 2:], 2, axis=1))
     large = noise(1, 5, 5, 3)
-    assert pad_short_sides(large) is large
+    assert pad_short_sides(large, SMALLEST) is large
 
 
 def test_what_is_refused():

@@ -17,7 +17,7 @@ from fast_style.models.config import (
     parameter_shapes,
     size_name,
 )
-from fast_style.models.network import StyleNetwork, output_convolution, upsample_convolution
+from fast_style.models.network import StyleNetwork, output_convolution, pad, upsample_convolution
 
 
 def random_network(config: NetworkConfig, seed: int = 0) -> StyleNetwork:
@@ -261,3 +261,36 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_bad_configurations_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(UsageError, match=f"NetworkConfig.{next(iter(values))}"):
         NetworkConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 7), (2, 2, 5, 5), (1, 4, 9, 6)])
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_circular_padding_is_torchs_and_keeps_the_memory_format(
+    shape: tuple[int, ...], count: int, channels_last: bool
+) -> None:
+    torch.manual_seed(0)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    features = torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
+    features.requires_grad_()
+    padded = pad(features, count, "circular")
+    expected = functional.pad(features, (count,) * 4, mode="circular")
+    assert padded.is_contiguous(memory_format=layout)
+    torch.testing.assert_close(padded, expected, rtol=0, atol=0)
+    weights = torch.randn_like(padded)
+    (found,) = torch.autograd.grad((padded * weights).sum(), features)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), features)
+    torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradcheck(lambda x: pad(x, count, "circular"), features)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_other_padding_modes_are_torchs(mode: str) -> None:
+    features = torch.randn(1, 2, 6, 5, dtype=torch.float64)
+    expected = functional.pad(features, (2,) * 4, mode=mode)
+    torch.testing.assert_close(
+        pad(features, 2, mode),  # type: ignore[arg-type]
+        expected,
+        rtol=0,
+        atol=0,
+    )

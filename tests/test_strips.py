@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fast_style.engines import GraphEngine, create_engine
-from fast_style.engines.onnx.stage_graphs import IMAGE, plan_stages
+from fast_style.engines.onnx.stage_graphs import IMAGE, plan_graph_stages
 from fast_style.errors import UsageError
 from fast_style.inference.strips import plan_strips, sweep
 from fast_style.inference.stylizer import Stylizer
@@ -51,8 +51,8 @@ def test_strips_cover_every_row_once_with_windows_of_one_height(
 
 def test_stages_end_at_the_norms_in_their_order() -> None:
     for config in (NetworkConfig(2, 0), NetworkConfig(2, 3)):
-        stages = plan_stages(config)
-        assert [f"{s.norm}.norm" for s in stages[:-1]] == list(norm_layers(config))
+        stages = plan_graph_stages(config)
+        assert [s.norm for s in stages[:-1]] == list(norm_layers(config))
         assert [IMAGE in s.inputs for s in stages][:4] == [True, True, True, False]
 
 

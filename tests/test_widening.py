@@ -59,7 +59,7 @@ def test_copies_part_in_training():
     network = network_of(widen(weights_of(drawn_network(narrow, 0)), narrow, wide), wide)
     images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     network(images).square().sum().backward()
-    gradient = network.trunk[0].first.conv.weight.grad.numpy()
+    gradient = network.get_parameter("trunk.0.first.conv.weight").grad.numpy()
     assert not np.allclose(gradient[0::2], gradient[1::2], rtol=0.05)
 
 

@@ -83,7 +83,7 @@ class OnnxRuntimeEngine:
         """Stylize pictures; see `Engine.predict`."""
         check_batch(batch)
         height, width = batch.shape[1:3]
-        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch, self._model.card.network))}
         with self._lock:  # a session is thread-safe, but concurrent calls would compete for cores
             picture: Pictures = self._session.run([OUTPUT], inputs)[0]
         return np.ascontiguousarray(picture[:, :height, :width])
@@ -91,7 +91,9 @@ class OnnxRuntimeEngine:
     def measure(self, batch: Pictures) -> NormStatistics:
         """Compute the norms' statistics of pictures; see `Engine.measure`."""
         check_batch(batch)
-        inputs: dict[str, Any] = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        inputs: dict[str, Any] = {
+            INPUT: np.ascontiguousarray(pad_short_sides(batch, self._model.card.network))
+        }
         if self._statistics is not None:
             inputs[STATISTICS] = self._statistics[None]
         with self._lock:

@@ -162,7 +162,7 @@ class OpenVINOEngine:
         check_batch(batch)
         height, width = batch.shape[1:3]
         large = height * width >= _LARGE_PIXELS
-        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        inputs = {INPUT: np.ascontiguousarray(pad_short_sides(batch, self._model.card.network))}
         with self._count_callers() as others:
             if others and self._concurrency > 1 and not large:
                 result = self._infer_concurrently(inputs)
@@ -223,7 +223,9 @@ class OpenVINOEngine:
     def measure(self, batch: Pictures) -> NormStatistics:
         """Compute the norms' statistics of pictures; see `Engine.measure`."""
         check_batch(batch)
-        inputs: dict[str, Any] = {INPUT: np.ascontiguousarray(pad_short_sides(batch))}
+        inputs: dict[str, Any] = {
+            INPUT: np.ascontiguousarray(pad_short_sides(batch, self._model.card.network))
+        }
         if self._statistics is not None:
             inputs[STATISTICS] = self._statistics[None]
         with self._lock:

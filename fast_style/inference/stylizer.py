@@ -22,7 +22,7 @@ from fast_style.images.color import blend
 from fast_style.images.color import preserve_color as keep_color
 from fast_style.images.grain import add_grain
 from fast_style.images.resampling import BICUBIC, HAMMING, resize_to
-from fast_style.inference.strips import SHORTEST_SIDE, STRIP_PIXELS, sweep
+from fast_style.inference.strips import STRIP_PIXELS, shortest_side, sweep
 from fast_style.inference.stroke_size import COARSEST, bring_back, check_stroke_size, working_size
 from fast_style.models.model_file import ModelCard, StyleModel
 from fast_style.options import EngineOptions
@@ -309,7 +309,8 @@ class Stylizer:
     def _predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Run the network on a picture, whole or in strips."""
         height, width = pixels.shape[:2]
-        strips = isinstance(self.engine, GraphEngine) and min(height, width) >= SHORTEST_SIDE
+        strips = isinstance(self.engine, GraphEngine)
+        strips = strips and min(height, width) >= shortest_side(self.card.network)
         if strips and self._tile == "auto":
             assert isinstance(self.engine, GraphEngine)
             needed = self.engine.bytes_per_filter * self.card.network.width * height * width

@@ -1,48 +1,47 @@
-"""The transformer network on paper: its configuration, its layers and their parameter shapes.
+"""The configuration of the transformer network and the list of its layers.
 
-Kept apart from the torch modules of `networks`, so that a model file can be checked and an ONNX
-graph built without torch. The network is that of Johnson, Alahi and Fei-Fei 2016
-(arXiv 1603.08155, supplementary material) with the instance normalization of Ulyanov, Vedaldi and
-Lempitsky 2016 (1607.08022) and nearest-neighbour upsampling (Odena, Dumoulin and Olah 2016) in
-place of fractionally strided convolution: the same as `fast_neural_style` of pytorch/examples.
+The list is the one definition of the network: `models.network` (torch), `engines.onnx` (ONNX
+graphs and their stages for large pictures), the model file and the exports all walk it. To add
+another kind of network, give `NetworkConfig` a field and return other layers for it. This module
+needs neither torch nor numpy.
+
+The network is that of Johnson, Alahi and Fei-Fei 2016 (arXiv 1603.08155, supplementary material)
+with the instance normalization of Ulyanov, Vedaldi and Lempitsky 2016 (1607.08022) and
+nearest-neighbour upsampling (Odena, Dumoulin and Olah 2016) in place of fractionally strided
+convolution: the same as `fast_neural_style` of pytorch/examples.
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from fast_style.errors import UsageError
 
 Upsampling = Literal["nearest", "transposed"]
 
 NORM_EPSILON = 1e-5
-"""Added to the variance by every instance normalization; that of pytorch's InstanceNorm2d."""
+"""Added to the variance by every instance normalization, as in torch.nn.InstanceNorm2d."""
 
 KERNEL_OUTER = 9
 """Kernel side of the first and of the last convolution; all others are 3."""
 
-MINIMUM_SIDE = 5
-"""Shortest side in pixels that the network's reflection padding (4 pixels) can work on."""
-
 TANH_LIMIT = 1000
-"""The largest `NetworkConfig.tanh`: far above what reaches white."""
-
-STRIDE = 4
-"""The trunk works at a quarter of the resolution: sides become STRIDE * ceil(side / STRIDE)."""
+"""The largest `NetworkConfig.tanh`; white is 255."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """What is needed to build a transformer network.
+    """The configuration of a transformer network.
 
     Attributes:
         width: filters of the first convolution; the trunk has four times as many.
         residual_blocks: residual blocks in the trunk.
         upsampling: `nearest` (nearest-neighbour upsampling, then a 3x3 convolution) or
-            `transposed` (a 3x3 transposed convolution of stride 2; quicker to draw
-            checkerboards).
-        tanh: what the tanh after the last convolution is multiplied by, on 0-255, as in networks
-            of Johnson et al.'s own kind (150); 0 for networks that end in the convolution.
+            `transposed` (a 3x3 transposed convolution of stride 2, which is more prone to
+            checkerboard patterns).
+        tanh: factor on a tanh after the last convolution, in levels of 0-255 (150 in Johnson et
+            al.'s released networks); 0 for networks without a tanh.
 
     Raises:
         UsageError: a value is out of range.
@@ -54,7 +53,7 @@ class NetworkConfig:
     tanh: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the values, which may come from a file."""
+        """Check the values, which may come from a model file."""
         for name, lowest, highest in (("width", 1, 512), ("residual_blocks", 0, 64)):
             value = getattr(self, name)
             if type(value) is not int or not lowest <= value <= highest:
@@ -73,11 +72,20 @@ class NetworkConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain JSON values; without `tanh`, which is newer, if it is 0."""
+        """Return the configuration as JSON values; without `tanh` if it is 0 (format version 1)."""
         values = asdict(self)
         if not self.tanh:
             del values["tanh"]
         return values
+
+    def layers(self) -> tuple["Layer", ...]:
+        """Return the layers of the network in the order of the forward pass.
+
+        Pictures are RGB on 0-255 at both ends. Parameters and model files have the names that the
+        layers give. Resolution falls by the strides, then rises by the upsampling layers to that of
+        the picture again; a residual starts and ends at one resolution.
+        """
+        return johnson_layers(self)
 
 
 SIZES: dict[str, NetworkConfig] = {
@@ -90,7 +98,7 @@ the filters, as Johnson et al.'s own released models do; `tiny` halves them agai
 
 
 def size_name(config: NetworkConfig) -> str:
-    """Give the name of a size, or a description such as `width 24` for one without a name."""
+    """Return the name of a size, or a description for a network that is none of `SIZES`."""
     for name, named in SIZES.items():
         if named == config:
             return name
@@ -98,49 +106,228 @@ def size_name(config: NetworkConfig) -> str:
     return f"width {config.width}, {config.residual_blocks} blocks, {config.upsampling}{end}"
 
 
-def norm_layers(config: NetworkConfig) -> dict[str, int]:
-    """Name every instance normalization, in the order of the forward pass, with its channels."""
+@dataclass(frozen=True, slots=True)
+class ConvolutionLayer:
+    """A convolution with padding of `kernel // 2` by reflection.
+
+    Attributes:
+        name: of its parameters: `NAME.weight` of shape (n_out, n_in / groups, kernel, kernel) and
+            `NAME.bias` of shape (n_out,).
+        n_in: channels in.
+        n_out: channels out.
+        kernel: side of the kernel, odd.
+        stride: step in rows and columns; a side of n pixels becomes ceil(n / stride).
+        groups: groups of channels that are convolved separately; `n_in` is a depthwise convolution.
+        uses_bias: whether `NAME.bias` is added. If not, the parameter exists all the same, for
+            compatibility with the published networks: the instance normalization that follows
+            subtracts the mean, and any constant with it.
+    """
+
+    name: str
+    n_in: int
+    n_out: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+    uses_bias: bool = False
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of `NAME.weight`."""
+        return self.n_out, self.n_in // self.groups, self.kernel, self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class UpsampleLayer:
+    """Upsampling by 2 with a 3x3 convolution. Its bias is a parameter, but never used.
+
+    Attributes:
+        name: of its parameters, as in `ConvolutionLayer`.
+        n_in: channels in.
+        n_out: channels out.
+        method: see `NetworkConfig.upsampling`.
+    """
+
+    name: str
+    n_in: int
+    n_out: int
+    method: Upsampling
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of `NAME.weight`: (out, in, 3, 3), of a transposed convolution (in, out, 3, 3)."""
+        if self.method == "transposed":
+            return self.n_in, self.n_out, 3, 3
+        return self.n_out, self.n_in, 3, 3
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayer:
+    """The last convolution: padding by reflection, 3 channels out, and a bias that is used.
+
+    It is computed at half resolution, so the sides of its input must be even.
+
+    Attributes:
+        name: of its parameters, as in `ConvolutionLayer`.
+        n_in: channels in.
+        kernel: side of the kernel, odd.
+    """
+
+    name: str
+    n_in: int
+    kernel: int
+    n_out: ClassVar[int] = 3
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of `NAME.weight`."""
+        return self.n_out, self.n_in, self.kernel, self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class NormLayer:
+    """An instance normalization; the layer before it is a convolution.
+
+    Attributes:
+        name: of its parameters: `NAME.weight` (scale) and `NAME.bias` (shift), both (channels,).
+        channels: channels in and out.
+    """
+
+    name: str
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReluLayer:
+    """max(x, 0)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualStart:
+    """Keeps the features until the matching `ResidualEnd`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualEnd:
+    """Adds the features that the last open `ResidualStart` kept (He et al. 2016)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TanhLayer:
+    """scale * tanh(x); only after the `OutputLayer`."""
+
+    scale: float
+
+
+Layer = (
+    ConvolutionLayer
+    | UpsampleLayer
+    | OutputLayer
+    | NormLayer
+    | ReluLayer
+    | ResidualStart
+    | ResidualEnd
+    | TanhLayer
+)
+
+
+@lru_cache(maxsize=64)
+def johnson_layers(config: NetworkConfig) -> tuple[Layer, ...]:
+    """List the layers of the network of Johnson et al. 2016; see `NetworkConfig.layers`."""
     width = config.width
-    layers = {f"encoder.{i}.norm": width * 2**i for i in range(3)}
+    layers: list[Layer] = []
+
+    def add_convolution(name: str, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
+        layers.append(ConvolutionLayer(f"{name}.conv", n_in, n_out, kernel, stride))
+        layers.append(NormLayer(f"{name}.norm", n_out))
+
+    # 1) The encoder, down to a quarter of the resolution
+    add_convolution("encoder.0", 3, width, KERNEL_OUTER)
+    layers.append(ReluLayer())
+    for i in (1, 2):
+        add_convolution(f"encoder.{i}", i * width, 2 * i * width, 3, stride=2)
+        layers.append(ReluLayer())
+
+    # 2) The trunk: residual blocks without an activation after the sum
     for i in range(config.residual_blocks):
-        layers[f"trunk.{i}.first.norm"] = 4 * width
-        layers[f"trunk.{i}.second.norm"] = 4 * width
-    layers["decoder.0.norm"] = 2 * width
-    layers["decoder.1.norm"] = width
-    return layers
+        layers.append(ResidualStart())
+        add_convolution(f"trunk.{i}.first", 4 * width, 4 * width, 3)
+        layers.append(ReluLayer())
+        add_convolution(f"trunk.{i}.second", 4 * width, 4 * width, 3)
+        layers.append(ResidualEnd())
+
+    # 3) The decoder, back to full resolution
+    for i, n_out in enumerate((2 * width, width)):
+        layers.append(UpsampleLayer(f"decoder.{i}.conv", 2 * n_out, n_out, config.upsampling))
+        layers += [NormLayer(f"decoder.{i}.norm", n_out), ReluLayer()]
+    layers.append(OutputLayer("output", width, KERNEL_OUTER))
+    if config.tanh:
+        layers.append(TanhLayer(config.tanh))
+    return tuple(layers)
 
 
 def parameter_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Name every parameter of the network with its shape, in the order of the forward pass.
-
-    Convolution weights are (out, in, height, width), those of a transposed convolution
-    (in, out, height, width). A convolution that instance normalization follows has no bias of its
-    own: the normalization cancels it.
-    """
-    width = config.width
+    """Return the shape of every parameter by its name, in the order of the forward pass."""
     shapes: dict[str, tuple[int, ...]] = {}
-
-    def convolution(name: str, n_in: int, n_out: int, kernel: int, swap: bool = False) -> None:
-        first_two = (n_in, n_out) if swap else (n_out, n_in)
-        shapes[f"{name}.conv.weight"] = (*first_two, kernel, kernel)
-        shapes[f"{name}.conv.bias"] = (n_out,)
-        shapes[f"{name}.norm.weight"] = (n_out,)
-        shapes[f"{name}.norm.bias"] = (n_out,)
-
-    convolution("encoder.0", 3, width, KERNEL_OUTER)
-    convolution("encoder.1", width, 2 * width, 3)
-    convolution("encoder.2", 2 * width, 4 * width, 3)
-    for i in range(config.residual_blocks):
-        convolution(f"trunk.{i}.first", 4 * width, 4 * width, 3)
-        convolution(f"trunk.{i}.second", 4 * width, 4 * width, 3)
-    swap = config.upsampling == "transposed"
-    convolution("decoder.0", 4 * width, 2 * width, 3, swap)
-    convolution("decoder.1", 2 * width, width, 3, swap)
-    shapes["output.weight"] = (3, width, KERNEL_OUTER, KERNEL_OUTER)
-    shapes["output.bias"] = (3,)
+    for layer in config.layers():
+        if isinstance(layer, ConvolutionLayer | UpsampleLayer | OutputLayer):
+            shapes[f"{layer.name}.weight"] = layer.weight_shape
+            shapes[f"{layer.name}.bias"] = (layer.n_out,)
+        elif isinstance(layer, NormLayer):
+            shapes[f"{layer.name}.weight"] = (layer.channels,)
+            shapes[f"{layer.name}.bias"] = (layer.channels,)
     return shapes
 
 
 def parameter_count(config: NetworkConfig) -> int:
     """Count the parameters of the network."""
     return sum(prod(shape) for shape in parameter_shapes(config).values())
+
+
+def norm_layers(config: NetworkConfig) -> dict[str, int]:
+    """Return the channels of every instance normalization by its name, in forward order."""
+    return {layer.name: layer.channels for layer in config.layers() if isinstance(layer, NormLayer)}
+
+
+def norm_slices(config: NetworkConfig) -> dict[str, slice]:
+    """Return where the channels of each norm lie in statistics of shape (2, C), by its name.
+
+    Statistics hold the means (row 0) and biased variances (row 1) of what each norm sees, the norms
+    one after the other in forward order.
+    """
+    slices: dict[str, slice] = {}
+    start = 0
+    for name, channels in norm_layers(config).items():
+        slices[name] = slice(start, start + channels)
+        start += channels
+    return slices
+
+
+def input_sides(config: NetworkConfig, side: int) -> list[int]:
+    """Return the height of each layer's input for a picture of a height; widths are the same."""
+    sides = []
+    for layer in config.layers():
+        sides.append(side)
+        if isinstance(layer, ConvolutionLayer):
+            side = -(-side // layer.stride)
+        elif isinstance(layer, UpsampleLayer):
+            side *= 2
+    return sides
+
+
+@lru_cache(maxsize=64)
+def total_stride(config: NetworkConfig) -> int:
+    """Return the factor between picture and trunk: output sides are multiples of it."""
+    return prod(layer.stride for layer in config.layers() if isinstance(layer, ConvolutionLayer))
+
+
+@lru_cache(maxsize=64)
+def minimum_side(config: NetworkConfig) -> int:
+    """Return the shortest side in pixels that the network's padding by reflection can work on."""
+    side = 1
+    while any(
+        isinstance(layer, ConvolutionLayer | OutputLayer) and layer.kernel // 2 >= n
+        for layer, n in zip(config.layers(), input_sides(config, side), strict=True)
+    ):
+        side += 1
+    return side

@@ -1,44 +1,52 @@
-"""The transformer network as torch modules.
+"""The transformer network in torch.
 
-`architecture` says what the network is; this is how it runs. Three rewrites make it fast, and none
-changes what it computes: instance norm as group norm with one channel a group (which stays
-channels-last), nearest upsampling + convolution as one transposed convolution
+`StyleNetwork` walks the layers of `models.config`. Three rewrites make it fast without changing
+what it computes: instance norm as group norm with one channel a group (which keeps the
+channels-last memory format), nearest upsampling + convolution as one transposed convolution
 (`upsample_convolution`), and the last convolution at half resolution (`output_convolution`). They
-hold in training too: gradients reach the plain 3x3 and 9x9 weights, which a model file stores.
+are used in training too: gradients reach the plain 3x3 and 9x9 weights that a model file stores.
 
-Training wraps the borders (`wrap`: circular padding in place of reflection). A network that learns
-with reflection finds the border by the symmetry there, and puts what the painting asks for and the
-photo has no place for into a band along it. A torus has no border to find, and what was learnt on
-it leaves none with reflection.
+Training pads by wrapping around (`wrap`: circular padding in place of reflection). A network that
+is trained with reflection recognises the border by its symmetry, and draws a band of unwanted
+patterns along it. Circular padding has no border to recognise, and a network trained with it draws
+no band when it later runs with reflection.
 """
 
 import math
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fast_style.errors import UsageError
 from fast_style.models.config import (
-    KERNEL_OUTER,
-    MINIMUM_SIDE,
     NORM_EPSILON,
+    ConvolutionLayer,
+    Layer,
     NetworkConfig,
-    norm_layers,
+    NormLayer,
+    OutputLayer,
+    ReluLayer,
+    ResidualEnd,
+    ResidualStart,
+    TanhLayer,
+    UpsampleLayer,
+    minimum_side,
 )
-from fast_style.models.padding import pad
 
-Statistics = Mapping[str, tuple[Tensor, Tensor]]
-"""For each instance norm, by its name in `norm_layers`: mean and (biased) variance, each (B, C)."""
+LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
+"""Mean and (biased) variance, each (B, C), for each instance norm by its name in `norm_layers`."""
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalization with affine parameters, on live or on given statistics.
+    """Instance normalization with affine parameters, on the input's statistics or on given ones.
 
-    Ulyanov, Vedaldi and Lempitsky 2016 (arXiv 1607.08022), equation 5. It always uses the
-    statistics of the input itself, in training and in evaluation, unless `given` holds others:
-    then it is a fixed scale and shift for each channel, so that tiles of one picture agree.
+    Ulyanov, Vedaldi and Lempitsky 2016 (arXiv 1607.08022), equation 5. It uses the statistics of
+    the input itself, in training and in evaluation, unless `given` holds others: then it is a fixed
+    scale and shift for each channel, so that tiles of one picture agree.
     """
 
     given: tuple[Tensor, Tensor] | None
@@ -48,7 +56,7 @@ class InstanceNorm(nn.Module):
     conditional instance norm of Dumoulin, Shlens and Kudlur 2017 (1610.07629), equation 5."""
 
     def __init__(self, channels: int) -> None:
-        """Start as a plain normalization: scale 1, shift 0."""
+        """Start with scale 1 and shift 0."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -61,11 +69,11 @@ class InstanceNorm(nn.Module):
         if self.given is not None:
             mean, variance = self.given
             factor = scale * torch.rsqrt(variance + NORM_EPSILON)
-            return _per_channel(features, factor, shift - mean * factor)
+            return _scale_channels(features, factor, shift - mean * factor)
         several = features.shape[2:].numel() > 1  # batch norm refuses a single value
         if several and features.device.type == "cpu" and torch.is_grad_enabled():
-            # On CPUs the gradient of torch's group norm takes ten times as long as all of its batch
-            # norm, which is the same for a single picture.
+            # On CPUs, the gradient of torch's group norm takes ten times as long as batch norm,
+            # forward and backward together; for a single picture both compute the same.
             parts = torch.split(features, 1) if len(features) > 1 else (features,)
             scales, shifts = (part.expand(len(parts), -1) for part in (scale, shift))
             single = [
@@ -78,147 +86,114 @@ class InstanceNorm(nn.Module):
         if self.affine is None:
             return functional.group_norm(features, features.shape[1], scale, shift, NORM_EPSILON)
         normalized = functional.group_norm(features, features.shape[1], eps=NORM_EPSILON)
-        return _per_channel(normalized, scale, shift)
+        return _scale_channels(normalized, scale, shift)
 
 
-def _per_channel(features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def _scale_channels(features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Scale and shift features, (B, C, H, W), by (B, C)."""
     return features * scale[:, :, None, None] + shift[:, :, None, None]
 
 
-class _Convolution(nn.Module):
-    """Weight and bias of a convolution that `InstanceNorm` follows.
+class PaddedConvolution(nn.Module):
+    """A `ConvolutionLayer` or `UpsampleLayer` with its parameters."""
 
-    The normalization cancels any constant added to a channel, so the bias is never applied and
-    never trained. It is kept, at zero, for the names and the count of the published networks.
-    """
-
-    def __init__(self, shape: tuple[int, int, int, int], n_out: int) -> None:
+    def __init__(self, layer: ConvolutionLayer | UpsampleLayer) -> None:
+        """Initialise the weight as torch does, and the bias with zeros."""
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(shape))
-        self.bias = nn.Parameter(torch.zeros(n_out), requires_grad=False)
+        self.layer = layer
+        self.weight = nn.Parameter(torch.empty(layer.weight_shape))
+        self.uses_bias = isinstance(layer, ConvolutionLayer) and layer.uses_bias
+        self.bias = nn.Parameter(torch.zeros(layer.n_out), requires_grad=self.uses_bias)
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
 
-
-class ConvolutionNorm(nn.Module):
-    """Reflection (or circular) padding, convolution, instance norm."""
-
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
-        """Take channels in and out, the kernel's side and the stride."""
-        super().__init__()
-        self.conv = _Convolution((n_out, n_in, kernel, kernel), n_out)
-        self.norm = InstanceNorm(n_out)
-        self.padding, self.stride = kernel // 2, stride
-
-    def convolve(self, features: Tensor, wrap: bool = False) -> Tensor:
-        """Give what the norm sees: (B, n_in, H, W) to (B, n_out, ceil(H/s), ceil(W/s))."""
-        padded = pad(features, self.padding, "circular" if wrap else "reflect")
-        return functional.conv2d(padded, self.conv.weight, stride=self.stride)
-
     def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
-        """Apply padding, convolution and norm."""
-        normalized: Tensor = self.norm(self.convolve(features, wrap))
-        return normalized
-
-
-class UpsampleNorm(nn.Module):
-    """Twofold upsampling with a 3x3 convolution, then instance norm."""
-
-    def __init__(self, n_in: int, n_out: int, transposed: bool) -> None:
-        """Take channels in and out; `transposed` learns the upsampling, else nearest neighbour."""
-        super().__init__()
-        shape = (n_in, n_out, 3, 3) if transposed else (n_out, n_in, 3, 3)
-        self.conv = _Convolution(shape, n_out)
-        self.norm = InstanceNorm(n_out)
-        self.transposed = transposed
-
-    def convolve(self, features: Tensor, wrap: bool = False) -> Tensor:
-        """Give what the norm sees: (B, n_in, H, W) to (B, n_out, 2H, 2W)."""
-        if not self.transposed:
-            return upsample_convolution(features, self.conv.weight, wrap)
+        """Convolve features of shape (B, n_in, H, W); see the layer for the shape that it gives."""
+        layer = self.layer
+        if isinstance(layer, ConvolutionLayer):
+            padded = pad(features, layer.kernel // 2, "circular" if wrap else "reflect")
+            bias = self.bias if self.uses_bias else None
+            return functional.conv2d(
+                padded, self.weight, bias, stride=layer.stride, groups=layer.groups
+            )
+        if layer.method == "nearest":
+            return upsample_convolution(features, self.weight, wrap)
         if wrap:  # padding=3 crops two pixels more from each side
             features = pad(features, 1, "circular")
         return functional.conv_transpose2d(
-            features, self.conv.weight, stride=2, padding=3 if wrap else 1, output_padding=1
+            features, self.weight, stride=2, padding=3 if wrap else 1, output_padding=1
         )
 
+
+class OutputConvolution(nn.Conv2d):
+    """An `OutputLayer` with its parameters."""
+
+    def __init__(self, layer: OutputLayer) -> None:
+        """Initialise; see `reset_parameters`."""
+        super().__init__(layer.n_in, layer.n_out, layer.kernel)
+
+    def reset_parameters(self) -> None:
+        """Initialise so that an untrained network gives pictures around mid-grey.
+
+        The default initialisation gives pictures within one level of black on 0-255, and leaving
+        that takes the first thousand steps of training. Thirty times the default weights, with the
+        bias at mid-grey, give a faint picture (standard deviation about 10) in the middle of the
+        range.
+        """
+        super().reset_parameters()
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight.mul_(30.0)
+            self.bias.fill_(127.5)
+
     def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
-        """Apply upsampling, convolution and norm."""
-        normalized: Tensor = self.norm(self.convolve(features, wrap))
-        return normalized
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions with instance norm, added to their input (He et al. 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        """Take the channels, in and out."""
-        super().__init__()
-        self.first = ConvolutionNorm(channels, channels, 3)
-        self.second = ConvolutionNorm(channels, channels, 3)
-
-    def forward(self, features: Tensor, wrap: bool = False) -> Tensor:
-        """Give features + block(features), shape unchanged; no activation after the sum."""
-        hidden = functional.relu(self.first(features, wrap), inplace=True)
-        residual: Tensor = self.second(hidden, wrap)
-        return features + residual
+        """Turn features of shape (B, n_in, H, W), H and W even, into pictures (B, 3, H, W)."""
+        return output_convolution(features, self.weight, self.bias, wrap)
 
 
 class StyleNetwork(nn.Module):
-    """Johnson-style transformer network, one for each style.
+    """The transformer network of one style.
 
     Inside, and in its weights, the picture is on 0-255 at both ends, as in pytorch/examples.
     """
 
     def __init__(self, config: NetworkConfig | None = None) -> None:
-        """Build the network of `config` (`standard` where none is given), freshly initialised."""
+        """Build the network of `config` (`standard` if None), freshly initialised."""
         super().__init__()
         self.config = config or NetworkConfig()
-        width = self.config.width
-        transposed = self.config.upsampling == "transposed"
-        self.encoder = nn.ModuleList(
-            [
-                ConvolutionNorm(3, width, KERNEL_OUTER),
-                ConvolutionNorm(width, 2 * width, 3, stride=2),
-                ConvolutionNorm(2 * width, 4 * width, 3, stride=2),
-            ]
-        )
-        self.trunk = nn.ModuleList(
-            ResidualBlock(4 * width) for _ in range(self.config.residual_blocks)
-        )
-        self.decoder = nn.ModuleList(
-            [
-                UpsampleNorm(4 * width, 2 * width, transposed),
-                UpsampleNorm(2 * width, width, transposed),
-            ]
-        )
-        self.output = nn.Conv2d(width, 3, KERNEL_OUTER)
-        self.reset_output()
+        # In a plain list: the modules are registered once, under the names of their layers.
+        self._steps: list[tuple[Layer, nn.Module | None]] = []
+        for layer in self.config.layers():
+            module: nn.Module | None = None
+            if isinstance(layer, NormLayer):
+                module = self._register(layer.name, InstanceNorm(layer.channels))
+            elif isinstance(layer, ConvolutionLayer | UpsampleLayer):
+                module = self._register(layer.name, PaddedConvolution(layer))
+            elif isinstance(layer, OutputLayer):
+                module = self._register(layer.name, OutputConvolution(layer))
+            self._steps.append((layer, module))
 
-    def reset_output(self) -> None:
-        """Start the last layer so that the first pictures lie around mid-grey.
-
-        The default initialisation gives pictures within one level of black on 0-255, and the first
-        thousand steps go into leaving it. Thirty times the default weights, with the bias at
-        mid-grey, give a faint picture (standard deviation about 10) in the middle of the range.
-        """
-        with torch.no_grad():
-            self.output.reset_parameters()
-            self.output.weight.mul_(30.0)
-            assert self.output.bias is not None
-            self.output.bias.fill_(127.5)
+    def _register(self, name: str, module: nn.Module) -> nn.Module:
+        """Add a module under a name with dots, which begins the names of its parameters."""
+        parent: nn.Module = self
+        *path, last = name.split(".")
+        for part in path:
+            if part not in dict(parent.named_children()):
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, module)
+        return module
 
     def forward(self, images: Tensor, wrap: bool = False) -> Tensor:
         """Stylize a batch in one pass.
 
         Args:
             images: float RGB, shape (B, 3, H, W), range [0, 1]; H and W of 1 pixel or more.
-            wrap: join opposite borders, as training does. Pictures whose sides are multiples of
-                four, rolled by multiples of four pixels, then give the same picture, rolled.
+            wrap: pad by wrapping around, as training does. Pictures whose sides are multiples of
+                `total_stride`, rolled by multiples of it, then give the same picture, rolled.
 
         Returns:
             RGB of the same shape, nominally [0, 1] but not clamped: the perceptual loss needs the
-            gradient of pixels that overshoot. Clamp it to show it.
+            gradient of pixels that overshoot. Clamp it before showing it.
 
         Raises:
             UsageError: the shape is not (B, 3, H, W) with pixels in it.
@@ -229,32 +204,54 @@ class StyleNetwork(nn.Module):
             )
         height, width = images.shape[2:]
         features = images * 255
-        short = (max(0, MINIMUM_SIDE - height), max(0, MINIMUM_SIDE - width))
+        least = minimum_side(self.config)
+        short = (max(0, least - height), max(0, least - width))
         if any(short):
             features = functional.pad(features, (0, short[1], 0, short[0]), mode="replicate")
-        for layer in self.encoder:
-            features = functional.relu(layer(features, wrap), inplace=True)
-        for layer in self.trunk:
-            features = layer(features, wrap)
-        for layer in self.decoder:
-            features = functional.relu(layer(features, wrap), inplace=True)
-        picture = output_convolution(features, self.output.weight, self.output.bias, wrap)
-        if self.config.tanh:
-            picture = torch.tanh(picture) * self.config.tanh
-        return picture[:, :, :height, :width] / 255
+        return self.run_layers(features, wrap)[:, :, :height, :width] / 255
+
+    def run_layers(self, features: Tensor, wrap: bool = False) -> Tensor:
+        """Run all layers.
+
+        Args:
+            features: RGB on 0-255, shape (B, 3, H, W), sides of `minimum_side` or more.
+            wrap: as in `forward`.
+
+        Returns:
+            RGB, nominally 0-255, with sides rounded up to multiples of `total_stride`.
+        """
+        kept: list[Tensor] = []
+        for layer, module in self._steps:
+            if isinstance(layer, ResidualStart):
+                kept.append(features)
+            elif isinstance(layer, ResidualEnd):
+                features = kept.pop() + features
+            elif isinstance(layer, ReluLayer):
+                in_place = not kept or kept[-1] is not features
+                features = functional.relu(features, inplace=in_place)
+            elif isinstance(layer, TanhLayer):
+                features = torch.tanh(features) * layer.scale
+            else:
+                assert module is not None
+                features = self.run_module(module, features, wrap)
+        return features
+
+    def run_module(self, module: nn.Module, features: Tensor, wrap: bool) -> Tensor:
+        """Run one layer that has parameters."""
+        is_norm = isinstance(module, InstanceNorm)
+        result: Tensor = module(features) if is_norm else module(features, wrap)
+        return result
 
     def norms(self) -> dict[str, InstanceNorm]:
-        """The instance norms by name, in the order of the forward pass."""
-        modules = dict(self.named_modules())
-        found: dict[str, InstanceNorm] = {}
-        for name in norm_layers(self.config):
-            module = modules[name]
-            assert isinstance(module, InstanceNorm)
-            found[name] = module
-        return found
+        """Return the instance norms by name, in the order of the forward pass."""
+        return {
+            layer.name: module
+            for layer, module in self._steps
+            if isinstance(layer, NormLayer) and isinstance(module, InstanceNorm)
+        }
 
-    def fix_statistics(self, statistics: Statistics | None) -> None:
-        """Give every instance norm fixed statistics; None gives each picture its own again.
+    def fix_statistics(self, statistics: LayerStatistics | None) -> None:
+        """Fix the statistics of every instance norm; None uses each picture's own again.
 
         Raises:
             UsageError: a layer is missing, or its shape does not fit.
@@ -278,7 +275,14 @@ class StyleNetwork(nn.Module):
 
     @torch.no_grad()
     def measure_statistics(self, images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """Take each instance norm's mean and variance over whole images, shape (B, 3, H, W)."""
+        """Measure what each instance norm sees in whole images.
+
+        Args:
+            images: shape (B, 3, H, W), range [0, 1].
+
+        Returns:
+            Mean and biased variance over all pixels, each (B, C), for each norm by its name.
+        """
         measured: dict[str, tuple[Tensor, Tensor]] = {}
 
         def keep(name: str):  # type: ignore[no-untyped-def]
@@ -308,7 +312,7 @@ def upsample_convolution(features: Tensor, weight: Tensor, wrap: bool = False) -
     Args:
         features: shape (B, C, H, W).
         weight: the convolution's, shape (N, C, 3, 3).
-        wrap: pad by what lies at the opposite border instead.
+        wrap: pad with pixels of the opposite border instead.
 
     Returns:
         Features of shape (B, N, 2H, 2W).
@@ -334,7 +338,7 @@ def output_convolution(
         features: shape (B, C, H, W), H and W even.
         weight: shape (3, C, k, k), k odd.
         bias: shape (3,), or None.
-        wrap: pad by what lies at the opposite border instead.
+        wrap: pad with pixels of the opposite border instead.
 
     Returns:
         Shape (B, 3, H, W).
@@ -345,3 +349,51 @@ def output_convolution(
     wide_bias = None if bias is None else bias.repeat_interleave(4)
     padded = pad(features, weight.shape[-1] // 2, "circular" if wrap else "reflect")
     return functional.pixel_shuffle(functional.conv2d(padded, kernel, wide_bias, stride=2), 2)
+
+
+def pad(features: Tensor, count: int, mode: Literal["circular", "reflect", "replicate"]) -> Tensor:
+    """Pad all four sides as `functional.pad` does, and keep the memory format.
+
+    torch's own circular padding loses the channels-last format, so that the next convolution copies
+    once more, and its gradient is assembled from a dozen slices, each with zeros of the whole size.
+
+    Args:
+        features: shape (B, C, H, W).
+        count: pixels on each side: at most H and W, less than both for `reflect`.
+        mode: see `torch.nn.functional.pad`.
+
+    Returns:
+        Shape (B, C, H + 2 count, W + 2 count).
+    """
+    if mode != "circular":
+        return functional.pad(features, (count,) * 4, mode=mode)
+    padded: Tensor = _CircularPadding.apply(features, count)
+    return padded
+
+
+class _CircularPadding(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, count: int) -> Tensor:
+        ctx.count = count
+        return _wrap_around(_wrap_around(features, 2, count), 3, count)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _add_margins(_add_margins(gradient, 2, ctx.count), 3, ctx.count), None
+
+
+def _wrap_around(features: Tensor, dim: int, count: int) -> Tensor:
+    """Repeat the end of a dimension before it, and its beginning after it."""
+    length = features.shape[dim]
+    before, after = features.narrow(dim, length - count, count), features.narrow(dim, 0, count)
+    return torch.cat([before, features, after], dim)
+
+
+def _add_margins(gradient: Tensor, dim: int, count: int) -> Tensor:
+    """Cut the margins off a dimension and add them to the pixels that they are copies of."""
+    length = gradient.shape[dim] - 2 * count
+    inside = gradient.narrow(dim, count, length).clone()
+    inside.narrow(dim, length - count, count).add_(gradient.narrow(dim, 0, count))
+    inside.narrow(dim, 0, count).add_(gradient.narrow(dim, count + length, count))
+    return inside

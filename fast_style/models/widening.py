@@ -1,4 +1,4 @@
-"""A wider network that computes what a narrower one does: a start for more filters.
+"""A wider network that computes the same as a narrower one, to start training it from.
 
 Net2WiderNet, Chen, Goodfellow and Shlens 2016 (arXiv 1511.05641), section 2.3.
 """
@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
-from fast_style.models.config import NetworkConfig, parameter_shapes
+from fast_style.models.config import NetworkConfig, UpsampleLayer, parameter_shapes
 
 _LEAST_SHARE = 0.2
-"""Of what a channel's copies hand on together; even shares would keep the copies equal for ever,
-for then they would be given equal gradients."""
+"""Smallest share of a copy before normalization. Equal shares would give all copies equal
+gradients, and they would stay equal."""
 
 
 def can_widen(narrow: NetworkConfig, wide: NetworkConfig) -> bool:
-    """Tell whether `widen` can make the one of the other: alike but for whole times the width."""
+    """Return whether `widen` can make `wide`: only the width differs, by a whole factor."""
     return wide == replace(narrow, width=wide.width) and wide.width % narrow.width == 0
 
 
@@ -28,22 +28,22 @@ def widen(
     wide: NetworkConfig,
     seed: int = 0,
 ) -> dict[str, NDArray[np.float32]]:
-    """Copy every channel, and share out among the copies what it hands on.
+    """Copy every channel, and divide the weights that read it among the copies.
 
-    The wide network gives the narrow one's picture, up to rounding. How much each copy hands on is
-    drawn at random, so that training makes different channels of them.
+    The wide network computes the narrow one's picture, up to rounding. The shares of the copies are
+    random, so that training turns them into different channels.
 
     Args:
-        weights: the narrow network's, by the names of `parameter_shapes`.
-        narrow: the network that they are of.
-        wide: the network to make.
+        weights: of the narrow network, by the names of `parameter_shapes`.
+        narrow: the narrow network.
+        wide: the wide network.
         seed: of the shares.
 
     Returns:
         The wide network's weights, float32.
 
     Raises:
-        UsageError: the networks differ in more than the width, or the width in no whole factor.
+        UsageError: the networks differ in more than the width, or not by a whole factor.
     """
     if not can_widen(narrow, wide):
         raise UsageError(
@@ -53,11 +53,15 @@ def widen(
     random = np.random.default_rng(seed)
     copies = wide.width // narrow.width
     widened = {}
+    transposed = {
+        f"{layer.name}.weight"
+        for layer in wide.layers()
+        if isinstance(layer, UpsampleLayer) and layer.method == "transposed"
+    }
     for name, shape in parameter_shapes(wide).items():
         values = weights[name].astype(np.float32)
         # A transposed convolution's weights are (in, out, ...), all others (out, in, ...).
-        swapped = narrow.upsampling == "transposed" and name.startswith("decoder.")
-        takes, gives = (0, 1) if swapped else (1, 0)
+        takes, gives = (0, 1) if name in transposed else (1, 0)
         if values.ndim == 1:
             gives = 0
         if values.shape[gives] != shape[gives]:
@@ -72,7 +76,7 @@ def widen(
 def _shares(
     random: np.random.Generator, shape: tuple[int, ...], axis: int, copies: int
 ) -> NDArray[np.float32]:
-    """Draw shares for the copies along an axis, which add up to 1 for each original channel."""
+    """Draw random shares for the copies along an axis; those of one channel sum to 1."""
     channels = shape[axis] // copies
     drawn = random.uniform(_LEAST_SHARE, 1.0, (shape[1 - axis], channels, copies))
     drawn /= drawn.sum(axis=-1, keepdims=True)

@@ -1,22 +1,29 @@
-"""The network for one size of large picture, as an ONNX graph that takes less memory.
+"""The ONNX graph of a network for large pictures of one size, which takes less memory.
 
-Features at full resolution are most of what a picture takes, and padding them makes a second copy.
-Here the two convolutions that read them (the encoder's second and the last one) work in bands of
-rows, each padded on its own, and the last one's bands are rounded before they are joined. Norms
-still see the whole picture, so the result is the same.
+Most of the memory goes to features at full resolution, and padding makes a second copy of them. In
+this graph, the convolutions that read features at full resolution work in bands of rows, each
+padded on its own, and the bands of the picture are rounded before they are joined. Norms still see
+the whole picture, so the result is the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.engines.onnx.graph import GraphBuilder
-from fast_style.models.config import KERNEL_OUTER, STRIDE, NetworkConfig
+from fast_style.models.config import (
+    ConvolutionLayer,
+    Layer,
+    NetworkConfig,
+    NormLayer,
+    OutputLayer,
+    input_sides,
+)
 
 BAND_PIXELS = 1 << 20
-"""About how many pixels a band has: few enough that a band's copy does not count."""
+"""Approximate number of pixels of a band: few enough that the copy of one band hardly counts."""
 
 
 def build_banded_graph(
@@ -28,8 +35,8 @@ def build_banded_graph(
 
     Args:
         config: the network.
-        weights: float32 arrays by the names of `architecture.parameter_shapes`.
-        height: of the picture, `MINIMUM_SIDE` pixels or more.
+        weights: float32 arrays by the names of `parameter_shapes`.
+        height: of the picture, `minimum_side(config)` pixels or more.
         width: of the picture, the same.
 
     Returns:
@@ -39,7 +46,7 @@ def build_banded_graph(
 
 
 class _BandedBuilder(GraphBuilder):
-    """Puts the layers together for one size."""
+    """Writes convolutions at full resolution in bands."""
 
     def __init__(
         self,
@@ -48,35 +55,44 @@ class _BandedBuilder(GraphBuilder):
         height: int,
         width: int,
     ) -> None:
-        super().__init__(config, weights, None, False, False)
+        super().__init__(config, weights)
         self.picture_sides = (1, height, width, 3)
-        self.height = height
         self.n_bands = max(1, round(height * width / BAND_PIXELS))
+        sides = zip(self.layers, input_sides(config, height), strict=True)
+        self.rows = {
+            layer.name: n for layer, n in sides if isinstance(layer, ConvolutionLayer | OutputLayer)
+        }
+        self.height = height
 
-    def convolve(self, name: str, features: str, stride: int = 1) -> str:
-        """The encoder's second convolution in bands, the others as they are."""
-        if name != "encoder.1":
-            return super().convolve(name, features, stride)
-        weight = self.weights[f"{name}.conv.weight"]
-        side = weight.shape[-1]
-        kernel = self.writer.constant(weight, f"{name}.conv.weight")
+    def convolve(self, layer: ConvolutionLayer, norm: NormLayer | None, features: str) -> str:
+        """Write a convolution in bands if it reads features at full resolution."""
+        is_picture = layer is self.layers[0]  # 3 channels: small beside the features
+        rows, padding = self.rows[layer.name], layer.kernel // 2
+        if is_picture or rows < self.height:
+            return super().convolve(layer, norm, features)
         parts = [
-            self.writer.op("Conv", band, kernel, kernel_shape=(side, side), strides=(stride,) * 2)
-            for band in self.bands(features, self.height, side, stride, side // 2)
+            self.convolve_padded(layer, None, band)
+            for band in self.bands(features, rows, layer.kernel, layer.stride, padding)
         ]
-        return self.norm(name, self.writer.op("Concat", *parts, axis=2))
+        joined = self.writer.op("Concat", *parts, axis=2)
+        return joined if norm is None else self.normalize(norm, joined)
 
-    def draw(self, features: str, float_output: bool = False) -> str:
-        """The last convolution in bands, each one rounded."""
-        rows = STRIDE * -(-self.height // STRIDE)
-        bands = self.bands(features, rows, KERNEL_OUTER + 1, 2, KERNEL_OUTER // 2)
-        parts = [self.interleave(self.rounded(self.last_convolution(band))) for band in bands]
+    def write_output(self, layers: Sequence[Layer], features: str, float_output: bool) -> str:
+        """Write the last convolution and what follows it in bands, each band rounded."""
+        output, *after = layers
+        assert isinstance(output, OutputLayer)
+        assert not float_output
+        rows, padding = self.rows[output.name], output.kernel // 2
+        parts = []
+        for band in self.bands(features, rows, output.kernel + 1, 2, padding):
+            cells = self.write_layers(after, self.convolve_cells(output, band))
+            parts.append(self.interleave(self.round(cells)))
         return self.writer.op("Concat", *parts, axis=1)
 
     def bands(
         self, features: str, rows: int, kernel: int, stride: int, padding: int
     ) -> Iterator[str]:
-        """Cut out the rows that each band of a convolution reads, padded by reflection.
+        """Write the rows that each band of a convolution reads, padded by reflection.
 
         Args:
             features: shape (1, C, rows, W).
@@ -90,7 +106,7 @@ class _BandedBuilder(GraphBuilder):
         n_bands = max(1, min(self.n_bands, n_out // (2 * kernel)))
         cuts = [round(n_out * i / n_bands) for i in range(n_bands + 1)]
         for first, last in pairwise(cuts):
-            above = padding - first * stride  # rows to add; less than 0: to leave out
+            above = padding - first * stride  # rows to add; rows to leave out if negative
             below = (last - 1) * stride - padding + kernel - rows
             pads = np.array([0, 0, above, padding, 0, 0, below, padding])
             yield self.writer.op("Pad", features, self.writer.constant(pads), mode="reflect")

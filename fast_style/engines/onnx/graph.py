@@ -1,24 +1,34 @@
-"""A style network as an ONNX graph, built straight from its weights: no torch, no exporter.
+"""A style network as an ONNX graph, built from its weights without torch and without an exporter.
 
-OpenVINO and ONNX Runtime read the same bytes, which `onnx_writer` writes. The graph holds the
-network of `architecture` in its rewritten form (`upsample_kernel`, `output_kernel`), which computes
-the same map in fewer operations.
+OpenVINO and ONNX Runtime read the same bytes. `GraphBuilder` walks the layers of `models.config`
+and writes them in the rewritten form of `upsample_kernel` and `output_kernel`, which computes the
+same function in fewer operations.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.engines.onnx.kernels import output_kernel, upsample_kernel
 from fast_style.engines.onnx.writer import FLOAT, UINT8, Value, Writer
 from fast_style.errors import ModelError, UsageError
 from fast_style.models.config import (
-    KERNEL_OUTER,
-    MINIMUM_SIDE,
     NORM_EPSILON,
+    ConvolutionLayer,
+    Layer,
     NetworkConfig,
+    NormLayer,
+    OutputLayer,
+    ReluLayer,
+    ResidualEnd,
+    ResidualStart,
+    TanhLayer,
+    UpsampleLayer,
+    minimum_side,
     norm_layers,
+    norm_slices,
     parameter_shapes,
 )
 
@@ -31,11 +41,9 @@ _CANCELLED_BIAS = 2.0**-10
 
 
 def statistics_shape(config: NetworkConfig) -> tuple[int, int]:
-    """Give the shape (2, C) of one picture's statistics.
+    """Return the shape (2, C) of one picture's statistics, which `norm_slices` describes.
 
-    Row 0 holds the means, row 1 the biased variances of what each instance norm sees, the layers
-    one after the other in the order of `norm_layers`. The bias of the convolution before a norm is
-    no part of it: that bias is never applied.
+    The unused bias of the convolution before a norm is not part of the means.
     """
     return 2, sum(norm_layers(config).values())
 
@@ -52,29 +60,29 @@ def build_graph(
     """Build the ONNX model of a network.
 
     Its input `image` is uint8 RGB of shape (B, H, W, 3), its output `stylized` the same; batch,
-    height and width are free, but H and W must be at least `MINIMUM_SIDE` pixels (reflection needs
-    them; `pad_short_sides` sees to it). The output is cropped to H and W inside the graph.
+    height and width are free, but H and W must be at least `minimum_side(config)` pixels, which
+    `pad_short_sides` ensures. The output is cropped to H and W inside the graph.
 
     Args:
         config: the network.
-        weights: float32 arrays by the names of `architecture.parameter_shapes`.
-        statistics: normalize with these, of shape `statistics_shape`, in place of the picture's
-            own, so that tiles of one picture agree. They go into the convolutions as constants:
-            the graph has no norm left and is the fastest of all.
-        statistics_input: the same, but taken at run time from the input `statistics`, float32 of
-            shape (B or 1, *statistics_shape). Slower than the graph without: OpenVINO leaves its
-            fast memory layout around a scale that it does not know beforehand.
-        measure: give the output `measured`, float32 of shape (B, *statistics_shape): what
-            each norm saw in this picture. With `statistics_input` the norms before it worked on
-            the given statistics.
-        float_output: give the picture as float32 0-255, neither clamped nor rounded.
+        weights: float32 arrays by the names of `parameter_shapes`.
+        statistics: normalize with these, of shape `statistics_shape`, instead of the picture's own,
+            so that tiles of one picture agree. They are folded into the convolutions as constants:
+            the graph has no norms and is the fastest of all.
+        statistics_input: the same, but read at run time from the input `statistics`, float32 of
+            shape (B or 1, *statistics_shape). Slower than a graph without: OpenVINO leaves its
+            fast memory layout around a scale that is not constant.
+        measure: add the output `measured`, float32 of shape (B, *statistics_shape): what each norm
+            sees in this picture. With `statistics_input`, the norms before it use the given
+            statistics.
+        float_output: return the picture as float32 0-255, neither clamped nor rounded.
 
     Returns:
         The serialized ModelProto.
 
     Raises:
         ModelError: a weight is missing or has the wrong shape.
-        UsageError: the statistics have the wrong shape, or options that exclude each other.
+        UsageError: the statistics have the wrong shape, or options exclude each other.
     """
     if statistics is not None:
         check_statistics(config, statistics)
@@ -84,11 +92,14 @@ def build_graph(
         if name not in weights or weights[name].shape != shape:
             found = weights[name].shape if name in weights else "missing"
             raise ModelError(f"the graph needs {name} of shape {shape}; it is {found}")
-    return GraphBuilder(config, weights, statistics, statistics_input, measure).build(float_output)
+    builder = GraphBuilder(
+        config, weights, statistics, statistics_input=statistics_input, measure=measure
+    )
+    return builder.build(float_output)
 
 
 def check_statistics(config: NetworkConfig, statistics: NDArray[np.float32]) -> None:
-    """Refuse statistics that are not one picture's for this network.
+    """Check that statistics are those of one picture for this network.
 
     Raises:
         UsageError: the shape is not `statistics_shape`, or a variance is negative or not a number.
@@ -100,97 +111,74 @@ def check_statistics(config: NetworkConfig, statistics: NDArray[np.float32]) -> 
         raise UsageError("statistics need finite means and variances of zero or more")
 
 
-def pad_short_sides(batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repeat the last row and column until both sides have `MINIMUM_SIDE` pixels.
+def pad_short_sides(batch: NDArray[np.uint8], config: NetworkConfig) -> NDArray[np.uint8]:
+    """Repeat the last row and column until both sides are long enough for the network's padding.
 
-    The network's reflection needs them. Crop the result to the sides of `batch` afterwards.
+    Crop the network's output to the sides of `batch` afterwards.
 
     Args:
         batch: shape (B, H, W, 3).
+        config: the network.
     """
-    short = [max(0, MINIMUM_SIDE - side) for side in batch.shape[1:3]]
+    least = minimum_side(config)
+    short = [max(0, least - side) for side in batch.shape[1:3]]
     if not any(short):
         return batch
     return np.pad(batch, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge")
 
 
-def upsample_kernel(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Merge nearest upsampling by 2 and a 3x3 convolution into one kernel.
-
-    Each output pixel sees a 2x2 neighbourhood of the small picture, so upsampling, reflection
-    padding by 1 and convolution equal a transposed convolution (kernel 4, stride 2, padding 3) of
-    the input padded by replication.
-
-    Args:
-        weight: the convolution's, shape (N, C, 3, 3).
-
-    Returns:
-        The transposed convolution's, shape (C, N, 4, 4).
-    """
-    n_out, n_in = weight.shape[:2]
-    kernel = np.zeros((n_in, n_out, 4, 4))  # float64: the sums of up to four taps are rounded once
-    mirrored = weight[..., ::-1, ::-1].swapaxes(0, 1)
-    for y in range(2):
-        for x in range(2):
-            kernel[:, :, y : y + 3, x : x + 3] += mirrored
-    return kernel.astype(np.float32)
-
-
-def output_kernel(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Spread a convolution over the four pixels of a 2x2 cell.
-
-    Three output channels leave most vector lanes idle. A convolution with stride 2 and a kernel one
-    larger gives all twelve values of a cell at once.
-
-    Args:
-        weight: shape (3, C, k, k), k odd.
-
-    Returns:
-        Shape (12, C, k + 1, k + 1); channel 6 * y + 3 * x + c is colour c of the cell's pixel
-        (y, x), the order in which they lie in a picture of shape (H, W, 3).
-    """
-    n_out, n_in, side, _ = weight.shape
-    kernel = np.zeros((2, 2, n_out, n_in, side + 1, side + 1), np.float32)
-    for y in range(2):
-        for x in range(2):
-            kernel[y, x, :, :, y : y + side, x : x + side] = weight
-    return kernel.reshape(4 * n_out, n_in, side + 1, side + 1)
+def pair_norms(layers: Iterable[Layer]) -> Iterator[tuple[Layer, NormLayer | None]]:
+    """Join each convolution with the norm that follows it; other layers have None."""
+    before: Layer | None = None
+    for layer in layers:
+        if isinstance(layer, NormLayer) and isinstance(before, ConvolutionLayer | UpsampleLayer):
+            yield before, layer
+            before = None
+            continue
+        if before is not None:
+            yield before, None
+        before = layer
+    if before is not None:
+        yield before, None
 
 
 class GraphBuilder:
-    """Puts the layers together."""
+    """Writes the layers of a network as ONNX nodes.
+
+    Its methods take the names of the values that they read and return the name of their result.
+    Other graphs of the same network override what differs in them.
+    """
+
+    picture_sides: tuple[str | int, ...] = ("batch", "height", "width", 3)
+    """Shape of the input and output pictures; text stands for a free size."""
 
     def __init__(
         self,
         config: NetworkConfig,
         weights: Mapping[str, Array],
-        statistics: Array | None,
-        statistics_input: bool,
-        measure: bool,
+        statistics: Array | None = None,
+        *,
+        statistics_input: bool = False,
+        measure: bool = False,
     ) -> None:
+        """See `build_graph` for the arguments."""
         self.config, self.weights = config, weights
         self.statistics, self.statistics_input, self.measure = statistics, statistics_input, measure
         self.writer = Writer()
-        self.seen: list[str] = []  # for each norm, its mean and variance, (B, 2, C)
-        self.starts: dict[str, int] = {}  # of each norm's channels within the statistics
-        self.picture_sides: tuple[str | int, ...] = ("batch", "height", "width", 3)
-        total = 0
-        for name, channels in norm_layers(config).items():
-            self.starts[name.removesuffix(".norm")] = total
-            total += channels
+        self.layers = config.layers()
+        self.slices = norm_slices(config)
+        self.measured: list[str] = []  # for each norm its mean and variance, (B, 2, C)
+        # OpenVINO computes the norm after the graph's first convolution in float32, unfused, unless
+        # that convolution has a bias: 5 % of the whole network's time. The norm cancels it, and
+        # OpenVINO would remove a bias of zero.
+        self.biases_first = not (measure or statistics_input)
 
     def build(self, float_output: bool) -> bytes:
-        """Put the whole network together; see `build_graph`."""
+        """Write the whole network; see `build_graph`."""
         op = self.writer.op
         picture = op("Cast", INPUT, to=FLOAT)
         features = op("Transpose", picture, perm=(0, 3, 1, 2))
-        for i in range(3):
-            features = self.convolve(f"encoder.{i}", features, stride=1 if i == 0 else 2)
-            features = op("Relu", features)
-        features = self.residual_blocks(features)
-        for i in range(2):
-            features = op("Relu", self.upsample(f"decoder.{i}", features))
-        self.crop(self.draw(features, float_output))
+        self.crop(self.write_picture(features, float_output))
 
         n_statistics = statistics_shape(self.config)
         sides = self.picture_sides
@@ -199,16 +187,49 @@ class GraphBuilder:
             inputs.append((STATISTICS, FLOAT, ("statistics_batch", *n_statistics)))
         outputs: list[Value] = [(OUTPUT, FLOAT if float_output else UINT8, sides)]
         if self.measure:
-            op("Concat", *self.seen, axis=2, output=MEASURED)
+            op("Concat", *self.measured, axis=2, output=MEASURED)
             outputs.append((MEASURED, FLOAT, ("batch", *n_statistics)))
         return self.writer.finish(inputs, outputs)
 
-    def residual_blocks(self, features: str) -> str:
-        """The trunk."""
-        op = self.writer.op
-        for i in range(self.config.residual_blocks):
-            inner = op("Relu", self.convolve(f"trunk.{i}.first", features))
-            features = op("Add", features, self.convolve(f"trunk.{i}.second", inner))
+    def write_picture(self, features: str, float_output: bool = False, first: int = 0) -> str:
+        """Write the layers from number `first` on: features to a picture, (B, H, W, 3)."""
+        last = next(i for i, layer in enumerate(self.layers) if isinstance(layer, OutputLayer))
+        features = self.write_layers(self.layers[first:last], features)
+        return self.write_output(self.layers[last:], features, float_output)
+
+    def write_output(self, layers: Sequence[Layer], features: str, float_output: bool) -> str:
+        """Write the `OutputLayer` and what follows it, and bring the result to (B, H, W, 3)."""
+        cells = self.write_layers(layers, features)
+        return self.interleave(cells if float_output else self.round(cells))
+
+    def write_layers(self, layers: Iterable[Layer], features: str, kept: Iterable[str] = ()) -> str:
+        """Write layers one after the other.
+
+        Args:
+            layers: in forward order.
+            features: what the first one reads.
+            kept: what the residuals that are already open have kept.
+        """
+        op, stack = self.writer.op, list(kept)
+        for layer, norm in pair_norms(layers):
+            match layer:
+                case ConvolutionLayer():
+                    features = self.convolve(layer, norm, features)
+                case UpsampleLayer():
+                    features = self.upsample(layer, norm, features)
+                case NormLayer():
+                    features = self.normalize_stored(layer, features)
+                case ReluLayer():
+                    features = op("Relu", features)
+                case ResidualStart():
+                    stack.append(features)
+                case ResidualEnd():
+                    features = op("Add", stack.pop(), features)
+                case OutputLayer():
+                    features = self.convolve_output(layer, features)
+                case TanhLayer():
+                    scale = self.writer.constant(np.float32(layer.scale), "output.tanh")
+                    features = op("Mul", op("Tanh", features), scale)
         return features
 
     def pad(self, features: str, amount: int, mode: str) -> str:
@@ -216,58 +237,72 @@ class GraphBuilder:
         pads = np.array([0, 0, amount, amount] * 2)
         return self.writer.op("Pad", features, self.writer.constant(pads), mode=mode)
 
-    def convolve(self, name: str, features: str, stride: int = 1) -> str:
-        """Reflection padding, the convolution `name` and its norm."""
-        weight = self.weights[f"{name}.conv.weight"]
-        padded = self.pad(features, weight.shape[-1] // 2, "reflect")
-        return self.normalized(name, "Conv", padded, weight, strides=(stride, stride))
+    def convolve(self, layer: ConvolutionLayer, norm: NormLayer | None, features: str) -> str:
+        """Write padding by reflection, a convolution, and its norm if it has one."""
+        padded = self.pad(features, layer.kernel // 2, "reflect")
+        return self.convolve_padded(layer, norm, padded)
 
-    def upsample(self, name: str, features: str) -> str:
-        """Twofold upsampling with the convolution `name`, and its norm."""
-        weight = self.weights[f"{name}.conv.weight"]
-        if self.config.upsampling == "transposed":
+    def convolve_padded(self, layer: ConvolutionLayer, norm: NormLayer | None, padded: str) -> str:
+        """Write a convolution of padded features, and its norm if it has one."""
+        options: dict[str, Any] = {"strides": (layer.stride,) * 2}
+        if layer.groups > 1:
+            options["group"] = layer.groups
+        weight = self.weights[f"{layer.name}.weight"]
+        return self.apply_kernel(layer, norm, "Conv", padded, weight, **options)
+
+    def upsample(self, layer: UpsampleLayer, norm: NormLayer | None, features: str) -> str:
+        """Write upsampling by 2 with a convolution, and its norm if it has one."""
+        weight = self.weights[f"{layer.name}.weight"]
+        if layer.method == "transposed":
             pads, extra = (1, 1, 1, 1), (1, 1)
         else:
             weight, features = upsample_kernel(weight), self.pad(features, 1, "edge")
             pads, extra = (3, 3, 3, 3), (0, 0)
-        return self.normalized(
-            name,
-            "ConvTranspose",
-            features,
-            weight,
-            strides=(2, 2),
-            pads=pads,
-            output_padding=extra,
-        )
+        options = {"strides": (2, 2), "pads": pads, "output_padding": extra}
+        return self.apply_kernel(layer, norm, "ConvTranspose", features, weight, **options)
 
-    def normalized(self, name: str, kind: str, features: str, weight: Array, **options: Any) -> str:
-        """A convolution and its instance norm. The convolution's bias would cancel: left out."""
-        op, const = self.writer.op, self.writer.constant
-        channels = self.weights[f"{name}.norm.weight"].shape[0]
-        start = self.starts[name]
-        options["kernel_shape"] = weight.shape[2:]
-        if self.statistics is not None:
-            factor, offset = self.constant_norm(name)
+    def apply_kernel(
+        self,
+        layer: ConvolutionLayer | UpsampleLayer,
+        norm: NormLayer | None,
+        kind: str,
+        features: str,
+        weight: Array,
+        **options: Any,
+    ) -> str:
+        """Write a `Conv` or `ConvTranspose` and its norm if it has one."""
+        bias, bias_name = None, f"{layer.name}.bias"
+        if isinstance(layer, ConvolutionLayer) and layer.uses_bias:
+            bias = self.weights[f"{layer.name}.bias"]
+        if norm is not None and self.statistics is not None:
+            factor, offset = self.fold_norm(norm)
+            norm = None
             column = (-1, 1, 1, 1) if kind == "Conv" else (1, -1, 1, 1)
-            kernel = const((weight * factor.reshape(column)).astype(np.float32), f"{name}.weight")
-            bias = const(offset.astype(np.float32), f"{name}.bias")
-            return op(kind, features, kernel, bias, **options)
-        operands = [features, const(weight, f"{name}.conv.weight")]
-        if name == "encoder.0" and not (self.measure or self.statistics_input):
-            # OpenVINO computes the norm after the graph's first convolution in float32, unfused,
-            # unless that convolution has a bias: 5 % of the whole network's time. The norm cancels
-            # it, and one of zero would be optimized away.
-            operands.append(const(np.full(channels, _CANCELLED_BIAS, np.float32)))
-        convolved = op(kind, *operands, **options)
-        if self.measure:
-            self.seen.append(self.measured(convolved, channels))
-        if self.statistics_input:
-            return self.normalize_given(name, convolved, start, channels)
-        return self.norm(name, convolved)
+            weight = (weight * factor.reshape(column)).astype(np.float32)
+            bias = (offset if bias is None else offset + factor * bias).astype(np.float32)
+        elif norm is not None and layer is self.layers[0] and self.biases_first:
+            bias, bias_name = np.full(layer.n_out, _CANCELLED_BIAS, np.float32), ""
+        operands = [features, self.add_parameter(weight, f"{layer.name}.weight")]
+        if bias is not None:
+            operands.append(self.add_parameter(bias, bias_name))
+        convolved = self.writer.op(kind, *operands, **options, kernel_shape=weight.shape[2:])
+        return convolved if norm is None else self.normalize(norm, convolved)
 
-    def norm(self, name: str, features: str) -> str:
-        """The instance norm after the convolution `name`, on the features' own statistics."""
-        scale, shift = (f"{name}.norm.{part}" for part in ("weight", "bias"))
+    def add_parameter(self, values: Array, name: str) -> str:
+        """Add the kernel or bias of a convolution as a constant."""
+        return self.writer.constant(values, name)
+
+    def normalize(self, norm: NormLayer, features: str) -> str:
+        """Write an instance norm of what a convolution gives."""
+        if self.measure:
+            self.measured.append(self.measure_channels(features, norm.channels))
+        if self.statistics_input:
+            return self.normalize_given(norm, features)
+        return self.normalize_own(norm, features)
+
+    def normalize_own(self, norm: NormLayer, features: str) -> str:
+        """Write an instance norm on the statistics of the features themselves."""
+        scale, shift = f"{norm.name}.weight", f"{norm.name}.bias"
         return self.writer.op(
             "InstanceNormalization",
             features,
@@ -276,75 +311,72 @@ class GraphBuilder:
             epsilon=NORM_EPSILON,
         )
 
-    def constant_norm(self, name: str) -> tuple[Array, Array]:
-        """A norm on the given statistics as factor and offset for each channel, in float64."""
+    def normalize_stored(self, norm: NormLayer, features: str) -> str:
+        """Write an instance norm whose convolution lies in another graph, with known statistics."""
+        op, const, column = self.writer.op, self.writer.constant, (1, -1, 1, 1)
+        factor, offset = (part.astype(np.float32).reshape(column) for part in self.fold_norm(norm))
+        return op("Add", op("Mul", features, const(factor)), const(offset))
+
+    def fold_norm(self, norm: NormLayer) -> tuple[Array, Array]:
+        """Return a norm on known statistics as factor and offset of each channel, in float64."""
         assert self.statistics is not None
-        scale, shift = self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
-        start = self.starts[name]
-        mean, variance = self.statistics[:, start : start + len(scale)].astype(np.float64)
+        scale, shift = (self.weights[f"{norm.name}.{part}"] for part in ("weight", "bias"))
+        mean, variance = self.statistics[:, self.slices[norm.name]].astype(np.float64)
         factor = scale / np.sqrt(variance + NORM_EPSILON)
         return factor, shift - mean * factor
 
-    def measured(self, features: str, channels: int) -> str:
-        """Mean and variance of each picture's channels, (B, 2, channels)."""
+    def measure_channels(self, features: str, channels: int) -> str:
+        """Write mean and variance of each picture's channels, (B, 2, channels)."""
         op, shape = self.writer.op, self.writer.constant(np.array([0, 1, channels]))
         mean = op("ReduceMean", features, axes=(2, 3), keepdims=1)
         centred = op("Sub", features, mean)
         variance = op("ReduceMean", op("Mul", centred, centred), axes=(2, 3), keepdims=1)
         return op("Concat", op("Reshape", mean, shape), op("Reshape", variance, shape), axis=1)
 
-    def normalize_given(self, name: str, features: str, start: int, channels: int) -> str:
-        """Normalize with the statistics input's channels from `start` on."""
+    def normalize_given(self, norm: NormLayer, features: str) -> str:
+        """Write an instance norm on the statistics of the graph's input."""
         op, const = self.writer.op, self.writer.constant
-        mean, variance = (self.given(row, start, channels) for row in range(2))
-        column = (1, channels, 1, 1)
+        mean, variance = (self.slice_statistics(norm, row) for row in range(2))
+        column = (1, norm.channels, 1, 1)
         root = op("Sqrt", op("Add", variance, const(np.float32(NORM_EPSILON))))
-        scale = const(self.weights[f"{name}.norm.weight"].reshape(column), f"{name}.norm.weight")
-        shift = const(self.weights[f"{name}.norm.bias"].reshape(column), f"{name}.norm.bias")
+        scale = const(self.weights[f"{norm.name}.weight"].reshape(column), f"{norm.name}.weight")
+        shift = const(self.weights[f"{norm.name}.bias"].reshape(column), f"{norm.name}.bias")
         factor = op("Div", scale, root)
         offset = op("Sub", shift, op("Mul", mean, factor))
         return op("Add", op("Mul", features, factor), offset)
 
-    def given(self, row: int, start: int, channels: int) -> str:
-        """One norm's means (row 0) or variances (row 1) from the input, (B or 1, C, 1, 1)."""
-        op, const = self.writer.op, self.writer.constant
-        starts, ends = const(np.array([row, start])), const(np.array([row + 1, start + channels]))
-        part = op("Slice", STATISTICS, starts, ends, const(np.array([1, 2])))
-        return op("Reshape", part, const(np.array([0, channels, 1, 1])))
+    def slice_statistics(self, norm: NormLayer, row: int) -> str:
+        """Write a norm's means (row 0) or variances (row 1) from the input, (B or 1, C, 1, 1)."""
+        op, const, part = self.writer.op, self.writer.constant, self.slices[norm.name]
+        starts, ends = const(np.array([row, part.start])), const(np.array([row + 1, part.stop]))
+        values = op("Slice", STATISTICS, starts, ends, const(np.array([1, 2])))
+        return op("Reshape", values, const(np.array([0, norm.channels, 1, 1])))
 
-    def draw(self, features: str, float_output: bool = False) -> str:
-        """From the decoder's features to the picture, (B, H, W, 3), rounded where wanted."""
-        picture = self.picture(features)
-        return self.interleave(picture if float_output else self.rounded(picture))
+    def convolve_output(self, layer: OutputLayer, features: str) -> str:
+        """Write the last convolution, (B, 12, H / 2, W / 2); see `output_kernel`."""
+        return self.convolve_cells(layer, self.pad(features, layer.kernel // 2, "reflect"))
 
-    def picture(self, features: str) -> str:
-        """The decoder's features to (B, 12, H / 2, W / 2), see `output_kernel`."""
-        return self.last_convolution(self.pad(features, KERNEL_OUTER // 2, "reflect"))
-
-    def last_convolution(self, padded: str) -> str:
-        """The last convolution on padded features, with what may follow it."""
-        weight = output_kernel(self.weights["output.weight"])
-        picture = self.writer.op(
+    def convolve_cells(self, layer: OutputLayer, padded: str) -> str:
+        """Write the last convolution of padded features; see `output_kernel`."""
+        weight = output_kernel(self.weights[f"{layer.name}.weight"])
+        bias = np.tile(self.weights[f"{layer.name}.bias"], 4)
+        return self.writer.op(
             "Conv",
             padded,
-            self.writer.constant(weight, "output.weight"),
-            self.writer.constant(np.tile(self.weights["output.bias"], 4), "output.bias"),
+            self.add_parameter(weight, f"{layer.name}.weight"),
+            self.add_parameter(bias, f"{layer.name}.bias"),
             kernel_shape=weight.shape[2:],
             strides=(2, 2),
         )
-        if not self.config.tanh:
-            return picture
-        amplitude = self.writer.constant(np.float32(self.config.tanh), "output.tanh")
-        return self.writer.op("Mul", self.writer.op("Tanh", picture), amplitude)
 
-    def rounded(self, picture: str) -> str:
+    def round(self, picture: str) -> str:
         """Clamp to 0-255 and round to uint8."""
         op, const = self.writer.op, self.writer.constant
         clamped = op("Clip", picture, const(np.float32(0)), const(np.float32(255)))
         return op("Cast", op("Round", clamped), to=UINT8)
 
     def interleave(self, cells: str) -> str:
-        """Lay the cells out as a picture: (B, 12, h, w) to (B, 2h, 2w, 3), in one movement."""
+        """Write cells as a picture: (B, 12, h, w) to (B, 2h, 2w, 3), in one transposition."""
         op, const = self.writer.op, self.writer.constant
         shape = op("Shape", cells)
         batch = op("Slice", shape, const(np.array([0])), const(np.array([1])))
@@ -356,7 +388,7 @@ class GraphBuilder:
         return op("Reshape", moved, merged)
 
     def crop(self, picture: str) -> str:
-        """Take the input's height and width: the network gives multiples of four."""
+        """Crop the picture, whose sides are multiples of the total stride, to the input's."""
         op, const = self.writer.op, self.writer.constant
         ends = op("Slice", op("Shape", INPUT), const(np.array([1])), const(np.array([3])))
         starts, axes = const(np.array([0, 0])), const(np.array([1, 2]))

@@ -1,203 +1,247 @@
 """The network cut into stages that end at its instance norms, each an ONNX graph of its own.
 
 A norm needs the statistics of the whole picture before anything after it can be computed. A stage
-takes a strip of rows of what the stages before it left, with the norms that are known already
-folded in as constants, and gives the statistics that the next norm sees in each row; `sweep` takes
-the rows that belong to no halo, and puts the strips together. Between stages only the trunk's
-features are kept, at a quarter of the resolution; what lies before and after them at full
-resolution is computed again where needed.
+reads a strip of rows of what earlier stages stored, applies the norms whose statistics are known as
+constants, and returns for each row the statistics of the next norm's input;
+`inference.strips.sweep` leaves out the rows of the halo and joins the strips. Between stages only
+features at the trunk's resolution are stored; what lies before and after them at higher resolution
+is computed again where it is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.engines.onnx.graph import OUTPUT, GraphBuilder, check_statistics
 from fast_style.engines.onnx.writer import FLOAT, FLOAT16, UINT8, Value
-from fast_style.models.config import NetworkConfig
+from fast_style.models.config import (
+    ConvolutionLayer,
+    Layer,
+    NetworkConfig,
+    NormLayer,
+    OutputLayer,
+    ResidualEnd,
+    ResidualStart,
+    UpsampleLayer,
+    input_sides,
+    total_stride,
+)
 
 IMAGE, RAW, BASE = "image", "raw", "base"
-"""Names of a stage's inputs. `IMAGE`: uint8 (1, H, W, 3). `RAW`: what the last norm sees, `BASE`:
-the trunk's features before the residual that `RAW` belongs to, both float16 (1, C, H, W)."""
+"""Names of a stage's inputs. `IMAGE`: uint8 (1, H, W, 3). `RAW`: what a norm reads. `BASE`: the
+features that an open residual keeps, or those at the end of the trunk. `RAW` and `BASE` are float16
+(1, C, H, W), at the trunk's resolution."""
 
 NEXT_RAW, NEXT_BASE, MEASURED = "next_raw", "next_base", "measured"
-"""Names of its outputs: `RAW` and `BASE` for the next stage, and for each row of what the stage's
-norm sees the mean and the Euclidean norm, float32 (1, C, H, 2)."""
+"""Names of a stage's outputs: `RAW` and `BASE` for the next stage, and for each row of what the
+stage's norm reads the mean and the Euclidean norm, float32 (1, C, H, 2)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage: what it takes and gives.
+class GraphStage:
+    """One stage of a network.
 
     Attributes:
-        norm: the norm that it ends at, without the suffix of `norm_layers`; "" for the last stage,
-            which gives the picture.
-        inputs: `IMAGE`, or `RAW` and perhaps `BASE`, or `BASE` alone.
-        outputs: `MEASURED`, `NEXT_RAW`, `NEXT_BASE` in the order given, or the graph's picture.
+        first: number of its first layer in `NetworkConfig.layers`.
+        last: number after its last layer: that of the norm whose input it measures, or the number
+            of layers for the last stage, which returns the picture.
+        norm: name of that norm; "" for the last stage.
+        inputs: channels of what it reads: `IMAGE`, or `RAW` and perhaps `BASE`, or `BASE` alone.
+        outputs: channels of what it returns: `MEASURED`, `NEXT_RAW`, `NEXT_BASE` in the order
+            given, or the graph's picture.
+        kept_at: number of the layer whose input is `NEXT_BASE`.
         rows_in: input rows for each row of the trunk's features.
-        halo: further rows of the trunk that it needs above and below.
+        halo: rows of the trunk's features that it needs above and below a strip.
         rows_out: output rows for each row of the trunk's features.
     """
 
+    first: int
+    last: int
     norm: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    kept_at: int
     rows_in: int
     halo: int
     rows_out: int
 
 
-def plan_stages(config: NetworkConfig) -> list[Stage]:
-    """List the stages of a network in their order."""
-    stages = [
-        # A 9x9 convolution and two of stride 2 reach 7 rows of the picture: less than two strides.
-        Stage("encoder.0", (IMAGE,), (MEASURED,), 4, 2, 4),
-        Stage("encoder.1", (IMAGE,), (MEASURED,), 4, 2, 2),
-        Stage("encoder.2", (IMAGE,), (MEASURED, NEXT_RAW), 4, 2, 1),
-    ]
-    for i in range(config.residual_blocks):
-        before = (RAW,) if i == 0 else (RAW, BASE)
-        after = (MEASURED, NEXT_RAW, NEXT_BASE)
-        stages.append(Stage(f"trunk.{i}.first", before, after, 1, 1, 1))
-        stages.append(Stage(f"trunk.{i}.second", (RAW,), (MEASURED, NEXT_RAW), 1, 1, 1))
-    before = (RAW, BASE) if config.residual_blocks else (RAW,)
-    stages.append(Stage("decoder.0", before, (MEASURED, NEXT_BASE), 1, 2, 2))
-    # Two upsamplings and a 9x9 convolution: less than three of the trunk's rows.
-    stages.append(Stage("decoder.1", (BASE,), (MEASURED,), 1, 4, 4))
-    stages.append(Stage("", (BASE,), (OUTPUT,), 1, 4, 4))
+def plan_graph_stages(config: NetworkConfig) -> list[GraphStage]:
+    """List the stages of a network in their order.
+
+    Raises:
+        ValueError: a residual that is open at a norm of the trunk begins outside of the trunk or
+            within another residual.
+    """
+    layers = config.layers()
+    rows, channels = input_sides(config, total_stride(config)), _input_channels(config)
+    trunk_end = next(i for i, layer in enumerate(layers) if isinstance(layer, UpsampleLayer))
+    stages: list[GraphStage] = []
+    first = 0
+    for last in (*(i for i, x in enumerate(layers) if isinstance(x, NormLayer)), len(layers)):
+        # 1) What the stage reads: the picture, what the last norm reads, or the end of the trunk
+        inputs = {IMAGE: 3}
+        if first == trunk_end:
+            inputs = {BASE: channels[first]}
+        elif first:
+            inputs = {RAW: channels[first]}
+            start = _open_residual(config, first)
+            if start is not None and _open_residual(config, last) != start:
+                inputs[BASE] = channels[start]
+
+        # 2) What it returns, and where the next one begins
+        outputs, kept_at, next_first = {}, 0, first
+        if last == len(layers):
+            outputs[OUTPUT] = 3
+        else:
+            outputs[MEASURED] = channels[last]
+            if last < trunk_end and rows[last] == 1:
+                next_first = last
+                outputs[NEXT_RAW] = channels[last]
+                kept_at = _open_residual(config, last) or 0
+            elif last > trunk_end:
+                kept_at = next_first = trunk_end
+            if kept_at > first:
+                outputs[NEXT_BASE] = channels[kept_at]
+
+        norm = layers[last] if last < len(layers) else None
+        stages.append(
+            GraphStage(
+                first,
+                last,
+                norm.name if isinstance(norm, NormLayer) else "",
+                inputs,
+                outputs,
+                kept_at,
+                rows_in=rows[first],
+                halo=-(-_reach(layers[first:last]) // rows[first]),
+                rows_out=rows[last] if norm is not None else rows[0],
+            )
+        )
+        first = next_first
     return stages
 
 
-def build_stage(
+def _input_channels(config: NetworkConfig) -> list[int]:
+    """Return the channels of each layer's input."""
+    found, channels = [], 3
+    for layer in config.layers():
+        found.append(channels)
+        if isinstance(layer, ConvolutionLayer | UpsampleLayer | OutputLayer):
+            channels = layer.n_out
+    return found
+
+
+def _open_residual(config: NetworkConfig, position: int) -> int | None:
+    """Return where the residual begins that is open before a layer of the trunk; None if none is.
+
+    Raises:
+        ValueError: there are several, or it begins at a higher resolution.
+    """
+    starts: list[int] = []
+    for i, layer in enumerate(config.layers()[:position]):
+        if isinstance(layer, ResidualStart):
+            starts.append(i)
+        elif isinstance(layer, ResidualEnd):
+            starts.pop()
+    if not starts:
+        return None
+    if len(starts) > 1 or input_sides(config, total_stride(config))[starts[0]] > 1:
+        raise ValueError(f"a stage of {config} cannot keep the residuals from layers {starts}")
+    return starts[0]
+
+
+def _reach(layers: Sequence[Layer]) -> int:
+    """Return how many rows of the first layer's input, above and below, an output row depends on.
+
+    Relative to the rows of the same place, rounded up to whole strides.
+    """
+    reach = 0
+    for layer in reversed(layers):
+        if isinstance(layer, ConvolutionLayer):
+            reach = reach * layer.stride + layer.kernel // 2
+        elif isinstance(layer, UpsampleLayer):
+            reach = -(-(reach + 1) // 2)
+        elif isinstance(layer, OutputLayer):
+            reach += layer.kernel // 2
+    return reach
+
+
+def build_stage_graph(
     config: NetworkConfig,
     weights: Mapping[str, NDArray[np.float32]],
-    stage: Stage,
+    stage: GraphStage,
     statistics: NDArray[np.float32],
 ) -> bytes:
     """Build the ONNX model of a stage.
 
     Args:
         config: the network.
-        weights: float32 arrays by the names of `architecture.parameter_shapes`.
-        stage: one of `plan_stages(config)`.
-        statistics: shape `graph.statistics_shape`; those of the norms before the stage must be
-            known, the others are not looked at.
+        weights: float32 arrays by the names of `parameter_shapes`.
+        stage: one of `plan_graph_stages(config)`.
+        statistics: shape `graph.statistics_shape`. Only those of the norms before the stage's own
+            are used.
 
     Raises:
         UsageError: the statistics have the wrong shape.
     """
     check_statistics(config, statistics)
-    return _StageBuilder(config, weights, statistics, False, False).build_stage(stage)
+    return _StageBuilder(config, weights, statistics).build_stage(stage)
 
 
 class _StageBuilder(GraphBuilder):
-    """Builds the layers between two norms."""
+    """Writes the layers of one stage."""
 
-    def build_stage(self, stage: Stage) -> bytes:
-        base = ""
-        channels = 4 * self.config.width
-        if stage.inputs == (IMAGE,):
-            result = self.encode(stage.norm)
-        elif stage.norm.endswith("second"):
-            inner = self.writer.op("Relu", self.known_norm(self.before(stage.norm), RAW))
-            result = self.convolution_only(stage.norm, inner)
+    def build_stage(self, stage: GraphStage) -> bytes:
+        op = self.writer.op
+        inputs = [self.describe_value(name, n) for name, n in stage.inputs.items()]
+        outputs = [self.describe_value(name, n) for name, n in stage.outputs.items()]
+
+        # 1) Load what earlier stages stored
+        kept: list[str] = []
+        if IMAGE in stage.inputs:
+            features = op("Transpose", op("Cast", IMAGE, to=FLOAT), perm=(0, 3, 1, 2))
         else:
-            base = self.merge(stage)
-            result = (
-                self.convolution_only(stage.norm, base)
-                if stage.norm.startswith("trunk")
-                else self.decode(base, stage.norm)
-            )
-        trunk_sides = ("batch", channels, "height", "width")
-        inputs: list[Value] = []
-        for name in stage.inputs:
-            is_image = name == IMAGE
-            sides = ("batch", "height", "width", 3) if is_image else trunk_sides
-            inputs.append((name, UINT8 if is_image else FLOAT16, sides))
-        outputs: list[Value] = []
-        if MEASURED in stage.outputs:
-            n_measured = len(self.weights[f"{stage.norm}.norm.weight"])
-            self.measure_rows(result, n_measured, is_deconvolved=stage.norm.startswith("decoder"))
-            outputs.append((MEASURED, FLOAT, ("batch", n_measured, "rows", 2)))
-        if NEXT_RAW in stage.outputs:
-            self.writer.op("Cast", result, to=FLOAT16, output=NEXT_RAW)
-            outputs.append((NEXT_RAW, FLOAT16, trunk_sides))
+            features, *kept = (op("Cast", name, to=FLOAT) for name in stage.inputs)
+
+        # 2) The last stage: the picture
+        if OUTPUT in stage.outputs:
+            op("Identity", self.write_picture(features, first=stage.first), output=OUTPUT)
+            return self.writer.finish(inputs, outputs)
+
+        # 3) The others: the layers up to the norm, and what the next stage needs
+        first, base = stage.first, ""
         if NEXT_BASE in stage.outputs:
-            self.writer.op("Cast", base, to=FLOAT16, output=NEXT_BASE)
-            outputs.append((NEXT_BASE, FLOAT16, trunk_sides))
-        if not stage.norm:
-            self.writer.op("Identity", self.draw(result), output=OUTPUT)
-            outputs.append((OUTPUT, UINT8, ("batch", "height", "width", 3)))
+            base = features = self.write_layers(self.layers[first : stage.kept_at], features, kept)
+            first, kept = stage.kept_at, []
+        features = self.write_layers(self.layers[first : stage.last], features, kept)
+        self.measure_rows(features, self.layers[stage.last - 1], stage.outputs[MEASURED])
+        if NEXT_RAW in stage.outputs:
+            op("Cast", features, to=FLOAT16, output=NEXT_RAW)
+        if base:
+            op("Cast", base, to=FLOAT16, output=NEXT_BASE)
         return self.writer.finish(inputs, outputs)
 
-    def encode(self, target: str) -> str:
-        """From the picture to what the encoder's norm `target` sees."""
-        picture = self.writer.op("Cast", IMAGE, to=FLOAT)
-        features = self.writer.op("Transpose", picture, perm=(0, 3, 1, 2))
-        for i, stride in enumerate((1, 2, 2)):
-            name = f"encoder.{i}"
-            if name == target:
-                return self.convolution_only(name, features, stride)
-            features = self.writer.op("Relu", self.convolve(name, features, stride))
-        raise AssertionError(target)
+    def describe_value(self, name: str, channels: int) -> Value:
+        """Return type and shape of an input or output."""
+        if name in (IMAGE, OUTPUT):
+            return name, UINT8, ("batch", "height", "width", channels)
+        if name == MEASURED:
+            return name, FLOAT, ("batch", channels, "rows", 2)
+        return name, FLOAT16, ("batch", channels, "height", "width")
 
-    def merge(self, stage: Stage) -> str:
-        """The trunk's features where the stage begins: the base with its residual added."""
-        if RAW not in stage.inputs:
-            return self.loaded(BASE)
-        known = self.known_norm(self.before(stage.norm), RAW)
-        if BASE in stage.inputs:
-            return self.writer.op("Add", self.loaded(BASE), known)
-        return self.writer.op("Relu", known)
+    def measure_rows(self, features: str, layer: Layer, channels: int) -> None:
+        """Return the mean and the Euclidean norm of each row of what a layer gives.
 
-    def decode(self, features: str, target: str) -> str:
-        """From the trunk's features to what the decoder's norm `target` sees, or to its end."""
-        for i in range(2):
-            name = f"decoder.{i}"
-            if name == target:
-                self.raw_target = name
-                return self.upsample(name, features)
-            features = self.writer.op("Relu", self.upsample(name, features))
-        return features
-
-    raw_target = ""
-    """The convolution whose norm is not known yet."""
-
-    def convolution_only(self, name: str, features: str, stride: int = 1) -> str:
-        self.raw_target = name
-        return self.convolve(name, features, stride)
-
-    def normalized(
-        self, name: str, kind: str, features: str, weight: NDArray[np.float32], **options: Any
-    ) -> str:
-        """A convolution with its norm folded in, or without it where its statistics are wanted."""
-        if name != self.raw_target:
-            return super().normalized(name, kind, features, weight, **options)
-        kernel = self.writer.constant(weight, f"{name}.conv.weight")
-        return self.writer.op(kind, features, kernel, kernel_shape=weight.shape[2:], **options)
-
-    def before(self, norm: str) -> str:
-        """The norm before another one."""
-        names = list(self.starts)
-        return names[names.index(norm) - 1]
-
-    def loaded(self, stored: str) -> str:
-        """Stored features as float32."""
-        return self.writer.op("Cast", stored, to=FLOAT)
-
-    def measure_rows(self, features: str, channels: int, is_deconvolved: bool) -> None:
-        """Give the mean and the Euclidean norm of each row.
-
-        From them follow mean and variance over any rows, and no row of a halo need be cut off
-        before, which would copy the features.
+        Mean and variance over any rows follow from them, and the rows of a halo need not be cut off
+        first, which would copy the features.
         """
         op = self.writer.op
-        if is_deconvolved:
-            # OpenVINO keeps what comes after the last convolution in float32, and counts the
-            # transposed ones in: half as fast. So here is a convolution that changes nothing.
+        if isinstance(layer, UpsampleLayer):
+            # With bf16, OpenVINO computes everything after the last `Conv` in float32, transposed
+            # convolutions included, which takes twice as long. Hence a `Conv` by the identity.
             one = np.ones((channels, 1, 1, 1), np.float32)
             features = op(
                 "Conv", features, self.writer.constant(one), group=channels, kernel_shape=(1, 1)
@@ -205,12 +249,3 @@ class _StageBuilder(GraphBuilder):
         mean = op("ReduceMean", features, axes=(3,), keepdims=1)
         norm = op("ReduceL2", features, axes=(3,), keepdims=1)
         op("Concat", mean, norm, axis=3, output=MEASURED)
-
-    def known_norm(self, name: str, stored: str) -> str:
-        """Stored features, normalized with known statistics."""
-        column = (1, -1, 1, 1)
-        factor, offset = (part.astype(np.float32) for part in self.constant_norm(name))
-        scaled = self.writer.op(
-            "Mul", self.loaded(stored), self.writer.constant(factor.reshape(column))
-        )
-        return self.writer.op("Add", scaled, self.writer.constant(offset.reshape(column)))

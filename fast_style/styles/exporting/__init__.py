@@ -89,6 +89,7 @@ def export_model(
         MissingExtraError: the format needs torch, which is not installed.
         EngineError: no engine works here.
     """
+    options.check_size(model.card.network)
     path = Path(path)
     pixels = photo_like(*(options.size or _CHECK_SIZE)) if picture is None else picture
     write, run, runner = _FORMATS[options.format](model, options)
