@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fast_style.bulk.manifest import FAILURES, Manifest, Part, new_run
+from fast_style.bulk.manifest import FAILURES, Manifest, Part, new_run, open_output
 from fast_style.bulk.output_names import picture_id
-from fast_style.bulk.places import Place
 from fast_style.bulk.worker import Order, Picture, Worker
 from fast_style.inference.pipeline import Treatment
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
@@ -78,8 +77,8 @@ class TestManifest:
 
     def test_an_object_store_gets_whole_parts(self):
         memory = fsspec.filesystem("memory")
-        place = Place("memory://bulk-parts")
-        part = Part(place, "run")
+        store = open_output("memory://bulk-parts")
+        part = Part(store, "run")
         try:
             threads = [
                 threading.Thread(
@@ -93,12 +92,12 @@ class TestManifest:
                 thread.start()
             for thread in threads:
                 thread.join()
-            assert place.names(f"{MANIFEST}/parts") == []
+            assert store.names(f"{MANIFEST}/parts") == []
             part.flush()
             part.add({"path": "last", "style": "s", "error": "x"})
             part.close()
-            assert len(place.names(f"{MANIFEST}/parts")) == 2
-            assert len(Manifest(place).read().failed) == 201
+            assert len(store.names(f"{MANIFEST}/parts")) == 2
+            assert len(Manifest(store).read().failed) == 201
         finally:
             memory.rm("/", recursive=True)
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fast_style.bulk.manifest import Manifest
-from fast_style.bulk.places import Place
+from fast_style.bulk.manifest import Manifest, open_output
 from fast_style.models.model_file import save_model
 from fast_style.storage import hardware
 from tests.bulk_folders import MANIFEST, bulk, outputs, photos, second_style
@@ -103,7 +102,7 @@ class TestRefusals:
 
     @posix
     def test_two_at_once(self, photos, workplace):
-        with Manifest(Place(str(workplace / "out"))).held():
+        with Manifest(open_output(str(workplace / "out"))).held():
             assert "at work" in failure("bulk", "photos", "-o", "out", "-s", STYLE)
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
 

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from fast_style.service.jobs.batch_job import ARCHIVE, RESULT, Batch
 from fast_style.service.jobs.context import Workplace
 from fast_style.service.jobs.optimize_job import Run
 from fast_style.service.jobs.spec import BatchOrder, JobSpec, OptimizeOrder, read_order
-from fast_style.storage.object_store import Store
+from fast_style.storage.object_store import ObjectStore
 from tests.conftest import STYLE
 
 LIMITS = Limits(photos=10, unpacked=50_000_000)
@@ -48,7 +49,9 @@ def zipped(photos):
 def place(workplace):
     """A worker's place, and the ids that it holds to be cancelled."""
     cancelled = set()
-    work = Workplace(Store(str(workplace / "files")), cancelled.__contains__, 60.0)
+    work = Workplace(
+        ObjectStore(str(workplace / "files"), extra="serve"), cancelled.__contains__, 60.0
+    )
     return work, cancelled
 
 
@@ -131,7 +134,7 @@ class TestABatch:
         whole = [work.store.read(f"job/{outcome['file']}") for outcome in outcomes]
         # As a power cut leaves them: one short, one gone.
         work.store.write(f"job/{outcomes[0]['file']}", whole[0][:100])
-        work.store.delete(f"job/{outcomes[2]['file']}")
+        work.store.delete_file(f"job/{outcomes[2]['file']}")
         batch.bundle(outcomes)
         batch.close()
         with zipfile.ZipFile(io.BytesIO(work.store.read(f"job/{RESULT}"))) as archive:
@@ -150,19 +153,19 @@ class TestABatch:
         with monkeypatch.context() as patch:
             patch.setattr(Stylizer, "stylize_photo", dies)
             for _ in range(5):
-                with pytest.raises(Died):
-                    batch_of(work, photos).paint(0, 0)
-        outcome = batch_of(work, photos).paint(0, 0)
-        assert "died at it 5 times" in outcome["error"]
-        assert batch_of(work, photos).paint(1, 1)["error"] is None
+                with closing(batch_of(work, photos)) as batch, pytest.raises(Died):
+                    batch.paint(0, 0)
+        with closing(batch_of(work, photos)) as batch:
+            assert "died at it 5 times" in batch.paint(0, 0)["error"]
+            assert batch.paint(1, 1)["error"] is None
 
     def test_a_style_that_is_gone_is_not_the_photos_matter(self, place, astronaut):
         work, _ = place
         spec = batch_spec({"a": 1})
         work.store.write(f"job/input/{ARCHIVE}", zipped(small_photos(astronaut, 1)))
         spec = replace(spec, options={**spec.options, "style": "gone"})
-        with pytest.raises(Exception, match="gone"):
-            Batch(work, "job", spec).paint(0, 0)
+        with closing(Batch(work, "job", spec)) as batch, pytest.raises(Exception, match="gone"):
+            batch.paint(0, 0)
 
 
 @pytest.fixture
@@ -310,7 +313,7 @@ class TestAnOptimisation:
         run = all_steps(work, optimization)
         run.finish()
         result = work.store.read("job/result.png")
-        work.store.delete("job/result.png")
+        work.store.delete_file("job/result.png")
         again = Run(work, "job", optimization, run.number)
         assert again.finish()["iterations"] == 9
         assert work.store.read("job/result.png") == result
@@ -382,6 +385,7 @@ class TestOrders:
 
 def test_the_digest_of_a_picture_is_that_of_its_file(place, astronaut):
     work, _ = place
-    outcome = batch_of(work, small_photos(astronaut, 1)).paint(0, 0)
+    with closing(batch_of(work, small_photos(astronaut, 1))) as batch:
+        outcome = batch.paint(0, 0)
     data = work.store.read(f"job/{outcome['file']}")
     assert outcome["digest"] == hashlib.sha256(data).hexdigest()

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fast_style.bulk.places import absolute, filesystem, is_url, local_path, read_bytes, reason
-from fast_style.bulk.places import require as required
 from fast_style.errors import BulkError, FastStyleError, UsageError
 from fast_style.images.folder import find_pictures, is_picture_name
+from fast_style.storage.hardware import import_optional
+from fast_style.storage.object_store import (
+    absolute_location,
+    is_url,
+    local_path,
+    open_filesystem,
+    read_url,
+    short_reason,
+)
 
 _LISTS = (".csv", ".parquet")
 _WILD = re.compile(r"[*?\[]")
@@ -131,14 +138,14 @@ def _from_glob(pattern: str, leave_out: str) -> Listing:
 def _from_url(url: str, leave_out: str) -> Listing:
     wild = _WILD.search(url)
     root = url[: wild.start()].rpartition("/")[0] if wild else url.rstrip("/")
-    system, path = filesystem(url)
+    system, path = open_filesystem(url, extra="bulk")
     try:
         system.invalidate_cache()
         found = system.glob(path) if wild else system.find(path)
     except Exception as error:  # of the remote file system's own kinds
-        raise BulkError(f"{url} cannot be listed: {reason(error)}") from error
+        raise BulkError(f"{url} cannot be listed: {short_reason(error)}") from error
     # The user's own form of the URL, whatever the file system makes of it.
-    below = len(filesystem(root)[1].rstrip("/"))
+    below = len(open_filesystem(root, extra="bulk")[1].rstrip("/"))
     sources = [root + str(one)[below:] for one in found]
     return Listing(sorted(one for one in sources if _wanted(one, leave_out)), root)
 
@@ -154,19 +161,19 @@ def _from_list(
     wanted = [column, *(one for one in (name_column, style_column) if one)]
     try:
         path = local_path(source)
-        data = read_bytes(source) if path is None else Path(path).read_bytes()
+        data = read_url(source, extra="bulk") if path is None else Path(path).read_bytes()
         columns = (_csv_columns if suffix == ".csv" else _parquet_columns)(data, wanted)
     except FastStyleError:
         raise
     except Exception as error:  # a file that is not what its name says, or cannot be reached
-        raise BulkError(f"the list {source} cannot be read: {reason(error)}") from error
+        raise BulkError(f"the list {source} cannot be read: {short_reason(error)}") from error
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise UsageError(
             f"the list {source} has no column {missing[0]}: name it with --column, --name-column "
             "or --style-column"
         )
-    base = absolute(source).rpartition("/" if is_url(source) else os.sep)[0]
+    base = absolute_location(source).rpartition("/" if is_url(source) else os.sep)[0]
     paths = columns[column]
     empty = next((row for row, one in enumerate(paths, 1) if not one), None)
     if empty is not None:
@@ -193,7 +200,7 @@ def _csv_columns(data: bytes, wanted: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _parquet_columns(data: bytes, wanted: Sequence[str]) -> dict[str, list[str]]:
-    parquet = required("pyarrow.parquet", "a list in Parquet")
+    parquet = import_optional("pyarrow.parquet", "a list in Parquet", "bulk")
     file = parquet.ParquetFile(io.BytesIO(data))
     present = [name for name in wanted if name in file.schema_arrow.names]
     table = file.read(columns=present)

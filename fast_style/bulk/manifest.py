@@ -29,8 +29,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fast_style.bulk.output_names import name_key, picture_id
-from fast_style.bulk.places import Place
-from fast_style.errors import BulkError, UsageError
+from fast_style.errors import BulkError, FastStyleError, UsageError
+from fast_style.storage.object_store import ObjectStore, short_reason
 
 FOLDER = ".fast-style-bulk"
 SCRATCH = f"{FOLDER}/tmp"
@@ -60,14 +60,14 @@ class History:
 class Part:
     """The lines of one worker; safe to use from several threads."""
 
-    def __init__(self, place: Place, run: str) -> None:
+    def __init__(self, store: ObjectStore, run: str) -> None:
         """Name the part; it is made with the first line.
 
         Args:
-            place: the output.
+            store: the output.
             run: the run's name; parts begin with it.
         """
-        self._place, self._lock = place, threading.Lock()
+        self._store, self._lock = store, threading.Lock()
         self._stem = f"{_PARTS}/{run}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._file: int | None = None
         self._waiting: list[bytes] = []
@@ -81,14 +81,14 @@ class Part:
         """
         line = json.dumps(record, ensure_ascii=True).encode() + b"\n"
         with self._lock:
-            if self._place.folder is None:
+            if self._store.folder is None:
                 self._since = self._since if self._waiting else time.monotonic()
                 self._waiting.append(line)
                 if time.monotonic() - self._since > _SECONDS_UNWRITTEN:
                     self._put()
                 return
             if self._file is None:
-                path = self._place.folder / f"{self._stem}.jsonl"
+                path = self._store.folder / f"{self._stem}.jsonl"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
                 self._file = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
@@ -117,9 +117,7 @@ class Part:
                 self._file = None
 
     def _put(self) -> None:
-        self._place.write(
-            f"{self._stem}-{self._count:06}.jsonl", b"".join(self._waiting), scratch=SCRATCH
-        )
+        self._store.write(f"{self._stem}-{self._count:06}.jsonl", b"".join(self._waiting))
         self._waiting.clear()
         self._count += 1
 
@@ -127,9 +125,9 @@ class Part:
 class Manifest:
     """The manifest of one output."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         """Take the output."""
-        self.place = place
+        self.store = store
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -138,13 +136,13 @@ class Manifest:
         Raises:
             BulkError: another run is at work there.
         """
-        if self.place.folder is None or sys.platform == "win32":
+        if self.store.folder is None or sys.platform == "win32":
             yield
             return
         import fcntl
 
-        with self.place.told("cannot be written"):
-            path = self.place.folder / FOLDER / "lock"
+        with bulk_errors(self.store, "cannot be written"):
+            path = self.store.folder / FOLDER / "lock"
             path.parent.mkdir(parents=True, exist_ok=True)
             file = open(path, "ab")  # noqa: SIM115 (closed below)
         with file:
@@ -152,8 +150,8 @@ class Manifest:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BulkError(
-                    f"another fast-style bulk is at work in {self.place.where}: wait for its end, "
-                    "or give another output"
+                    f"another fast-style bulk is at work in {self.store.location}: wait for its "
+                    "end, or give another output"
                 ) from None
             except OSError:  # a network file system without locks
                 pass
@@ -173,21 +171,21 @@ class Manifest:
             BulkError: the output cannot be reached.
         """
         wanted: dict[str, Any] = {"version": VERSION, **json.loads(json.dumps(settings))}
-        anew = f"give another output, or remove {self.place.url(FOLDER)} to begin anew"
-        with self.place.told("cannot be reached"):
+        anew = f"give another output, or remove {self.store.url(FOLDER)} to begin anew"
+        with bulk_errors(self.store, "cannot be reached"):
             try:
-                data = self.place.read(_SETTINGS)
+                data = self.store.read(_SETTINGS)
             except FileNotFoundError:
                 return wanted
         try:
             found = json.loads(data)
             before = dict(found["styles"])
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{self.place.url(_SETTINGS)} is damaged: {anew}") from None
+            raise UsageError(f"{self.store.url(_SETTINGS)} is damaged: {anew}") from None
         for name in sorted({*wanted, *found} - {"styles"}):
             if wanted.get(name) != found.get(name):
                 raise UsageError(
-                    f"{self.place.where} was begun with {_told(name, found.get(name))}, and now "
+                    f"{self.store.location} was begun with {_told(name, found.get(name))}, and now "
                     f"{_told(name, wanted.get(name))} is asked for: {anew}"
                 )
         return wanted | {"styles": before | wanted["styles"]}
@@ -198,9 +196,9 @@ class Manifest:
         Raises:
             BulkError: the output cannot be written.
         """
-        with self.place.told("cannot be written"):
+        with bulk_errors(self.store, "cannot be written"):
             data = json.dumps(settings, indent=2).encode()
-            self.place.write(_SETTINGS, data, scratch=SCRATCH)
+            self.store.write(_SETTINGS, data)
 
     def read(self) -> History:
         """Read what earlier runs have left, and clear away what a kill left behind.
@@ -209,9 +207,9 @@ class Manifest:
             BulkError: it cannot be read.
         """
         history = History()
-        with self.place.told("has a manifest that cannot be read"):
-            self.place.remove_folder(SCRATCH)
-            parts = self.place.names(_PARTS)
+        with bulk_errors(self.store, "has a manifest that cannot be read"):
+            self.store.delete_folder(SCRATCH, ignore_errors=True)
+            parts = self._parts()
             for record in self._records(parts):
                 _take(history, record)
             if len(parts) > _MANY_PARTS:
@@ -220,7 +218,7 @@ class Manifest:
 
     def noted_by(self, run: str) -> dict[bytes, dict[str, Any]]:
         """Read the lines that workers of one run have written so far, by the pictures' ids."""
-        parts = (name for name in self.place.names(_PARTS) if name.startswith(f"{_PARTS}/{run}-"))
+        parts = (name for name in self._parts() if name.startswith(f"{_PARTS}/{run}-"))
         return {picture_id(one["path"], one["style"]): one for one in self._records(parts)}
 
     def mark(self, name: str) -> int:
@@ -231,14 +229,14 @@ class Manifest:
         for the next one.
         """
         times = 0
-        while self.place.exists(f"{_BEGUN}/{name}.{times}"):
+        while self.store.exists(f"{_BEGUN}/{name}.{times}"):
             times += 1
-        self.place.write(f"{_BEGUN}/{name}.{times}", b"", scratch=SCRATCH)
+        self.store.write(f"{_BEGUN}/{name}.{times}", b"")
         return times
 
     def unmark_all(self) -> None:
         """Forget what was begun, for nobody is at it any more."""
-        self.place.remove_folder(_BEGUN)
+        self.store.delete_folder(_BEGUN, ignore_errors=True)
 
     def write_failures(self, failures: Iterable[tuple[str, str, str]]) -> str | None:
         """Write the table of failures; without any, there is none.
@@ -253,21 +251,24 @@ class Manifest:
             BulkError: it cannot be written.
         """
         rows = sorted(failures)
-        with self.place.told("cannot be written"):
+        with bulk_errors(self.store, "cannot be written"):
             if not rows:
-                self.place.remove(FAILURES)
+                self.store.delete_file(FAILURES)
                 return None
             text = io.StringIO(newline="")
             table = csv.writer(text)
             table.writerow(["path", "style", "reason"])
             table.writerows(rows)
             data = text.getvalue().encode(errors="backslashreplace")
-            self.place.write(FAILURES, data, scratch=SCRATCH)
-        return self.place.url(FAILURES)
+            self.store.write(FAILURES, data)
+        return self.store.url(FAILURES)
+
+    def _parts(self) -> list[str]:
+        return [f"{_PARTS}/{name}" for name in self.store.names(_PARTS)]
 
     def _records(self, parts: Iterable[str]) -> Iterator[dict[str, Any]]:
         for name in parts:
-            data = self.place.read(name)
+            data = self.store.read(name)
             for line in data[: data.rfind(b"\n") + 1].splitlines():
                 try:
                     record = json.loads(line)
@@ -279,12 +280,38 @@ class Manifest:
     def _put_together(self, parts: Iterable[str]) -> None:
         # In the order of time, so that the last word on a picture stays the last. A kill on the way
         # leaves lines twice, which does no harm.
-        whole = Part(self.place, "0-together")
+        whole = Part(self.store, "0-together")
         for record in self._records(parts):
             whole.add(record)
         whole.close()
         for name in parts:
-            self.place.remove(name)
+            self.store.delete_file(name)
+
+
+def open_output(location: str) -> ObjectStore:
+    """Open the output of a bulk run; temporary files go into one folder of it.
+
+    Raises:
+        MissingExtraError: it is a URL, and fsspec is not installed.
+        UsageError: fsspec does not know such URLs.
+    """
+    return ObjectStore(location, temporary_folder=SCRATCH, extra="bulk")
+
+
+@contextmanager
+def bulk_errors(store: ObjectStore, problem: str) -> Iterator[None]:
+    """Raise errors of the block as a `BulkError` that says what the output's problem is.
+
+    Args:
+        store: the output.
+        problem: such as "cannot be written".
+    """
+    try:
+        yield
+    except FastStyleError:
+        raise
+    except Exception as error:  # remote file systems raise anything
+        raise BulkError(f"{store.location} {problem}: {short_reason(error)}") from error
 
 
 def new_run() -> str:

@@ -19,9 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fast_style.bulk.places import require
 from fast_style.bulk.worker import Order, Picture, Result, Worker
 from fast_style.errors import BulkError, FastStyleError
+from fast_style.storage.hardware import import_optional
 
 _CORES_EACH = 4
 """Cores of an actor where nothing else is asked for: one network gains little by more."""
@@ -124,7 +124,7 @@ def run_on_ray(
     _settle_environment(local=address is None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are of Ray's own code, nobody here can mend it
-        ray, data = require("ray", "--runner ray"), require("ray.data", "--runner ray")
+        ray, data = (import_optional(name, "--runner ray", "bulk") for name in ("ray", "ray.data"))
         with _own_output_only(), _started(ray, address, local_cores):
             pool = choose_pool(
                 ray.cluster_resources(),

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fast_style.bulk.listing import Listing, each_style, list_pictures
-from fast_style.bulk.manifest import Manifest, new_run
+from fast_style.bulk.manifest import Manifest, bulk_errors, new_run, open_output
 from fast_style.bulk.output_names import OutputNames, picture_id
 from fast_style.bulk.pending import Pending
-from fast_style.bulk.places import Place, absolute
 from fast_style.bulk.worker import Order, Result, Worker
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.inference.pipeline import Treatment
@@ -22,6 +21,7 @@ from fast_style.storage.hardware import (
     installed,
     visible_cores,
 )
+from fast_style.storage.object_store import ObjectStore, absolute_location
 from fast_style.styles.fingerprint import weights_sha256
 from fast_style.styles.mixing import mixture_name
 from fast_style.styles.registry import find_parts
@@ -133,7 +133,7 @@ class BulkRun:
             BulkError: it cannot be written.
         """
         with self._held:
-            with self._manifest.place.told("cannot be written"):
+            with bulk_errors(self._manifest.store, "cannot be written"):
                 self._manifest.unmark_all()
             return self._manifest.write_failures(
                 (path, style, reason) for (path, style), reason in self.failures.items()
@@ -142,14 +142,14 @@ class BulkRun:
     def _here(self) -> Generator[list[Result], None, None]:
         worker = Worker(self._order)
         try:
-            with self._manifest.place.told("cannot be written"):
+            with bulk_errors(self._manifest.store, "cannot be written"):
                 killed = self._manifest.mark("here") > 0
             for block in self._blocks_here(worker, _SUSPECTS if killed else 0):
                 with closing(block) as results:
                     for result in results:
                         yield [result]
         finally:
-            with self._manifest.place.told("cannot be written"):
+            with bulk_errors(self._manifest.store, "cannot be written"):
                 worker.close()
 
     def _blocks_here(
@@ -164,7 +164,7 @@ class BulkRun:
         from fast_style.bulk.ray_runner import run_on_ray
 
         config = self.config
-        with self._manifest.place.told("cannot be written"):
+        with bulk_errors(self._manifest.store, "cannot be written"):
             self._manifest.unmark_all()  # blocks are numbered anew in each run
         yield from run_on_ray(
             self._order,
@@ -188,8 +188,8 @@ def prepare(config: BulkConfig) -> BulkRun:
         MissingExtraError: a package of the extra `bulk` is needed and not installed.
     """
     _check_runner(config)
-    output = absolute(config.output)
-    if absolute(config.source) == output:
+    output = absolute_location(config.output)
+    if absolute_location(config.source) == output:
         raise UsageError(
             f"the output {config.output} is the input: give another, or the photos are overwritten"
         )
@@ -203,7 +203,7 @@ def prepare(config: BulkConfig) -> BulkRun:
     styles = _load_styles(each_style(listing, config.style or ""), config)
     ids, labels = _without_repetitions(listing, config, styles)
 
-    manifest = Manifest(Place(output))
+    manifest = Manifest(open_output(output))
     with ExitStack() as held:
         held.enter_context(manifest.held())
         settings = manifest.compared(_settings(config, styles))
@@ -220,7 +220,7 @@ def prepare(config: BulkConfig) -> BulkRun:
                 if identity not in history.done and (again or identity not in history.failed)
             ]
         )
-        _refuse_overwritten_inputs(listing, names, manifest.place)
+        _refuse_overwritten_inputs(listing, names, manifest.store)
         runner = _chosen_runner(config, len(pending), output, listing)
         manifest.begin(settings)
         failures = {
@@ -302,7 +302,7 @@ def _settings(config: BulkConfig, styles: dict[str, _Style]) -> dict[str, Any]:
     treatment = config.treatment
     default = styles.get(config.style or "")
     return {
-        "input": absolute(config.source),
+        "input": absolute_location(config.source),
         "style": default.label if default else None,
         "size": treatment.size,
         "strength": treatment.strength,
@@ -361,14 +361,14 @@ def _chosen_runner(
     return "ray" if pays and installed("ray") else "local"
 
 
-def _refuse_overwritten_inputs(listing: Listing, names: OutputNames, place: Place) -> None:
+def _refuse_overwritten_inputs(listing: Listing, names: OutputNames, store: ObjectStore) -> None:
     """Look whether a picture would be written to where another one is read."""
-    root = place.where.rstrip("/") + "/"
+    root = store.location.rstrip("/") + "/"
     inside = {source for source in listing.sources if source.startswith(root)}
     if not inside:
         return
     for index in range(len(listing)):
-        target = place.url(names[index])
+        target = store.url(names[index])
         if target in inside:
             raise UsageError(
                 f"{target} would be overwritten by a stylized picture: choose another output (-o)"

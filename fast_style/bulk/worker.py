@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 from fast_style._version import __version__
 from fast_style.bulk.cores import claim_cores
-from fast_style.bulk.manifest import SCRATCH, Manifest, Part
+from fast_style.bulk.manifest import Manifest, Part, open_output
 from fast_style.bulk.output_names import picture_id
-from fast_style.bulk.places import Place, is_url, read_bytes, reason
 from fast_style.errors import (
     BulkError,
     FastStyleError,
@@ -34,6 +33,7 @@ from fast_style.inference.pipeline import (
 )
 from fast_style.inference.stylizer import Stylizer, Tile
 from fast_style.models.model_file import model_from_bytes
+from fast_style.storage.object_store import is_url, read_url, short_reason
 
 _MOST_STYLES = 2
 """Styles that a worker keeps loaded; the pictures come in the order of their styles."""
@@ -121,9 +121,9 @@ class Worker:
             )
         claim_cores(order.cores)
         self.order = order
-        self.place = Place(order.output)
-        self.manifest = Manifest(self.place)
-        self.part = Part(self.place, order.run)
+        self.store = open_output(order.output)
+        self.manifest = Manifest(self.store)
+        self.part = Part(self.store, order.run)
         self._stylizers: dict[str, Stylizer] = {}
         self._lock = threading.Lock()
 
@@ -251,29 +251,30 @@ class _BulkPipeline(Pipeline):
                 raise UnreadableImageError(f"{job.source} is a pipe: give the path of a file")
             return read_image(job.source, max_megapixels=most, at_least=passage.at_least)
         try:
-            data = read_bytes(job.source)
+            data = read_url(job.source, extra="bulk")
         except FastStyleError:
             raise
         except FileNotFoundError:
             raise UnreadableImageError(f"{job.source} is not there: check the URL") from None
         except Exception as error:  # of the remote file system's own kinds
             raise UnreadableImageError(
-                f"{job.source} cannot be read ({reason(error)}): try again with --retry-failed"
+                f"{job.source} cannot be read ({short_reason(error)}): try again with "
+                "--retry-failed"
             ) from error
         self._looked_at(passage, io.BytesIO(data))
         return read_image(data, max_megapixels=most, at_least=passage.at_least, name=job.source)
 
     def _written(self, photo: Photo, job: Job) -> tuple[str, ...]:
-        treatment, place = self.treatment, self._worker.place
+        treatment, store = self.treatment, self._worker.store
         data, notes = encode_image(
             photo, format=format_from_suffix(job.target), quality=treatment.quality
         )
         try:
-            place.write(job.target, data, scratch=SCRATCH)
+            store.write(job.target, data)
         except Exception as error:
             raise ImageWriteError(
-                f"{place.url(job.target)} cannot be written ({reason(error)}): try again with "
-                "--retry-failed"
+                f"{store.url(job.target)} cannot be written ({short_reason(error)}): try again "
+                "with --retry-failed"
             ) from error
         self._worker.part.add(
             {

@@ -1,1 +1,1 @@
-"""Files on disk and behind URLs, downloads, and what this machine has."""
+"""Files on disk and behind URLs, downloads, and hardware detection."""

@@ -3,11 +3,18 @@
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
+from typing import IO
+
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fast-style-", ".tmp"
+"""How names of temporary files begin and end; a process that is killed may leave some behind."""
+
+_CHUNK = 1 << 20
 
 
-def replace_file(path: Path, data: bytes, *, scratch: Path | None = None) -> None:
+def replace_file(path: Path, data: bytes | IO[bytes], *, scratch: Path | None = None) -> None:
     """Write a temporary file beside `path` and move it there once it is complete.
 
     Whatever goes wrong, `path` holds what it held before and the temporary file is gone. A link is
@@ -15,7 +22,7 @@ def replace_file(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
 
     Args:
         path: the file.
-        data: its bytes.
+        data: its bytes, or a stream to copy from its current position.
         scratch: a folder for the temporary file, of the same file system, instead of beside `path`.
 
     Raises:
@@ -35,15 +42,16 @@ def replace_file(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
             raise PermissionError("the file that is there is write-protected")
         if not stat.S_ISREG(mode):
             # Pipes and devices must not be replaced by a file.
-            target.write_bytes(data)
+            with open(target, "wb") as file:
+                _write(file, data)
             return
     # Not the tempfile module: that would make a file only its owner can read, whatever the umask.
     # The name does not repeat the target's, which may be as long as names can be.
     folder = target.parent if scratch is None else scratch
-    temporary = folder / f".fast-style-{secrets.token_hex(8)}.tmp"
+    temporary = folder / temporary_name()
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            _write(file, data)
         if mode is not None:
             temporary.chmod(stat.S_IMODE(mode))
         os.replace(temporary, target)
@@ -51,3 +59,20 @@ def replace_file(path: Path, data: bytes, *, scratch: Path | None = None) -> Non
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def temporary_name() -> str:
+    """Return a new name for a temporary file."""
+    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+
+
+def is_temporary_name(name: str) -> bool:
+    """Return whether a file's name is one of `temporary_name`."""
+    return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
+
+
+def _write(file: IO[bytes], data: bytes | IO[bytes]) -> None:
+    if isinstance(data, bytes | bytearray | memoryview):
+        file.write(data)
+    else:
+        shutil.copyfileobj(data, file, _CHUNK)

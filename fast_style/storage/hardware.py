@@ -1,5 +1,6 @@
-"""What this machine has, found out without importing a framework."""
+"""What this machine has: packages, GPUs, cores and memory, without importing a framework."""
 
+import importlib
 import importlib.util
 import os
 import platform
@@ -7,23 +8,43 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from fast_style.errors import MissingExtraError
 
 _CUDA_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1")
 
 
 def installed(package: str) -> bool:
-    """Say whether a package can be found; it is not imported."""
+    """Return whether a package can be found, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):  # a parent that fails, or a module blocked in sys.modules
         return False
 
 
-def has_nvidia_gpu() -> bool:
-    """Say whether an NVIDIA driver is loaded and its GPUs are not hidden from this process.
+def import_optional(package: str, feature: str, extra: str) -> Any:
+    """Import a package that only an optional extra installs.
 
-    A look at the file system only: `torch.cuda.is_available` has the last word, but importing torch
-    to ask it would cost every CPU user more than stylizing a picture does.
+    Args:
+        package: the package or module.
+        feature: what needs it, for the error message.
+        extra: the extra that installs it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(feature, package, extra) from error
+
+
+def has_nvidia_gpu() -> bool:
+    """Return whether an NVIDIA driver is loaded and its GPUs are not hidden from this process.
+
+    Only the file system is checked. `torch.cuda.is_available` is the final test, but importing
+    torch for it takes longer than stylizing a picture on a CPU.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
         return False
@@ -45,12 +66,12 @@ def gpu_count() -> int:
 
 
 def has_apple_gpu() -> bool:
-    """Say whether this is a Mac whose GPU torch can use."""
+    """Return whether this is a Mac whose GPU torch can use."""
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
 def torch_lacks_cuda() -> bool:
-    """Say whether the installed torch is a build for CPUs only, by its version."""
+    """Return whether the installed torch is a build for CPUs only, by its version."""
     try:
         return version("torch").endswith("+cpu")
     except PackageNotFoundError:
@@ -58,10 +79,10 @@ def torch_lacks_cuda() -> bool:
 
 
 def core_limit() -> int | None:
-    """Give the number of cores that a container's quota leaves, where it is below those visible.
+    """Return a container's quota of cores where it is below the number of visible cores, else None.
 
-    Engines see the cores and the affinity of the process by themselves, but not the quota of a
-    control group, and far too many threads on few cores are slow.
+    Engines respect the CPU affinity of the process but not the quota of a control group, and many
+    more threads than cores are slow.
     """
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
@@ -79,9 +100,9 @@ def visible_cores() -> int:
 
 
 def available_memory() -> int:
-    """Say how many bytes of memory are free, as far as this machine tells; else 2 GiB.
+    """Return the bytes of memory that are free; 2 GiB where the system does not report them.
 
-    What Linux calls available, or what a container's limit leaves, whichever is less.
+    The smaller one of what Linux calls available and what the container's limit leaves.
     """
     found = []
     with suppress(OSError, ValueError, StopIteration):

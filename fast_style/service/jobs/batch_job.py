@@ -62,7 +62,11 @@ class Batch:
         self._work, self._id, self._spec = work, job_id, spec
         self._order = spec.batch_order()
         self._stream = work.store.open(f"{spec.inputs}/{ARCHIVE}")
-        self._photos = PhotoArchive(self._stream, Limits(**spec.limits))
+        try:
+            self._photos = PhotoArchive(self._stream, Limits(**spec.limits))
+        except BaseException:
+            self._stream.close()
+            raise
         self._targets = name_targets(self._photos.members, picture_format(self._order.format))
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from fast_style import errors
 from fast_style.errors import JobError, KeyReusedError, MissingExtraError, QueueFullError
 from fast_style.service.jobs.settings import JobSettings
 from fast_style.service.jobs.spec import JobSpec
-from fast_style.storage.object_store import Store
+from fast_style.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from dbos import DBOSClient, WorkflowStatus
@@ -95,7 +95,8 @@ class Desk:
             FastStyleError: the place for files cannot be used.
         """
         self._settings = settings
-        self.store = Store(settings.results)
+        self.store = ObjectStore(settings.results, extra="serve")
+        self.store.create_folder()
         prepare_database(settings)
         self._client = _client(settings)
         self._door = threading.Lock()
@@ -153,7 +154,7 @@ class Desk:
                 if there is None:
                     raise
                 if there.spec.digest != digest:
-                    self.store.delete(inputs)
+                    self.store.delete_folder(inputs)
                 return _same(there, digest), False
         job = self.find(job_id)
         assert job is not None
@@ -181,7 +182,7 @@ class Desk:
     def cancel(self, job: Job) -> None:
         """Stop a job that waits or runs; of one that has ended, delete the files."""
         if job.state in ENDED:
-            self.store.delete(job.id)
+            self.store.delete_folder(job.id)
         else:
             self._client.cancel_workflow(job.id)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fast_style.storage.object_store import Store
+from fast_style.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from fast_style.inference.stylizer import Stylizer
@@ -27,7 +27,7 @@ class Workplace:
     """
 
     def __init__(
-        self, store: Store, cancelled: Callable[[str], bool], checkpoint_seconds: float
+        self, store: ObjectStore, cancelled: Callable[[str], bool], checkpoint_seconds: float
     ) -> None:
         """See the class."""
         self.store, self.cancelled = store, cancelled

@@ -28,7 +28,7 @@ def sweep(desk: Desk) -> int:
                 continue
         elif job.state != "expired":
             continue
-        desk.store.delete(job_id)
+        desk.store.delete_folder(job_id)
         deleted += 1
         LOG.info("job %s: its files are deleted", job_id)
     old = desk.ended_before(REMEMBERED_SECONDS)

@@ -158,7 +158,7 @@ class Run:
         progress = {"done": self._done, "total": self._done if self._finished else self._planned}
         progress |= {"unit": "iterations", "losses": self._losses}  # type: ignore[dict-item]
         self._work.store.write(f"{self._id}/{PROGRESS}", json.dumps(progress).encode())
-        self._work.store.delete(self._checkpoint(self.number - 2))
+        self._work.store.delete_file(self._checkpoint(self.number - 2))
 
     def _resumed(self) -> "Generator[OptimizeStep, None, None] | None":
         import torch
