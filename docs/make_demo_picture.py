@@ -1,8 +1,8 @@
-"""Makes docs/demo.png: the demo's page, with the styles that are there.
+"""Make docs/demo.png: a screenshot of the demo with the styles that are installed.
 
 python -m docs.make_demo_picture --style starry-night
 
-It starts the demo and takes a picture of it in the Chromium that is there.
+It starts the demo and takes a screenshot in Chromium, which must be installed.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from benchmarks.demo_load import answering, free_port, running_demo
 PICTURE = Path(__file__).parent / "demo.png"
 SCREEN = {"width": 1280, "height": 900}
 SHOWN = (1024, 720)
-COLOURS = 256  # of the PNG: half of its size, and not to be seen
+COLOURS = 256  # a palette halves the PNG's size with no visible difference
 
 
 async def take(style: str, sample: str) -> None:
-    """Open the page, pick style and photo, and write the picture."""
+    """Open the page, select style and photo, and write the screenshot."""
     port = free_port()
     with running_demo(port):
         await answering(port)

@@ -1,11 +1,11 @@
-"""Makes the pictures in docs/ from examples/ and the shipped styles.
+"""Make the pictures in docs/ from examples/ and the shipped styles.
 
 python docs/make_pictures.py
 python docs/make_pictures.py --large-photo seeding_by_Clements_Engelhardt.jpg
 
-The first makes `hero.jpg`, `styles.jpg`, a strip for each style in `styles/`, and `mixtures.jpg`;
-the second `stroke-size.jpg`, from a photo of 12 megapixels or more, which is not in the repository
-(NOTICE says where it is from).
+The first writes `hero.jpg`, `styles.jpg`, a strip for each style in `styles/`, and `mixtures.jpg`.
+The second writes `stroke-size.jpg` from a photo of 12 megapixels or more, which is not in the
+repository (NOTICE names its source).
 """
 
 import argparse
@@ -56,7 +56,7 @@ def labelled(pixels: np.ndarray, text: str) -> np.ndarray:
 
 
 def stroke_sizes(path: Path) -> None:
-    """Write a photo with strokes of several sizes: the whole above, pixels as they are below."""
+    """Write a photo with strokes of several sizes: the whole above, a crop at full size below."""
     photo = resize_long_side(read_image(path).pixels, LARGE)
     height, width = photo.shape[:2]
     stylizer = Stylizer("starry-night")
@@ -82,7 +82,7 @@ def stroke_sizes(path: Path) -> None:
 
 
 def scaled(pixels: np.ndarray, height: int) -> np.ndarray:
-    """Bring a picture to a height."""
+    """Resize a picture to a height; its proportions stay."""
     return resize_to(pixels, height, round(pixels.shape[1] * height / pixels.shape[0]))
 
 
@@ -92,7 +92,7 @@ def example(name: str) -> np.ndarray:
 
 
 def painting(name: str) -> np.ndarray:
-    """The painting of a style, from its card."""
+    """Read the painting of a style from its card."""
     thumbnail = read_card(find_style(name)).thumbnail
     assert thumbnail
     return read_image(thumbnail).pixels
@@ -152,7 +152,7 @@ def sheet() -> None:
 
 
 def mixtures() -> None:
-    """Write the way from one style to another in five pictures."""
+    """Write five mixtures of two styles, from the one to the other."""
     photo = read_image(ROOT / "examples" / "coffee.jpg").pixels
     photo = resize_to(photo, 240, round(photo.shape[1] * 240 / photo.shape[0]))
     pictures = []
