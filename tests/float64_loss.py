@@ -1,4 +1,4 @@
-"""The objective of `optimization` once more, in float64 and written out from the formulas."""
+"""The objective of `optimization`, implemented again from the formulas in float64."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 
 
 def features(pixels: Pixels) -> dict[str, Tensor]:
-    """All features of VGG-16 down to relu4_3, in float64."""
+    """Return all features of VGG-16 up to relu4_3, in float64."""
     path = files("fast_style") / "weights" / "vgg16_relu4_3_fp16.safetensors"
     weights = {key: value.double() for key, value in load_file(str(path)).items()}
     bgr = torch.from_numpy(pixels[..., ::-1].astype(np.float64))
@@ -36,7 +36,7 @@ def features(pixels: Pixels) -> dict[str, Tensor]:
 
 
 def gram(layer: Tensor, mask: NDArray[np.float32] | None = None) -> Tensor:
-    """F diag(m) F^T / (C * sum(m))."""
+    """Return F diag(m) F^T / (C * sum(m))."""
     flat = layer[0].flatten(1)
     if mask is None:
         return flat @ flat.T / flat.numel()
@@ -58,12 +58,12 @@ def losses(
     style_weight: float = 40.0,
     tv_weight: float = 0.0,
 ) -> dict[str, float]:
-    """Content, style and TV loss, with their weights in them, and their sum.
+    """Return content, style and TV loss, each multiplied by its weight, and their sum.
 
     Args:
         picture: (H, W, 3) uint8.
         photo: the same shape.
-        paintings: at the size they are looked at.
+        paintings: at the size that the objective sees.
         weights: of the paintings.
         masks: (H, W), one for each painting or none.
         content_layers: weights of layers.
@@ -86,7 +86,7 @@ def losses(
                 for k, w in style_layers.items()
             )
 
-        # With masks each painting has its own place; without, they share the picture.
+        # With masks, each painting has its own area; without, they share the picture.
         share = weights[number] / sum(weights) * (len(paintings) if masks else 1)
         coverage = 1.0 if mask is None else float(mask.astype(np.float64).mean())
         style += share * coverage * energy / distance(there) * distance(here)

@@ -1,4 +1,4 @@
-"""Optimisation-based transfer: its objective, descent and steps, as a library."""
+"""Optimisation of a picture as a library: objective, descent, steps."""
 
 import io
 
@@ -38,8 +38,8 @@ def painting(tmp_path_factory):
 
 
 class TestObjective:
-    def test_equals_the_formulas_in_float64(self, photo, painting):
-        # Two paintings with masks, two content layers, uneven weights and TV, all at once.
+    def test_losses_equal_the_formulas_in_float64(self, photo, painting):
+        # Two paintings with masks, two content layers, uneven weights and TV together.
         second = np.ascontiguousarray(painting[::-1, ::-1, ::-1])
         left = np.zeros(photo.shape[:2], np.float32)
         left[:, :40] = 1
@@ -68,14 +68,14 @@ class TestObjective:
         )
         assert {k: float(v) for k, v in found.items()} == pytest.approx(expected, rel=1e-4)
 
-    def test_the_photo_as_it_is_has_the_style_loss_of_the_weight(self, photo, painting):
+    def test_unchanged_photo_has_the_style_loss_of_the_weight(self, photo, painting):
         run = make_optimization(photo, painting, style_weight=40, **QUICK)
         losses = run.measure()
         grey = float64_loss.features(resize_long_side(photo, 48))["relu4_2"]
         assert losses.style == pytest.approx(40 * float((grey**2).mean()), rel=1e-4)
         assert losses.content == 0
 
-    def test_a_photo_that_is_the_painting_gives_no_endless_factor(self, photo):
+    def test_losses_are_finite_if_photo_and_painting_are_the_same(self, photo):
         run = make_optimization(photo, photo, iterations=2, **QUICK)
         steps = list(run.steps())
         assert np.isfinite(steps[-1].losses.total)
@@ -105,11 +105,11 @@ def objective(photo, painting):
 
 
 class TestDescent:
-    def test_falls_as_fast_as_a_plain_loop(self, objective, photo):
-        """Iteration by iteration, of pictures clipped to what can be shown."""
+    def test_loss_falls_as_fast_as_in_a_plain_loop(self, objective, photo):
+        """Compare the losses of clipped pictures, iteration by iteration."""
         start = to_tensor(photo, "cpu")
 
-        def shown(picture):
+        def clipped_loss(picture):
             with torch.no_grad():
                 return float(objective(picture.clamp(0, 1)).total)
 
@@ -123,18 +123,18 @@ class TestDescent:
             return loss
 
         descent = make_descent("lbfgs", objective, start, 1.0, objective.unit)
-        first, best_plain = shown(start), float("inf")
+        first, best_plain = clipped_loss(start), float("inf")
         for iteration in range(1, 16):
             optimizer.step(closure)
             descent.step()
-            best_plain = min(best_plain, shown(plain.detach()))
+            best_plain = min(best_plain, clipped_loss(plain.detach()))
             if iteration % 5 == 0:
-                assert shown(descent.picture.detach()) <= best_plain
-        assert shown(descent.picture.detach()) < first / 10
-        # The line search costs little: the point where a step ended is not evaluated again.
+                assert clipped_loss(descent.picture.detach()) <= best_plain
+        assert clipped_loss(descent.picture.detach()) < first / 10
+        # The end of a step is not evaluated again, so the line search costs little.
         assert descent.evaluations <= 1.4 * 15
 
-    def test_steps_are_smoothed_without_losing_anything(self):
+    def test_smoothing_damps_fine_patterns_alone(self):
         even = torch.full((1, 3, 33, 40), 0.3)
         torch.testing.assert_close(descent._smooth(even, 0.6), even)
         rows, columns = torch.meshgrid(torch.arange(33), torch.arange(40), indexing="ij")
@@ -143,13 +143,12 @@ class TestDescent:
         wave = torch.sin(columns * (2 * torch.pi / 40)).expand(1, 3, -1, -1)
         inside = (descent._smooth(wave, 0.6) / wave)[..., 8:14]
         assert 0.9 < inside.min() < inside.max() < 1
-        # One as narrow as its own reach.
+        # A picture that is smaller than the kernel.
         assert descent._smooth(torch.ones(1, 3, 3, 4), 0.6).shape == (1, 3, 3, 4)
 
-    def test_the_first_iterations_are_not_lost_on_noise(self, objective, photo, monkeypatch):
-        """Of the changes that lower the loss alike, a smooth one is found first."""
+    def test_smoothed_steps_lower_the_loss_faster_at_first(self, objective, photo, monkeypatch):
         start, found = to_tensor(photo, "cpu"), {}
-        for enlarged in (False, True):  # where it is fine detail that is wanting, none is smoothed
+        for enlarged in (False, True):  # an enlarged start is not smoothed
             descent = make_descent(
                 "lbfgs", objective, start, 1.0, objective.unit, enlarged=enlarged
             )
@@ -158,19 +157,19 @@ class TestDescent:
         assert found[False] < found[True]
 
     @pytest.mark.parametrize("name", ["lbfgs", "adam"])
-    def test_reports_the_losses_of_where_it_is(self, objective, photo, name):
+    def test_reports_the_losses_of_the_current_picture(self, objective, photo, name):
         start = to_tensor(photo, "cpu")
         descent = make_descent(name, objective, start, 1.0 if name == "lbfgs" else 0.02, 1e4)
         for _ in range(4):
-            told = descent.step()
+            reported = descent.step()
         with torch.no_grad():
-            there = objective(descent.picture)
-        assert float(told.total) == pytest.approx(float(there.total), rel=1e-5)
+            expected = objective(descent.picture)
+        assert float(reported.total) == pytest.approx(float(expected.total), rel=1e-5)
         assert torch.equal(start, to_tensor(photo, "cpu"))
 
 
 def grain_of(pixels):
-    """Root mean square, in levels, of what changes faster than every four pixels."""
+    """Return the root mean square, in levels, of frequencies above a quarter per pixel."""
     spectrum = np.fft.fft2(np.asarray(pixels, float).mean(axis=2))
     fast = [np.abs(np.fft.fftfreq(side)) > 0.25 for side in spectrum.shape]
     power = np.abs(spectrum[fast[0][:, None] | fast[1]]) ** 2
@@ -178,16 +177,15 @@ def grain_of(pixels):
 
 
 class TestSteps:
-    def test_no_pixel_noise_where_the_picture_is_larger_than_the_painting(self, astronaut):
-        """A painting that is all grain, at half the picture's size: its grain must not be painted
-        pixel by pixel, for it would be twice as fine as everything before it."""
+    def test_grain_of_a_small_painting_is_not_painted_pixel_by_pixel(self, astronaut):
+        """The painting is noise at half the picture's size; its grain must stay that coarse."""
         grain = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
         options = {"size": 96, "iterations": 4, "precision": "fp32", "device": "cpu", **LAYERS}
         found = optimize_image(astronaut, grain, scales=2, **options)
-        # Looked at with its own 48 pixels, it gives 2.2 times the grain of the enlarged painting.
+        # If the painting kept its 48 pixels: 2.2 times the grain of the enlarged painting.
         assert grain_of(found) < 1.8 * grain_of(resize_to(grain, 96, 96))
 
-    def test_may_be_left_at_any_of_them(self, photo, painting):
+    def test_can_be_stopped_after_any_step(self, photo, painting):
         steps = optimize_steps(photo, painting, iterations=50, **QUICK, **LAYERS)
         for step in steps:
             if step.iteration == 3:
@@ -198,16 +196,16 @@ class TestSteps:
         assert step.seconds_left > 0
         assert not np.array_equal(np.asarray(picture), resize_to(photo, 48, 48))
 
-    def test_the_picture_is_the_one_that_optimize_image_gives(self, photo, painting):
+    def test_optimize_image_returns_the_last_steps_picture(self, photo, painting):
         options = {"iterations": 4, **QUICK, **LAYERS}
-        told = []
-        image = optimize_image(photo, [painting], on_step=told.append, **options)
+        steps = []
+        image = optimize_image(photo, [painting], on_step=steps.append, **options)
         *_, last = optimize_steps(photo, painting, **options)
         assert np.array_equal(np.asarray(image), np.asarray(last.picture()))
-        assert [step.iteration for step in told] == [1, 2, 3, 4]
-        assert told[-1].losses == last.losses
+        assert [step.iteration for step in steps] == [1, 2, 3, 4]
+        assert steps[-1].losses == last.losses
 
-    def test_goes_through_the_sizes_and_halves_the_iterations(self, photo, painting):
+    def test_each_doubling_of_the_size_halves_the_iterations(self, photo, painting):
         run = make_optimization(
             photo, painting, size=64, scales=2, iterations=4, precision="fp32", **LAYERS
         )
@@ -223,14 +221,14 @@ class TestSteps:
         assert steps[0].photo().pixels.shape == (64, 64, 3)
         assert [row["iteration"] for row in run.history] == [1, 2, 3, 4, 5, 6]
 
-    def test_stops_when_nothing_improves(self, photo, painting):
+    def test_stops_when_the_loss_hardly_falls(self, photo, painting):
         options = {**QUICK, **LAYERS, "iterations": 20, "size": 32}
         few = list(optimize_steps(photo, painting, tolerance=1, **options))
         assert len(few) == 11
         many = list(optimize_steps(photo, painting, tolerance=0, **options))
         assert len(many) == 20
 
-    def test_coarse_to_fine_gets_lower_than_the_full_size_alone(self, astronaut, painting):
+    def test_coarse_to_fine_is_better_than_the_full_size_alone(self, astronaut, painting):
         # Both have two iterations at the full size; the coarse ones cost a quarter each.
         options = {"size": 128, "precision": "fp32", "device": "cpu", **LAYERS}
         coarse = make_optimization(astronaut, painting, scales=2, iterations=8, **options)
@@ -239,12 +237,12 @@ class TestSteps:
             assert len(list(run.steps())) in (4, 12)
         assert coarse.measure().total < alone.measure().total
 
-    def test_a_start_may_be_a_model(self, photo, painting, model):
+    def test_start_may_be_a_model(self, photo, painting, model):
         run = make_optimization(photo, painting, init=model, iterations=1, **QUICK, **LAYERS)
         assert [stage.width for stage in run.levels] == [48]
         assert len(list(run.steps())) == 1
 
-    def test_alpha_goes_along(self, photo, painting):
+    def test_alpha_is_kept(self, photo, painting):
         alpha = np.full((*photo.shape[:2], 1), 99, np.uint8)
         image = optimize_image(
             np.concatenate([photo, alpha], 2), painting, iterations=1, **QUICK, **LAYERS
@@ -252,12 +250,12 @@ class TestSteps:
         assert image.mode == "RGBA"
         assert set(np.asarray(image)[..., 3].ravel()) == {99}
 
-    def test_losses_beyond_all_numbers(self, photo, painting):
+    def test_non_finite_loss_is_an_error(self, photo, painting):
         with pytest.raises(UsageError, match=r"infinite or undefined at iteration 1: give smaller"):
             list(optimize_steps(photo, painting, style_weight=1e38, **QUICK, **LAYERS))
 
 
-def test_the_picture_can_be_shown_at_once(photo, painting):
+def test_each_step_has_a_picture(photo, painting):
     for step in optimize_steps(photo, painting, iterations=1, **QUICK, **LAYERS):
         buffer = io.BytesIO()
         step.picture().save(buffer, "PNG")

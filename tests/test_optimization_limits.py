@@ -1,4 +1,4 @@
-"""Optimisation-based transfer: its sizes, what it refuses, and the memory it counts on."""
+"""Optimisation of a picture: planned sizes, wrong input, memory estimate."""
 
 import sys
 from itertools import pairwise
@@ -36,7 +36,7 @@ class TestPlanning:
         st.integers(SMALLEST, 4000),
         st.integers(1, 400),
     )
-    def test_sizes(self, height, width, size, iterations):
+    def test_planned_sizes_and_iterations(self, height, width, size, iterations):
         config = OptimizeConfig(size=size, iterations=iterations)
         full = min(size, max(height, width))
         if min(height, width) * full / max(height, width) < SMALLEST:
@@ -52,7 +52,7 @@ class TestPlanning:
         assert stages[0].iterations == iterations
         assert all(stage.iterations >= 1 for stage in stages)
 
-    def test_a_networks_picture_is_not_begun_small(self):
+    def test_networks_picture_is_optimised_at_full_size_alone(self):
         config = OptimizeConfig(size=1024)
         assert [s.width for s in plan_levels(1024, 1024, config)] == [256, 512, 1024]
         assert [s.width for s in plan_levels(1024, 1024, config, from_network=True)] == [1024]
@@ -67,18 +67,18 @@ class TestPlanning:
             (8192, 512, 1, 4096),
             (512, 1024, 0.5, 256),
             (2048, 512, 0.25, 512),
-            # Larger strokes that were asked for are given.
+            # Larger strokes by `scale` are not limited.
             (512, 1024, 2, 1024),
             (1024, 1024, 2, 2048),
             (2048, 512, 2, 1024 * 2**1.5),
         ],
     )
-    def test_the_size_of_a_painting(self, picture, painting, scale, side):
+    def test_painting_side(self, picture, painting, scale, side):
         assert painting_side(picture, painting, scale) == pytest.approx(side)
 
     @settings(deadline=None)
     @given(st.integers(32, 9000), st.integers(16, 3000), st.floats(0.1, 8))
-    def test_strokes_grow_with_the_picture_and_never_shrink(self, picture, painting, scale):
+    def test_strokes_grow_with_the_picture(self, picture, painting, scale):
         side, larger = (painting_side(p, painting, scale) for p in (picture, 2 * picture))
         assert 2**0.75 * 0.999 <= larger / side <= 2.001
         assert min(picture * scale, painting) * 0.999 <= side <= picture * scale * 1.001
@@ -93,16 +93,16 @@ class TestPlanning:
             (":3", (":3", 1.0)),
         ],
     )
-    def test_paintings(self, text, expected):
+    def test_parse_painting(self, text, expected):
         assert parse_painting(text) == expected
 
     @pytest.mark.parametrize("text", ["a.jpg:0", "a.jpg:-1", "a.jpg:nan", "a.jpg:inf"])
-    def test_a_weight_that_is_none(self, text):
+    def test_parse_painting_rejects_bad_weights(self, text):
         with pytest.raises(UsageError, match="expected a number above 0"):
             parse_painting(text)
 
 
-class TestRefusals:
+class TestWrongInput:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -130,7 +130,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="there is no painting"):
             make_optimization(photo, [])
 
-    def test_a_painting_that_is_a_speck(self, photo):
+    def test_painting_below_16_pixels(self, photo):
         with pytest.raises(UsageError, match="a painting has 8x4 pixels"):
             make_optimization(photo, np.zeros((4, 8, 3), np.uint8))
 
@@ -142,7 +142,7 @@ class TestRefusals:
         with pytest.raises(UsageError, match="2 masks for 1 paintings"):
             make_optimization(photo, painting, masks=[np.ones((64, 64))] * 2)
 
-    def test_torch_is_named_where_it_is_missing(self, photo, painting, monkeypatch):
+    def test_missing_torch_is_named(self, photo, painting, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)
         for module in [name for name in sys.modules if name.startswith("fast_style.optimization")]:
             monkeypatch.delitem(sys.modules, module)
@@ -157,7 +157,7 @@ class TestRefusals:
 
 
 class TestMemory:
-    def test_too_little_is_told_with_a_size_that_fits(self, astronaut, painting, monkeypatch):
+    def test_error_names_a_size_that_fits(self, astronaut, painting, monkeypatch):
         monkeypatch.setattr(memory, "available_memory", lambda: 1400 << 20)
         with pytest.raises(ImageTooLargeError, match=r"give --size (\d+) or less") as caught:
             make_optimization(astronaut, painting, size=4096, device="cpu", precision="fp32")
@@ -174,8 +174,8 @@ class TestMemory:
             else:
                 assert fits
 
-    def test_only_what_will_be_remembered_is_counted(self, photo, painting):
-        """A picture and a gradient, in float32, for each iteration until there are twenty."""
+    def test_lbfgs_history_is_counted_up_to_its_length(self, photo, painting):
+        """Each of the first twenty iterations adds a picture and a gradient in float32."""
         run = make_optimization(photo, painting, **QUICK)
         needed = {
             n: memory.estimate_bytes(PyramidLevel(1000, 1000, n), run._vgg, "lbfgs", bf16=False)
@@ -185,14 +185,14 @@ class TestMemory:
         assert needed[20] - needed[5] == pytest.approx(15 * (needed[6] - needed[5]), abs=20)
         assert needed[30] == needed[20]
 
-    def test_no_size_at_all(self, astronaut, painting, monkeypatch):
+    def test_error_if_no_size_fits(self, astronaut, painting, monkeypatch):
         monkeypatch.setattr(memory, "available_memory", lambda: 1 << 20)
         with pytest.raises(ImageTooLargeError, match="free some memory"):
             make_optimization(astronaut, painting, size=64, device="cpu")
 
     @pytest.mark.parametrize("bf16", [False, True])
-    def test_the_features_that_are_kept_are_counted(self, photo, painting, bf16):
-        """By what autograd is given to keep, which is most of what the estimate is made of."""
+    def test_kept_features_are_most_of_the_estimate(self, photo, painting, bf16):
+        """Compare the estimate with the tensors that autograd saves."""
         precision = "bf16" if bf16 else "fp32"
         run = make_optimization(photo, painting, precision=precision, device="cpu", size=64)
         objective = run._objective(run.levels[-1], bf16=bf16)

@@ -45,7 +45,7 @@ def pixels(path):
 
 
 def optimized(*args, iterations=3):
-    """Run with one painting, quickly; give the JSON that it prints."""
+    """Run `optimize` with one painting and few iterations; return its JSON."""
     result = invoke(
         *("optimize", "photo.png", "--style-image", "painting.png", *QUICK),
         *("--iterations", iterations, "-o", "out.png", "--json", "--quiet", *args),
@@ -55,8 +55,8 @@ def optimized(*args, iterations=3):
 
 
 class TestObjective:
-    def test_is_that_of_the_formulas_in_float64(self, place):
-        """With the defaults but for the size; read from the written file."""
+    def test_losses_equal_the_formulas_in_float64(self, place):
+        """With default weights and layers, for the written file."""
         result = invoke(
             *("optimize", "photo.png", "--style-image", "painting.png", "--size", 64),
             *("--iterations", 4, "-o", "out.png", "--json"),
@@ -70,7 +70,7 @@ class TestObjective:
         start = float64_loss.losses(photo, photo, [painting])
         assert expected["total"] < 0.5 * start["total"]
 
-    def test_with_all_weights_mixed_paintings_and_masks(self, place):
+    def test_losses_with_weights_two_paintings_and_masks(self, place):
         rows = np.zeros((72, 96), np.uint8)
         rows[:, :32] = 255
         Image.fromarray(rows).save("left.png")
@@ -99,7 +99,7 @@ class TestObjective:
         )
         assert document["losses"] == pytest.approx(expected, rel=1e-3)
 
-    def test_adam_goes_down_as_far_as_its_rate_takes_it(self, place):
+    def test_adam_with_a_larger_rate_gets_lower(self, place):
         slow = optimized("--optimizer", "adam", "--learning-rate", 2e-3)["losses"]["total"]
         fast = optimized("--optimizer", "adam")["losses"]["total"]
         photo = resize_long_side(pixels("photo.png"), 48)
@@ -109,32 +109,32 @@ class TestObjective:
 
 
 class TestChoices:
-    def test_starts(self, place):
-        """Nearly no step is taken, so that the picture shows where it began."""
+    def test_picture_starts_from_init(self, place):
+        """The rate is nearly 0, so that the result is the start."""
         photo = resize_long_side(pixels("photo.png"), 48)
         Image.fromarray(np.full((30, 40, 3), (9, 99, 199), np.uint8)).save("flat.png")
-        begun = {}
+        starts = {}
         for init in ("photo", "painting", "noise", STYLE, "flat.png"):
             still = ("--optimizer", "adam", "--learning-rate", 1e-7)
             optimized("--init", init, *still, iterations=1)
-            begun[init] = pixels("out.png").astype(int)
-        assert np.array_equal(begun["photo"], photo)
-        assert np.abs(begun["flat.png"] - (9, 99, 199)).max() <= 1
-        assert np.corrcoef(begun["noise"].ravel(), photo.ravel())[0, 1] < 0.1
+            starts[init] = pixels("out.png").astype(int)
+        assert np.array_equal(starts["photo"], photo)
+        assert np.abs(starts["flat.png"] - (9, 99, 199)).max() <= 1
+        assert np.corrcoef(starts["noise"].ravel(), photo.ravel())[0, 1] < 0.1
         result = invoke("stylize", "photo.png", "-s", STYLE, "--size", 48, "-o", "network.png")
         assert result.code == 0
-        assert np.abs(begun[STYLE] - pixels("network.png")).max() <= 1
+        assert np.abs(starts[STYLE] - pixels("network.png")).max() <= 1
         middle = resize_to(pixels("painting.png"), 40, 48)[2:38]
-        assert np.abs(begun["painting"] - middle).mean() < 2
+        assert np.abs(starts["painting"] - middle).mean() < 2
 
-    def test_the_seed_decides_all(self, place):
+    def test_result_depends_on_the_seed_alone(self, place):
         pictures = {}
         for number, seed in enumerate((1, 1, 2)):
             optimized("--init", "noise", "--seed", seed)
             pictures[number] = Path("out.png").read_bytes()
         assert pictures[0] == pictures[1] != pictures[2]
 
-    def test_colours_are_kept(self, place):
+    def test_preserve_color_keeps_the_photos_colours(self, place):
         optimized("--preserve-color")
         photo = resize_long_side(pixels("photo.png"), 48).astype(float)
         out = pixels("out.png").astype(float)
@@ -145,7 +145,7 @@ class TestChoices:
             assert np.abs(kept[shown]).max() <= 1
         assert np.abs(out - photo).mean() > 5
 
-    def test_a_mask_leaves_the_rest_alone(self, place):
+    def test_mask_limits_the_change(self, place):
         mask = np.zeros((72, 96), np.uint8)
         mask[:, :40] = 255
         Image.fromarray(mask).save("mask.png")
@@ -161,19 +161,19 @@ class TestChoices:
             ("out.dat", ("--format", "tiff"), "TIFF"),
         ],
     )
-    def test_formats(self, place, name, more, format):
+    def test_output_formats(self, place, name, more, format):
         document = optimized("-o", name, *more, iterations=1)
         with Image.open(name) as image:
             assert (image.format, image.size) == (format, (48, 36))
         assert document["output"] == name
 
-    def test_sizes_coarse_to_fine(self, place):
+    def test_scales_go_from_coarse_to_fine(self, place):
         result = optimized("--size", 96, "--scales", 2, "--curve", "curve.json", iterations=4)
         steps = json.loads(Path("curve.json").read_text())["steps"]
         assert [step["width"] for step in steps] == [48] * 4 + [96] * 2
         assert (result["width"], result["height"]) == (96, 72)
 
-    def test_the_photo_from_a_pipe_to_a_pipe(self, place):
+    def test_reads_stdin_and_writes_stdout(self, place):
         result = invoke(
             *("optimize", "-", "--style-image", "painting.png", *QUICK, "--iterations", 1),
             *("-o", "-", "--format", "png", "--quiet"),
@@ -184,14 +184,14 @@ class TestChoices:
         assert pixels("piped.png").shape == (36, 48, 3)
 
 
-class TestKeeping:
-    def test_in_a_folder(self, place):
+class TestAdditionalOutputs:
+    def test_intermediate_pictures_in_a_folder(self, place):
         optimized("--keep-every", 2, iterations=5)
         names = sorted(path.name for path in Path("out-steps").iterdir())
         assert names == ["step-00002.png", "step-00004.png", "step-00005.png"]
         assert np.array_equal(pixels("out-steps/step-00005.png"), pixels("out.png"))
 
-    def test_as_an_archive_and_as_animations(self, place):
+    def test_intermediate_pictures_as_archive_and_animation(self, place):
         optimized("--keep-every", 2, "--keep-in", "steps.zip", "--format", "png", iterations=4)
         with zipfile.ZipFile("steps.zip") as archive:
             assert archive.namelist() == ["step-00002.png", "step-00004.png"]
@@ -203,12 +203,12 @@ class TestKeeping:
                 assert animation.n_frames == 3
                 assert animation.size == (48, 36)
 
-    def test_the_curve_as_json_and_as_a_plot(self, place):
+    def test_loss_curve_as_json_and_as_plot(self, place):
         document = optimized("--curve", "curves/c.json", "--plot", "plot.png", iterations=5)
         curve = json.loads(Path("curves/c.json").read_text())
         assert [step["iteration"] for step in curve["steps"]] == [1, 2, 3, 4, 5]
         assert curve["losses"] == document["losses"]
-        # What the last step reports is of pixels that are not rounded yet.
+        # Steps report the losses of pixels that are not rounded.
         last = min(step["total"] for step in curve["steps"])
         assert last == pytest.approx(document["losses"]["total"], rel=0.02)
         with Image.open("plot.png") as image:
@@ -216,7 +216,7 @@ class TestKeeping:
 
 
 class TestProgress:
-    def test_lines_and_a_summary(self, place):
+    def test_progress_lines_and_summary(self, place):
         result = invoke(
             *("optimize", "photo.png", "--style-image", "painting.png", *QUICK),
             *("--iterations", 2, "-o", "out.png"),
@@ -228,7 +228,7 @@ class TestProgress:
         assert result.out == ""
 
     @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-    def test_an_interrupt_writes_the_best_so_far(self, place):
+    def test_interrupt_writes_the_best_picture(self, place):
         arguments = (
             *("optimize", "photo.png", "--style-image", "painting.png", *QUICK, "-o", "out.png"),
             *("--iterations", "100000", "--tolerance", "0", "--keep-every", "2"),
@@ -289,7 +289,7 @@ class TestBadInput:
         assert sentence in failure("optimize", "photo.png", *options, code=code)
         assert not Path("out.png").exists()
 
-    def test_too_little_memory(self, place, monkeypatch):
+    def test_error_names_a_size_that_fits_into_memory(self, place, monkeypatch):
         monkeypatch.setattr(memory, "available_memory", lambda: 1382 << 20)
         options = ("--style-image", "painting.png", "-o", "out.png", "--size", 96)
         sentence = failure("optimize", "photo.png", *options, "--precision", "fp32")
@@ -298,7 +298,7 @@ class TestBadInput:
         more = (*QUICK[2:], "--size", size, "--iterations", 1)
         assert invoke("optimize", "photo.png", *options, *more).code == 0
 
-    def test_torch_is_missing(self, place, monkeypatch):
+    def test_missing_torch_is_named(self, place, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)
         sentence = failure("optimize", "photo.png", "--style-image", "painting.png")
         assert sentence.endswith('which is not installed: pip install "fast-style[torch]"')
@@ -309,7 +309,7 @@ class TestBadInput:
 class TestPolish:
     @pytest.fixture
     def painted(self, place):
-        """The style, its painting beside it."""
+        """A style file with its painting beside it."""
         model = Path("models") / f"{STYLE}.safetensors"
         model.parent.mkdir()
         shutil.copy(place.parent / os.environ["FAST_STYLE_MODELS"] / model.name, model)
@@ -322,7 +322,7 @@ class TestPolish:
         assert (result.code, result.err) == (0, "")
         return pixels("out.png")
 
-    def test_brings_the_picture_nearer(self, painted):
+    def test_polish_lowers_the_loss(self, painted):
         plain = self.stylize("-s", painted)
         polished = self.stylize("-s", painted, "--polish", 3)
         given = self.stylize("-s", STYLE, "--polish", 3, "--style-image", "painting.png")
@@ -332,21 +332,20 @@ class TestPolish:
         losses = [float64_loss.losses(p, photo, [painting])["total"] for p in (plain, polished)]
         assert losses[1] < 0.7 * losses[0]
 
-    def test_strength_comes_after_it(self, painted):
+    def test_strength_is_applied_after_polish(self, painted):
         full = self.stylize("-s", painted, "--polish", 2).astype(float)
         half = self.stylize("-s", painted, "--polish", 2, "--strength", 0.5)
         photo = resize_long_side(pixels("photo.png"), 48)
         assert np.abs(half - (full + photo) / 2).max() <= 1
 
-    def test_what_is_wrong_with_it(self, place):
+    def test_polish_needs_a_painting(self, place):
         args = ("stylize", "photo.png", "-s", STYLE, "-o", "out.png")
         sentence = failure(*args, "--style-image", "painting.png", code=2)
         assert "--style-image is what to --polish N towards" in sentence
         assert "give it with --style-image" in failure(*args, "--polish", 1, code=2)
 
 
-def test_reads_pictures_as_the_library_does(place):
-    """EXIF orientation, for one: the output is turned the right way."""
+def test_exif_orientation_is_applied(place):
     with Image.open("photo.png") as image:
         exif = Image.Exif()
         exif[0x0112] = 6

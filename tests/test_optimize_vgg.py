@@ -1,4 +1,4 @@
-"""`fast-style optimize` with torchvision's VGGs: up to their download, and where it fails."""
+"""`fast-style optimize` with torchvision's VGGs, and failures of their download."""
 
 import hashlib
 from pathlib import Path
@@ -24,7 +24,7 @@ def torchvision_features(name):
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Publish weights under their own hash, and put them where a download would; or do not."""
+    """Write weights to the download folder under a name with their hash, as torchvision does."""
 
     def publish(name, network):
         folder = tmp_path / "hub" / "checkpoints"
@@ -38,7 +38,7 @@ def published(tmp_path, monkeypatch):
         final = path.with_name(f"{name}-{digest}.pth")
         if network is not None:
             path.rename(final)
-        # Nobody listens there.
+        # No server listens there.
         monkeypatch.setattr(vgg, "_published_url", lambda _: f"http://127.0.0.1:9/{final.name}")
         monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
         return final
@@ -47,8 +47,8 @@ def published(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
-def test_torchvisions_vggs(place, published, name):
-    """Random weights of the real shapes, lying where the download would have put them."""
+def test_torchvisions_vggs_are_used(place, published, name):
+    """Random weights of the real shapes, in the folder of the download."""
     network = torchvision_features(name)
     published(name, network)
     whole = ("--style-layers", "relu1_2,relu2_2,relu3_3,relu4_3,relu5_1")
@@ -57,7 +57,7 @@ def test_torchvisions_vggs(place, published, name):
     still = ("--optimizer", "adam", "--learning-rate", 1e-9)
     start = optimized("--vgg", name, *whole, "--content-layers", "relu4_2", *still)
     assert document["losses"]["total"] < 0.9 * start["losses"]["total"]
-    # And they are seen through as torchvision itself does.
+    # The features are those of torchvision's own network.
     picture = torch.rand((1, 3, 48, 48), generator=torch.Generator().manual_seed(0))
     seen = Vgg(name, ["relu5_1"])(picture, ["relu1_2", "relu3_3", "relu5_1"])
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -75,7 +75,7 @@ def test_torchvisions_vggs(place, published, name):
         torch.testing.assert_close(features, expected[layer])
 
 
-def test_a_vgg_that_cannot_be_fetched(place, published):
+def test_failed_download(place, published):
     published("vgg19", None)
     options = ("--style-image", "painting.png", *QUICK, "-o", "out.png", "--vgg", "vgg19")
     sentence = failure("optimize", "photo.png", *options)
@@ -85,7 +85,7 @@ def test_a_vgg_that_cannot_be_fetched(place, published):
     assert not list(Path().rglob("*.pth"))
 
 
-def test_a_vgg_that_did_not_come_whole(place, published):
+def test_incomplete_download(place, published):
     path = published("vgg19", torchvision_features("vgg19")[:1])
     path.write_bytes(path.read_bytes()[:-1])
     options = ("--style-image", "painting.png", *QUICK, "-o", "out.png", "--vgg", "vgg19")
@@ -93,7 +93,7 @@ def test_a_vgg_that_did_not_come_whole(place, published):
     assert "is not the file that torchvision published" in sentence
 
 
-def test_a_vgg_that_may_not_be_fetched(place, published, monkeypatch):
+def test_offline_forbids_the_download(place, published, monkeypatch):
     path = published("vgg19", None)
     monkeypatch.setenv("FAST_STYLE_OFFLINE", "1")
     sentence = failure(

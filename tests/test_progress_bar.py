@@ -1,8 +1,8 @@
 """The progress display: a bar on a terminal, lines of text elsewhere."""
 
+import contextlib
 import io
 import re
-import sys
 
 import pytest
 
@@ -22,14 +22,18 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    return stream
+    return Terminal()
 
 
-def show(display):
+def show(display, stream):
+    """Show a task of three pictures on a stream in place of stderr."""
+    with contextlib.redirect_stderr(stream):
+        _show(display)
+
+
+def _show(display):
     display.start(3, unit="photos")
     for number in range(1, 4):
         display.update(number, f"{number}/3", f"picture-{number}.jpg")
@@ -40,7 +44,7 @@ def show(display):
 
 
 def test_bar_on_a_terminal(terminal):
-    show(ProgressDisplay())
+    show(ProgressDisplay(), terminal)
     for part in ("1/3", "3/3", "photos/s", "left", "picture-2.jpg", "a message with [markup]"):
         assert part in terminal.text
     assert terminal.text.endswith("the end\n")
@@ -65,15 +69,15 @@ def test_lines_at_an_interval_without_a_terminal(capsys, monkeypatch):
 
 def test_dumb_terminal_gets_no_bar(terminal, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
-    show(ProgressDisplay())
+    show(ProgressDisplay(), terminal)
     assert "\x1b" not in terminal.getvalue()
-    assert "the end" in terminal.text
+    assert terminal.text == "a message with [markup]\nthe end\n"
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])
 def test_quiet_shows_nothing(terminal, monkeypatch, on_terminal):
     monkeypatch.setattr(terminal, "isatty", lambda: on_terminal)
     display = ProgressDisplay(quiet=True, seconds_between_lines=0)
-    show(display)
+    show(display, terminal)
     assert not display.is_due()
     assert terminal.getvalue() == ""

@@ -19,13 +19,13 @@ class ProgressDisplay:
         quiet: whether nothing is shown.
     """
 
-    def __init__(self, *, quiet: bool = False, seconds_between_lines: float = math.inf) -> None:
+    def __init__(self, *, quiet: bool = False, seconds_between_lines: float | None = None) -> None:
         """Create a display, which shows nothing before `start`.
 
         Args:
             quiet: show neither progress nor messages.
             seconds_between_lines: interval of the lines that stand in for a bar where stderr is no
-                terminal; the first update gives a line at once.
+                terminal; the first update prints a line at once. None prints no lines.
         """
         self.quiet = quiet
         self._interval, self._last_line = seconds_between_lines, -math.inf
@@ -78,9 +78,11 @@ class ProgressDisplay:
 
     def is_due(self) -> bool:
         """Return whether the next `update` will show something."""
-        if self.quiet:
+        if self.has_bar:
+            return True
+        if self.quiet or self._interval is None:
             return False
-        return self.has_bar or time.monotonic() - self._last_line >= self._interval
+        return time.monotonic() - self._last_line >= self._interval
 
     def update(
         self, completed: float, count: str, status: str = "", *, total: float | None = None
