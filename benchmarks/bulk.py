@@ -1,11 +1,11 @@
-"""`fast-style bulk` on Ray and without, beside the folder pipeline of `fast-style stylize`.
+"""Compare `fast-style bulk`, with and without Ray, with `fast-style stylize` on a folder.
 
     python -m benchmarks.bulk --photos 2000 --side 256
 
-Each contestant is a fresh process on the same photos (`benchmarks.one_process` takes its time and
-the peak memory of all its processes together). Each runs twice, on all photos and on a tenth of
-them: what the whole takes beyond the tenth is the time of photos, the rest is the start.
-`operators` is the same work as three operators of Ray Data, with the photos in the object store.
+Each command runs in a new process on the same photos; `benchmarks.one_process` measures its time
+and the peak memory of all its processes. It runs on all photos and on a tenth of them: the
+difference gives the time per photo, and what remains is the start. `operators` does the same work
+as three operators of Ray Data, with the photos in the object store.
 """
 
 import argparse
@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).parents[1]
 _LAUNCHER = Path(__file__).with_name("one_process.py")
 _PYTHON = [sys.executable, "-m"]
 
-CONTESTANTS = {
+COMMANDS = {
     "stylize": ["fast_style", "stylize", "--recursive", "--quiet", "--style", STYLE],
     "bulk, local": ["fast_style", "bulk", "--runner", "local", "--quiet", "--style", STYLE],
     "bulk, ray": ["fast_style", "bulk", "--runner", "ray", "--quiet", "--style", STYLE],
@@ -39,8 +39,8 @@ CONTESTANTS = {
 }
 
 
-def operators(source: Path, output: Path) -> None:
-    """Read, stylize and write as three operators, with the decoded photos between them."""
+def run_operators(source: Path, output: Path) -> None:
+    """Read, stylize and write in three operators that exchange decoded photos."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     import ray.data
@@ -77,8 +77,8 @@ def operators(source: Path, output: Path) -> None:
     assert sum(1 for _ in dataset.iter_rows()) == len(paths)
 
 
-def measured(command: list[str], output: Path, photos: int) -> dict[str, float]:
-    """Run a command once; its seconds, and its peak memory in bytes."""
+def measure_command(command: list[str], output: Path, photos: int) -> dict[str, float]:
+    """Run a command once; return its seconds, and its peak memory in bytes."""
     with tempfile.TemporaryDirectory() as name:
         report = Path(name, "report.json")
         launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(report)]
@@ -93,11 +93,11 @@ def measured(command: list[str], output: Path, photos: int) -> dict[str, float]:
     return {"seconds": result["seconds"], "peak": result["peak"]}
 
 
-def table(rows: Mapping[str, Mapping[str, float]], photos: int) -> str:
-    """Put the figures of all contestants into a table."""
+def make_table(rows: Mapping[str, Mapping[str, float]], photos: int) -> str:
+    """Return the figures of all commands as a Markdown table."""
     base = rows["stylize"]
     lines = [
-        f"| {photos} photos | whole | start | photos/s | time beside stylize | peak memory |",
+        f"| {photos} photos | whole | start | photos/s | time relative to stylize | peak memory |",
         "|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
@@ -113,37 +113,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--photos", type=int, default=2000)
     parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--only", nargs="*", choices=list(CONTESTANTS), default=list(CONTESTANTS))
+    parser.add_argument("--only", nargs="*", choices=list(COMMANDS), default=list(COMMANDS))
     parser.add_argument("--operators", nargs="*", metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.operators is not None:
-        operators(Path(options.operators[0]).resolve(), Path(options.output).resolve())
+        run_operators(Path(options.operators[0]).resolve(), Path(options.output).resolve())
         return
     print(describe_machine("openvino", "ray"))
     rows: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="fast-style-bulk-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="fast-style-bulk-") as temporary:
+        folder = Path(temporary)
         tenth = options.photos // 10
         for number in range(options.photos):
             part = "tenth" if number < tenth else "rest"
             path = folder / "photos" / part / f"{number:06}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             save_photo(path, options.side, options.side, seed=number)
-        for contestant in options.only:
+        for name in options.only:
             runs = []
             for source, photos in (("photos/tenth", tenth), ("photos", options.photos)):
                 output = folder / "output"
                 shutil.rmtree(output, ignore_errors=True)
-                command = [*_PYTHON, *CONTESTANTS[contestant], str(folder / source)]
-                runs.append(measured([*command, "-o", str(output)], output, photos))
+                command = [*_PYTHON, *COMMANDS[name], str(folder / source)]
+                runs.append(measure_command([*command, "-o", str(output)], output, photos))
             few, many = runs
             rate = (options.photos - tenth) / (many["seconds"] - few["seconds"])
             start = few["seconds"] - tenth / rate
-            rows[contestant] = {**many, "rate": rate, "start": start}
-            print(f"{contestant}: {rows[contestant]}", file=sys.stderr)
+            rows[name] = {**many, "rate": rate, "start": start}
+            print(f"{name}: {rows[name]}", file=sys.stderr)
     if "stylize" in rows:
-        print(table(rows, options.photos))
+        print(make_table(rows, options.photos))
 
 
 if __name__ == "__main__":

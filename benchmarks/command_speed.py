@@ -1,9 +1,8 @@
-"""Whole processes: time from the command to the file, and peak memory; photos one by one and a lot.
+"""Time and peak memory of whole commands, on single photos and on a folder.
 
-Each run is a fresh process, started by a small one that measures it (`benchmarks.one_process`). The
-commands are used as their users use them, with their own defaults, so the JPEG files that they
-write differ in quality: ours is the highest. An untimed run of each on a small photo comes first,
-so that no one is measured while the system reads its files from disk.
+Each run is a new process, started and measured by a small one (`benchmarks.one_process`). Commands
+have their own defaults, so their JPEG files differ in quality: ours is the highest. Each command
+first runs once untimed on a small photo, so that no run includes reading its program from disk.
 """
 
 import json
@@ -18,14 +17,14 @@ from typing import Any
 
 from benchmarks.peers import Command
 from benchmarks.photos import save_photo
-from benchmarks.warm_speed import running
+from benchmarks.warm_speed import start_worker
 
 _LAUNCHER = Path(__file__).with_name("one_process.py")
 _FOLDER_PHOTO = (1024, 682)
 
 
 class CommandError(Exception):
-    """A command that failed; the text says how."""
+    """A command failed; the message says how."""
 
 
 def run_command(command: Command, photo: Path, output: Path) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def run_command(command: Command, photo: Path, output: Path) -> dict[str, Any]:
         `seconds`, and `peak` in bytes.
 
     Raises:
-        CommandError: it failed, or took more memory than there is.
+        CommandError: it failed, or needed more memory than the machine has.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +49,7 @@ def run_command(command: Command, photo: Path, output: Path) -> dict[str, Any]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=file,
-                # Not the checkout, whose own files would be found first.
+                # Not in the checkout, whose modules would be imported first.
                 cwd=folder,
                 env=command.environment,
                 check=True,
@@ -58,17 +57,17 @@ def run_command(command: Command, photo: Path, output: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(report.read_text())
         if result["stopped"]:
             raise CommandError(
-                f"stopped at {result['peak'] / 1e9:.1f} GB: there is no more memory than that"
+                f"stopped at {result['peak'] / 1e9:.1f} GB, when the machine ran out of memory"
             )
         if result["code"] != 0 or not output.exists():
             lines = [line for line in log.read_text(errors="replace").split("\n") if line.strip()]
-            said = lines[-1] if lines else "it said nothing"
-            raise CommandError(f"failed (exit code {result['code']}): {said}")
+            reason = lines[-1] if lines else "it printed nothing"
+            raise CommandError(f"failed (exit code {result['code']}): {reason}")
     return {"seconds": result["seconds"], "peak": result["peak"]}
 
 
 def imports_torch(command: Command, photo: Path, output: Path) -> bool:
-    """Say whether a command of ours imports torch on its way."""
+    """Return whether a command of ours imports torch."""
     python, *rest = command.arguments(photo, output)
     result = subprocess.run(
         [python, "-X", "importtime", *rest],
@@ -84,16 +83,16 @@ def imports_torch(command: Command, photo: Path, output: Path) -> bool:
 def measure_commands(
     section: str, jobs: Sequence[tuple[tuple[int, int], Command]], *, folder: Path, rounds: int
 ) -> list[dict[str, Any]]:
-    """Run commands on photos, in turns.
+    """Run commands on photos, alternating between them.
 
     Args:
         section: a name for these jobs.
         jobs: the photo's width and height, and the command.
-        folder: for photos and what is made of them.
-        rounds: how often each is run.
+        folder: for the photos and the outputs.
+        rounds: number of runs of each job.
 
     Returns:
-        A row for each job, with its runs; `failed` says why there are no more of them.
+        A row for each job, with its runs; `failed` is the reason if it has not all of them.
     """
     small = save_photo(folder / "small.jpg", 128, 96)
     rows: list[dict[str, Any]] = []
@@ -104,20 +103,24 @@ def measure_commands(
         row = {"section": section, "command": command.name, "photo": f"{width}x{height}"}
         rows.append(row | {"megapixels": width * height / 1e6, "runs": [], "failed": None})
     for command in {command.name: command for _, command in jobs}.values():
-        _try(command, small, folder, [row for row in rows if row["command"] == command.name])
+        _run_or_note_failure(
+            command, small, folder, [row for row in rows if row["command"] == command.name]
+        )
     for start in range(rounds):
         for i in range(len(jobs)):
             k = (start + i) % len(jobs)
             row = rows[k]
-            if row["failed"] is None and (result := _try(jobs[k][1], photos[k], folder, [row])):
+            if row["failed"] is None and (
+                result := _run_or_note_failure(jobs[k][1], photos[k], folder, [row])
+            ):
                 row["runs"].append(result)
     return rows
 
 
-def _try(
+def _run_or_note_failure(
     command: Command, photo: Path, folder: Path, rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """Run a command; where it fails, its rows say why."""
+    """Run a command once; if it fails, put the reason into its rows."""
     print(f"{rows[0]['section']}: {command.name}, {photo.name}", file=sys.stderr)
     output = folder / "output.jpg"
     output.unlink(missing_ok=True)
@@ -133,15 +136,15 @@ def _try(
 def measure_folder(
     command: Command, model: Path, *, folder: Path, cache: Path, photos: int, rounds: int
 ) -> dict[str, Any]:
-    """Stylize a folder in one command, beside one photo in a process that goes on.
+    """Stylize a folder in one command, and repeatedly one photo in a running process.
 
     Args:
         command: `fast-style stylize`.
         model: its model file.
-        folder: for photos and what is made of them.
-        cache: where compiled models are kept.
-        photos: how many are in the folder.
-        rounds: how often.
+        folder: for the photos and the outputs.
+        cache: folder of compiled models.
+        photos: number of photos in the folder.
+        rounds: number of runs.
 
     Returns:
         For each round the command's seconds and peak memory, and the warm seconds of one photo, in
@@ -155,10 +158,10 @@ def measure_folder(
     network = one | {"kind": "engine", "engine": "auto"}
     whole = one | {"kind": "photo", "output": str(folder / "one.jpg")}
     results = []
-    with running(network, cache) as network_worker, running(whole, cache) as whole_worker:
+    with start_worker(network, cache) as network_worker, start_worker(whole, cache) as whole_worker:
         for _ in range(rounds):
             print(f"folder: {photos} photos", file=sys.stderr)
-            # Warm times before and after, as the machine's speed may drift in between.
+            # Warm times before and after, since the machine's speed may change in between.
             warm = {
                 "network": [network_worker.measure(1.0)],
                 "photo": [whole_worker.measure(1.0)],

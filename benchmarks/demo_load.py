@@ -1,11 +1,10 @@
-"""The demo under load, and from cold: the real command, on the loopback.
+"""The demo under load, and its cold start: the real command, on the loopback interface.
 
     python -m benchmarks.demo_load --visitors 20 --seconds 120
 
-From cold: the time from the command to a page that can be used, and from an upload to its picture,
-as a browser sees them. Under load: visitors who speak the page's protocol and each upload photos of
-their own over and over; each picture that comes back is compared, byte for byte, with what the
-library makes of that visitor's photo.
+Cold start: the time from the command until the page is usable, and from an upload to its result, in
+a real browser. Under load: visitors that implement the page's protocol each upload their own photos
+repeatedly; every result is compared byte for byte with the library's for that photo.
 """
 
 import argparse
@@ -36,14 +35,14 @@ from fast_style import Stylizer, encode_image, read_image
 PHOTOS_EACH = 2
 SIZE = (768, 512)
 STYLE = "starry-night"
-QUALITY = 88  # of what the page shows
-PATIENCE = 60_000
-UPLOADER = ".st-key-upload input[type=file]"  # there is one for models too
+QUALITY = 88  # of pictures on the page
+TIMEOUT_MS = 60_000
+UPLOADER = ".st-key-upload input[type=file]"  # the other one is for models
 
 
 @contextmanager
 def running_demo(port: int) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """The command `fast-style demo`, and when it was given."""
+    """Run `fast-style demo`; yield the process and its start time."""
     command = [sys.executable, "-m", "fast_style", "demo", "--no-browser", "--port", str(port)]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
@@ -63,7 +62,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-async def answering(port: int) -> None:
+async def wait_until_up(port: int) -> None:
     """Wait until the server is up."""
     while True:
         try:
@@ -73,33 +72,33 @@ async def answering(port: int) -> None:
             await asyncio.sleep(0.02)
 
 
-def photo_file(folder: Path, visitor: int, number: int) -> Path:
+def make_photo_file(folder: Path, visitor: int, number: int) -> Path:
     path = folder / f"visitor-{visitor}-photo-{number}.jpg"
     make_photo(*SIZE, seed=1000 * visitor + number).save(path, quality=90)
     return path
 
 
-def expected(stylizer: Stylizer, path: Path) -> bytes:
+def make_expected(stylizer: Stylizer, path: Path) -> bytes:
     stylized = stylizer.stylize_photo(read_image(path), size=1024)
     return encode_image(stylized, format="JPEG", quality=QUALITY)[0]
 
 
 async def upload(page: Page, path: Path) -> tuple[float, bytes]:
-    """Upload a photo; give the seconds until its picture is seen, and the picture's file."""
+    """Upload a photo; return the seconds until its result is visible, and the result's file."""
     start = time.perf_counter()
     await page.locator(UPLOADER).set_input_files(path)
     image = page.get_by_alt_text(f"{path.name} in the style of")
-    await image.wait_for(timeout=PATIENCE)
+    await image.wait_for(timeout=TIMEOUT_MS)
     source = await image.get_attribute("src")
     seconds = time.perf_counter() - start
     return seconds, base64.b64decode((source or "").partition(",")[2])
 
 
-async def from_cold(browser: Browser, photo: Path, wanted: bytes) -> dict[str, float]:
-    """Start the command and use the page as soon as it is there."""
+async def measure_cold_start(browser: Browser, photo: Path, wanted: bytes) -> dict[str, float]:
+    """Start the command, open the page and upload a photo."""
     port = free_port()
     with running_demo(port) as (_, start):
-        await answering(port)
+        await wait_until_up(port)
         page = await browser.new_page()
         await page.goto(f"http://localhost:{port}/?style={STYLE}")
         await page.locator("[data-testid=stFileUploaderDropzone] button").first.wait_for()
@@ -107,12 +106,12 @@ async def from_cold(browser: Browser, photo: Path, wanted: bytes) -> dict[str, f
         seconds, picture = await upload(page, photo)
         await page.close()
     if picture != wanted:
-        raise SystemExit("from cold: not the picture that the library gives")
+        raise SystemExit("cold start: the result differs from the library's")
     return {"usable": usable, "first_result": seconds}
 
 
-def resident(process: subprocess.Popen[bytes]) -> int:
-    """Memory of the demo, in bytes."""
+def read_resident_bytes(process: subprocess.Popen[bytes]) -> int:
+    """Return the resident memory of the demo, in bytes."""
     with open(f"/proc/{process.pid}/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -120,30 +119,30 @@ def resident(process: subprocess.Popen[bytes]) -> int:
 async def visit(
     port: int, files: list[tuple[Path, bytes]], end: float, counts: dict[str, Any]
 ) -> None:
-    """One visitor, until the time is up."""
+    """Upload photos as one visitor until the end time."""
     number = 0
     async with Visitor(port, STYLE) as visitor:
         while time.perf_counter() < end:
             path, wanted = files[number % len(files)]
             seconds, picture = await visitor.upload(path)
             counts["seconds"].append(seconds)
-            counts["mixed_up"] += picture != wanted
+            counts["wrong"] += picture != wanted
             number += 1
-        counts["errors"] += len(visitor.trouble)
+        counts["errors"] += len(visitor.problems)
 
 
-async def under_load(files: list[list[tuple[Path, bytes]]], seconds: float) -> dict[str, Any]:
-    """All visitors at once."""
+async def measure_load(files: list[list[tuple[Path, bytes]]], seconds: float) -> dict[str, Any]:
+    """Run all visitors concurrently."""
     port = free_port()
-    counts: dict[str, Any] = {"seconds": [], "mixed_up": 0, "errors": 0}
+    counts: dict[str, Any] = {"seconds": [], "wrong": 0, "errors": 0}
     memory: list[tuple[float, int]] = []
     with running_demo(port) as (process, _):
-        await answering(port)
+        await wait_until_up(port)
         start = time.perf_counter()
         visits = [asyncio.create_task(visit(port, own, start + seconds, counts)) for own in files]
         waiting = asyncio.gather(*visits)
         while not waiting.done():
-            memory.append((time.perf_counter() - start, resident(process)))
+            memory.append((time.perf_counter() - start, read_resident_bytes(process)))
             await asyncio.sleep(1)
         await waiting
     taken = sorted(counts.pop("seconds"))
@@ -161,22 +160,22 @@ async def under_load(files: list[list[tuple[Path, bytes]]], seconds: float) -> d
 
 
 async def measure(visitors: int, seconds: float) -> dict[str, Any]:
-    """All figures."""
+    """Measure everything."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     stylizer = Stylizer(STYLE)
     with tempfile.TemporaryDirectory() as name:
         files = []
         for visitor in range(visitors):
-            paths = [photo_file(Path(name), visitor, number) for number in range(PHOTOS_EACH)]
-            files.append([(path, expected(stylizer, path)) for path in paths])
+            paths = [make_photo_file(Path(name), visitor, number) for number in range(PHOTOS_EACH)]
+            files.append([(path, make_expected(stylizer, path)) for path in paths])
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
                 executable_path=chromium, args=["--no-sandbox"] if os.geteuid() == 0 else []
             )
-            warm = await browser.new_page()  # the visitor's browser is open already
+            warm = await browser.new_page()  # the browser itself is started beforehand
             await warm.goto("about:blank")
-            cold = [await from_cold(browser, *files[0][0]) for _ in range(3)]
-            load = await under_load(files, seconds) if seconds else {}
+            cold = [await measure_cold_start(browser, *files[0][0]) for _ in range(3)]
+            load = await measure_load(files, seconds) if seconds else {}
             await browser.close()
     middle = {key: round(statistics.median(one[key] for one in cold), 2) for key in cold[0]}
     return {"machine": describe_machine("streamlit", "openvino"), "cold": middle, "load": load}

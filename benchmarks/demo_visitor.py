@@ -1,6 +1,6 @@
-"""A visitor of the demo without a browser: Streamlit's own protocol, spoken as its page speaks it.
+"""A client of the demo without a browser, which implements the protocol of Streamlit's page.
 
-Twenty browsers would need more of the two cores than the demo itself. This visitor opens the same
+Twenty browsers would need more of the two cores than the demo itself. This client opens the same
 websocket, uploads by the same requests with the same tokens, and reads the same messages.
 """
 
@@ -22,7 +22,7 @@ class Visitor:
     """One session.
 
     Attributes:
-        trouble: the texts of alerts and exceptions that the page showed.
+        problems: the texts of alerts and exceptions that the page showed.
     """
 
     def __init__(self, port: int, style: str) -> None:
@@ -31,10 +31,10 @@ class Visitor:
         self._socket: ClientConnection | None = None
         self._session = self._uploader = self._token = ""
         self._deletions: list[str] = []
-        self.trouble: list[str] = []
+        self.problems: list[str] = []
 
     async def __aenter__(self) -> Self:
-        """Open the page, and wait until its first run is done."""
+        """Open the page, and wait for its session and its uploader."""
         self._token = await asyncio.to_thread(self._fetch_token)
         self._socket = await connect(
             f"ws://localhost:{self._port}/_stcore/stream",
@@ -51,24 +51,24 @@ class Visitor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave."""
+        """Close the page."""
         if self._socket is not None:
             await self._socket.close()
 
     async def upload(self, path: Path) -> tuple[float, bytes]:
-        """Upload a photo in place of the one before.
+        """Upload a photo, replacing the previous one.
 
         Returns:
-            Seconds until the picture came, and its file.
+            Seconds until the result arrived, and its file.
         """
         assert self._socket is not None
         start = time.perf_counter()
         content = path.read_bytes()
-        asked = BackMsg()
-        asked.file_urls_request.request_id = str(uuid.uuid4())
-        asked.file_urls_request.file_names.append(path.name)
-        asked.file_urls_request.session_id = self._session
-        await self._socket.send(asked.SerializeToString())
+        request = BackMsg()
+        request.file_urls_request.request_id = str(uuid.uuid4())
+        request.file_urls_request.file_names.append(path.name)
+        request.file_urls_request.session_id = self._session
+        await self._socket.send(request.SerializeToString())
         while True:
             answer = await self._next()
             if answer.WhichOneof("type") == "file_urls_response":
@@ -83,7 +83,7 @@ class Visitor:
         )
         await self._socket.send(rerun.SerializeToString())
         while True:
-            data = shown(await self._next())
+            data = read_slider_data(await self._next())
             if data is not None and data["after_alt"].startswith(f"{path.name} "):
                 break
         for url in self._deletions:
@@ -92,7 +92,7 @@ class Visitor:
         return time.perf_counter() - start, base64.b64decode(data["after"].partition(",")[2])
 
     async def _next(self) -> ForwardMsg:
-        """Read a message, and note what it tells."""
+        """Read a message; keep the session, the uploader and the problems that it shows."""
         assert self._socket is not None
         message = ForwardMsg()
         message.ParseFromString(await self._socket.recv(decode=False))
@@ -105,7 +105,7 @@ class Visitor:
             if what == "file_uploader" and element.file_uploader.id.endswith("-upload"):
                 self._uploader = element.file_uploader.id
             elif what in ("alert", "exception"):
-                self.trouble.append(str(element)[:300])
+                self.problems.append(str(element)[:300])
         return message
 
     def _fetch_token(self) -> str:
@@ -129,8 +129,8 @@ class Visitor:
         urllib.request.urlopen(request, timeout=60).close()
 
 
-def shown(message: ForwardMsg) -> dict[str, Any] | None:
-    """What the slider shows, where a message is about it."""
+def read_slider_data(message: ForwardMsg) -> dict[str, Any] | None:
+    """Return the data of the before/after slider if a message is about it, or else None."""
     if message.WhichOneof("type") != "delta" or message.delta.WhichOneof("type") != "new_element":
         return None
     element = message.delta.new_element

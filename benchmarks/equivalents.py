@@ -1,4 +1,4 @@
-"""Which iteration of L-BFGS a network equals, and that said in tables and cards."""
+"""Find the iteration of L-BFGS that a network equals; format it for tables and cards."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,36 +7,38 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lbfgs_curves import Curve, Start, best_so_far
+from benchmarks.lbfgs_curves import DescentCurve, Start, compute_best_so_far
 from benchmarks.objective import TRAINED, UNSEEN, VGG19, Terms
 
 _STARTS: Mapping[Start, str] = {"photo": "the photo", "noise": "white noise"}
 
 
 @dataclass(frozen=True, slots=True)
-class Equal:
-    """Where a network's picture stands beside a descent, under one measure.
+class EqualIteration:
+    """A network's result compared with a descent, under one measure.
 
     Attributes:
-        iteration: at which the descent reaches the network's objective; 0 if its start is as good,
-            infinity if the descent that was computed never is.
+        iteration: the one at which the descent reaches the network's objective; 0 if its start is
+            as good, infinity if it is not reached in the computed iterations.
         network: the network's terms.
-        rival: the descent's terms at that iteration, or at its end.
+        descent: the descent's terms at that iteration, or at its end.
         photo: the photo's own terms.
     """
 
     iteration: float
     network: Terms
-    rival: Terms
+    descent: Terms
     photo: Terms
 
 
-def equal_iteration(curve: Curve, measure: str, network: Terms, photo: Terms) -> Equal:
-    """Find the iteration of a descent that a picture equals, between two records by a line."""
-    best = best_so_far(curve.terms[measure])
+def find_equal_iteration(
+    curve: DescentCurve, measure: str, network: Terms, photo: Terms
+) -> EqualIteration:
+    """Find the iteration of a descent that a picture equals, by linear interpolation."""
+    best = compute_best_so_far(curve.terms[measure])
     first = best[0]
     if network.total >= first.total:
-        return Equal(0.0, network, first, photo)
+        return EqualIteration(0.0, network, first, photo)
     for i in range(1, len(best)):
         before, after = best[i - 1], best[i]
         if after.total <= network.total:
@@ -48,13 +50,13 @@ def equal_iteration(curve: Curve, measure: str, network: Terms, photo: Terms) ->
                     for name in ("content", "style", "tv")
                 )
             )
-            return Equal(start + share * (end - start), network, between, photo)
-    return Equal(math.inf, network, best[-1], photo)
+            return EqualIteration(start + share * (end - start), network, between, photo)
+    return EqualIteration(math.inf, network, best[-1], photo)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Median and quartiles; a value beyond `most` counts as `most`, so none is overstated."""
+    """Median and quartiles of values, which are capped at `most`."""
 
     median: float
     lower: float
@@ -62,7 +64,7 @@ class Spread:
     most: float = math.inf
 
     def text(self, digits: int = 0) -> str:
-        """Such as `31 (25-40)`, with `>` before what is at its most."""
+        """Format as in `31 (25-40)`, with `>` before capped values."""
         lower, upper = (self._one(value, digits) for value in (self.lower, self.upper))
         return f"{self._one(self.median, digits)} ({lower}-{upper})"
 
@@ -70,33 +72,33 @@ class Spread:
         return f"{'>' if value >= self.most else ''}{value:.{digits}f}"
 
 
-def spread(values: Sequence[float], most: float = math.inf) -> Spread:
-    """Median and quartiles of values that are at most `most`."""
+def compute_spread(values: Sequence[float], most: float = math.inf) -> Spread:
+    """Compute median and quartiles of values, capped at `most`."""
     capped = np.minimum(np.asarray(values, dtype=np.float64), most)
     lower, median, upper = np.quantile(capped, (0.25, 0.5, 0.75))
     return Spread(float(median), float(lower), float(upper), most)
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """A model's figures on the photos of one size.
+class StyleQuality:
+    """The quality of a model on photos of one size.
 
     Attributes:
-        model: its name.
-        network: its size's name.
-        side: of the square photos, in pixels.
-        photos: how many.
-        iterations: how far the descents were followed.
-        line_search: theirs.
-        gradients: the precision of their gradients.
-        equal: for each measure the equalled iteration.
-        left: the network's objective as a share of the photo's.
-        content: the network's content term as a share of the photo's objective.
-        rival_content: that of the descent where it equals the network.
+        model: the model's name.
+        network: the name of its size.
+        side: side of the square photos, in pixels.
+        photos: number of photos.
+        iterations: number of iterations that were computed.
+        line_search: line search of L-BFGS.
+        gradients: precision of its gradients.
+        equal: the equal iteration, by measure.
+        left: the network's objective, as a share of the photo's.
+        content: the network's content term, as a share of the photo's objective.
+        descent_content: the descent's content term at the equal iteration, likewise.
         style: the network's style term, likewise.
-        rival_style: the descent's, likewise.
+        descent_style: the descent's style term, likewise.
         engine: what ran the network.
-        start: of the descents, the photo or noise.
+        start: what the descents started from, the photo or noise.
     """
 
     model: str
@@ -109,14 +111,14 @@ class Quality:
     equal: Mapping[str, Spread]
     left: float
     content: float
-    rival_content: float
+    descent_content: float
     style: float
-    rival_style: float
+    descent_style: float
     engine: str = ""
     start: Start = "photo"
 
     def to_card(self) -> dict[str, Any]:
-        """What a model's card says of it, as plain JSON values."""
+        """Return it as JSON values for a model's card."""
 
         def rounded(value: Spread) -> dict[str, Any]:
             return {
@@ -131,9 +133,16 @@ class Quality:
         for name, key in ((UNSEEN, "on_unseen_layers"), (VGG19, "on_vgg19")):
             if name in self.equal:
                 card[key] = rounded(self.equal[name])
-        shares = ("left", "content", "rival_content", "style", "rival_style")
+        # The names of cards that are written already.
+        shares = {
+            "left": self.left,
+            "content": self.content,
+            "rival_content": self.descent_content,
+            "style": self.style,
+            "rival_style": self.descent_style,
+        }
         card["shares_of_photo_objective"] = {
-            name: float(f"{getattr(self, name):.3g}") for name in shares
+            name: float(f"{share:.3g}") for name, share in shares.items()
         }
         return card | {
             "lbfgs_iterations": self.iterations,
@@ -143,8 +152,8 @@ class Quality:
         }
 
 
-def card_key(side: int, start: Start = "photo") -> str:
-    """Where in a card's `quality` the figures of a size are."""
+def make_card_key(side: int, start: Start = "photo") -> str:
+    """Return the key of the figures of a size in a card's `quality`."""
     return f"photos_of_{side}_px" + ("" if start == "photo" else f"_from_{start}")
 
 
@@ -155,18 +164,18 @@ def summarize(
     curve_ends: int,
     line_search: str,
     gradients: str,
-    photos: Sequence[Mapping[str, Equal]],
+    photos: Sequence[Mapping[str, EqualIteration]],
     engine: str = "",
     start: Start = "photo",
-) -> Quality:
-    """Put together what was found on each photo, by measure."""
+) -> StyleQuality:
+    """Summarize the results of all photos."""
     trained = [photo[TRAINED] for photo in photos]
 
     def share(part: str, term: str) -> float:
         values = [getattr(getattr(e, part), term) / e.photo.total for e in trained]
         return float(np.median(values))
 
-    return Quality(
+    return StyleQuality(
         model,
         network,
         side,
@@ -174,19 +183,22 @@ def summarize(
         curve_ends,
         line_search,
         gradients,
-        {name: spread([p[name].iteration for p in photos], curve_ends) for name in photos[0]},
+        {
+            name: compute_spread([p[name].iteration for p in photos], curve_ends)
+            for name in photos[0]
+        },
         share("network", "total"),
         share("network", "content"),
-        share("rival", "content"),
+        share("descent", "content"),
         share("network", "style"),
-        share("rival", "style"),
+        share("descent", "style"),
         engine,
         start,
     )
 
 
-def quality_table(rows: Sequence[Quality]) -> list[str]:
-    """Lines of a Markdown table."""
+def make_quality_table(rows: Sequence[StyleQuality]) -> list[str]:
+    """Return the lines of a Markdown table."""
     measures = list(dict.fromkeys(name for row in rows for name in row.equal))
     head = ["style", "network", "photos", "equals L-BFGS iteration"]
     head += [f"on {name}" for name in measures if name != TRAINED]
@@ -197,8 +209,8 @@ def quality_table(rows: Sequence[Quality]) -> list[str]:
         cells += [row.equal[name].text() if name in row.equal else "-" for name in measures]
         cells += [
             f"{row.left:.2%}",
-            f"{row.content:.2%} ({row.rival_content:.2%})",
-            f"{row.style:.2%} ({row.rival_style:.2%})",
+            f"{row.content:.2%} ({row.descent_content:.2%})",
+            f"{row.style:.2%} ({row.descent_style:.2%})",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines

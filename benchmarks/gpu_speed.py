@@ -1,13 +1,13 @@
-"""Time of the network on a CUDA GPU: eager, as a graph, and with the ways there and back.
+"""Time of the network on a CUDA GPU: eager, as a CUDA graph, and with the transfers.
 
 python -m benchmarks.gpu_speed
 python -m benchmarks.gpu_speed --size full --side 1024
 
-"Network" is the GPU's own time between two events, from pixels on the GPU to pixels on the GPU,
-conversion and rounding included; many launches are queued, so that the processor is not waited for
-unless it is too slow to keep the GPU busy, which is what a graph is to mend. "Picture" is the whole
-call of the engine by the clock, from an array to an array. Medians; weights of a style that ships,
-or random ones: both take the same time.
+"Network" is the GPU's time between two events, from pixels on the GPU to pixels on the GPU, with
+conversion and rounding. Launches are queued, so that the time includes the CPU's only if the CPU is
+too slow to keep the GPU busy, which CUDA graphs are meant to avoid. "Picture" is the time of the
+engine's whole call, from array to array. All figures are medians. The weights are those of a
+shipped style, or random: both take the same time.
 """
 
 import argparse
@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
-from benchmarks.peers import missing, model_file
+from benchmarks.peers import find_model_file, list_missing
 from fast_style.models.config import SIZES
 
 _WARM_UPS = 10
 
 
-def why_not() -> str | None:
-    """Say in one sentence why nothing can be measured here; None where it can."""
-    if missing("torch"):
+def find_obstacle() -> str | None:
+    """Return in one sentence why no GPU can be measured; None if one can."""
+    if list_missing("torch"):
         return 'no GPU is measured, as torch is not installed: pip install "fast-style[torch]"'
     import torch
 
@@ -45,10 +45,10 @@ def measure_gpu(
     """Measure every network at every size.
 
     Args:
-        models: model files by the name of their size.
-        sides: of the square pictures, in pixels.
-        precision: as `create_engine` takes it.
-        repeats: how often each thing is timed.
+        models: model files, by the name of their size.
+        sides: sides of the square pictures, in pixels.
+        precision: as for `create_engine`.
+        repeats: number of timed calls.
 
     Returns:
         The GPU's name, and rows with the milliseconds of each repetition.
@@ -59,12 +59,14 @@ def measure_gpu(
     for size, model in models.items():
         for side in sides:
             print(f"gpu: {size}, {side} px", file=sys.stderr)
-            rows.append({"size": size, "side": side, **_row(model, side, precision, repeats)})
+            rows.append(
+                {"size": size, "side": side, **_measure_row(model, side, precision, repeats)}
+            )
     versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}"
     return {"gpu": f"{torch.cuda.get_device_name()}, {versions}", "rows": rows}
 
 
-def _row(model: Path, side: int, precision: str, repeats: int) -> dict[str, Any]:
+def _measure_row(model: Path, side: int, precision: str, repeats: int) -> dict[str, Any]:
     import numpy as np
     import torch
 
@@ -76,19 +78,19 @@ def _row(model: Path, side: int, precision: str, repeats: int) -> dict[str, Any]
     batch = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
     with torch.inference_mode():
         pixels = torch.from_numpy(batch).to("cuda")
-        eager = _events(lambda: engine.computation(pixels), repeats)
+        eager = _time_on_gpu(lambda: engine.computation(pixels), repeats)
         graph = CudaCapture(engine.computation)(batch.shape)
-        captured = _events(graph.launch, repeats)
+        captured = _time_on_gpu(graph.launch, repeats)
         graph.release()
-    whole = _clock(lambda: engine.predict(batch), repeats)
+    whole = _time_calls(lambda: engine.predict(batch), repeats)
     return {
         "precision": engine.precision,
         "milliseconds": {"network, eager": eager, "network, graph": captured, "picture": whole},
     }
 
 
-def _events(launch: Callable[[], object], repeats: int) -> list[float]:
-    """Milliseconds of the GPU, by events between launches that are queued one after the other."""
+def _time_on_gpu(launch: Callable[[], object], repeats: int) -> list[float]:
+    """Return the GPU's milliseconds for each launch, by events between queued launches."""
     import torch
 
     for _ in range(_WARM_UPS):
@@ -103,20 +105,20 @@ def _events(launch: Callable[[], object], repeats: int) -> list[float]:
     return [a.elapsed_time(b) for a, b in pairwise(marks)]
 
 
-def _clock(call: Callable[[], object], repeats: int) -> list[float]:
-    """Milliseconds of whole calls."""
+def _time_calls(call: Callable[[], object], repeats: int) -> list[float]:
+    """Return the milliseconds of each call."""
     for _ in range(_WARM_UPS):
         call()
     found = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         call()
-        found.append(1000 * (time.perf_counter() - begun))
+        found.append(1000 * (time.perf_counter() - started))
     return found
 
 
-def gpu_report(results: dict[str, Any]) -> str:
-    """What `measure_gpu` gave as a Markdown table."""
+def make_gpu_report(results: dict[str, Any]) -> str:
+    """Return results of `measure_gpu` as a Markdown table."""
     names = list(results["rows"][0]["milliseconds"])
     lines = [results["gpu"], "", f"| network, side | {' | '.join(names)} |"]
     lines.append("|---|" + "---|" * len(names))
@@ -137,11 +139,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures")
     arguments = parser.parse_args()
-    reason = why_not()
+    reason = find_obstacle()
     if reason is not None:
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as folder:
-        models = {size: model_file(size, Path(folder)) for size in arguments.size}
+        models = {size: find_model_file(size, Path(folder)) for size in arguments.size}
         results = measure_gpu(
             models, arguments.side, precision=arguments.precision, repeats=arguments.repeats
         )
@@ -149,7 +151,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
     print(results["machine"])
-    print(gpu_report(results))
+    print(make_gpu_report(results))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Train a network to give photos back: the start from which the bases were taught.
+"""Train a network to reproduce photos: the start of the base models' training.
 
     python -m benchmarks.identity_start --photos DIR --size standard -o start.safetensors
     fast-style train --init start.safetensors --style-image PAINTINGS/ --photos DIR --name base ...
 
-From freshly drawn weights the first thousand steps of a style go into grey pictures with dead flat
-areas. A network that has learnt to pass colours and edges through, which takes no VGG and so about
-a minute, is past that.
+From random weights, a style's training spends its first thousand steps on grey pictures with flat
+areas. A network that reproduces colours and edges skips these. Training it needs no VGG and takes
+about a minute.
 """
 
 import argparse
@@ -72,8 +72,8 @@ def main() -> None:
         if step % 50 == 0 or step == steps - 1:
             print(f"step {step}: {float(loss) ** 0.5 * 255:.1f} levels off", flush=True)
     about = {name: str(value) for name, value in vars(arguments).items()}
-    for of_this_machine in ("photos", "output"):
-        del about[of_this_machine]
+    for path in ("photos", "output"):  # of this machine only
+        del about[path]
     about |= {"made_by": "benchmarks.identity_start", "machine": describe_machine("torch")}
     card = ModelCard(name=f"identity-{arguments.size}", network=network.config, training=about)
     save_model(arguments.output, card, network_weights(network))

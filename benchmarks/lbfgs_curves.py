@@ -1,12 +1,12 @@
-"""What L-BFGS on the pixels reaches, iteration by iteration, kept on disk.
+"""The objective along L-BFGS on the pixels, iteration by iteration, cached on disk.
 
-The rival of Johnson, Alahi and Fei-Fei 2016, section 4.1: projected L-BFGS, that is, the pixels are
-clipped to their range after every iteration. Theirs starts at white noise (below their equation 5);
-here it starts at the photo, with all its content, unless told to start at noise too. Like their
-`optim.lbfgs`, torch's has no line search unless asked for: it wastes some twenty iterations on
-steps far too long before it descends, and its memory does not know of the clipping. With a strong
-Wolfe line search an iteration takes two to three evaluations and gets much further: the figures of
-the two do not compare, and both are rivals to name.
+This is the baseline of Johnson, Alahi and Fei-Fei 2016, section 4.1: projected L-BFGS, in which the
+pixels are clipped to their range after every iteration. Theirs starts from white noise (below their
+equation 5); here it starts from the photo, or with an option from noise. Like their `optim.lbfgs`,
+torch's has no line search by default: it spends some twenty iterations on steps that are far too
+long before it descends, and its history does not know of the clipping. With a strong Wolfe line
+search an iteration takes two to three evaluations and gets much further. Figures of the two are not
+comparable; always state which one was used.
 """
 
 import hashlib
@@ -35,24 +35,24 @@ Start = Literal["photo", "noise"]
 STARTS: tuple[str, ...] = get_args(Start)
 
 PROCEDURE = 1
-"""Raised when the curves of before would not be those of now."""
+"""Version of the procedure; increased when cached curves are not valid any more."""
 
 EVERY = 2
-"""Iterations from one record to the next: a record takes a third of an iteration's time."""
+"""Iterations between two records; a record takes a third of an iteration's time."""
 
 _HISTORY = 100
 _FURTHER = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class DescentCurve:
     """The objective along a descent.
 
     Attributes:
-        iterations: at which it was recorded, 0 (the start) first.
-        evaluations: of the objective and its gradient that had been made by then.
-        terms: by measure, one for each of `iterations`, of pictures rounded to 8 bits.
-        made_with: torch and device that computed it.
+        iterations: the recorded iterations, from 0 (the start).
+        evaluations: number of evaluations of objective and gradient until each of them.
+        terms: the terms at each of them, of pictures rounded to 8 bits, by measure.
+        made_with: version of torch and device that computed it.
     """
 
     iterations: tuple[int, ...]
@@ -60,10 +60,10 @@ class Curve:
     terms: Mapping[str, tuple[Terms, ...]]
     made_with: str = ""
 
-    def up_to(self, iterations: int) -> "Curve":
-        """The part that a shorter descent would have given."""
+    def up_to(self, iterations: int) -> "DescentCurve":
+        """Return the curve of a shorter descent."""
         count = sum(i <= iterations for i in self.iterations)
-        return Curve(
+        return DescentCurve(
             self.iterations[:count],
             self.evaluations[:count],
             {name: terms[:count] for name, terms in self.terms.items()},
@@ -71,18 +71,19 @@ class Curve:
         )
 
     def reaches(self, goal: Mapping[str, Terms]) -> bool:
-        """Tell whether the descent has come as low as a picture, by every measure."""
+        """Return whether the descent has reached a picture's objective, by every measure."""
         return all(
-            best_so_far(self.terms[name])[-1].total <= terms.total for name, terms in goal.items()
+            compute_best_so_far(self.terms[name])[-1].total <= terms.total
+            for name, terms in goal.items()
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return it as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Curve":
-        """Read what `to_dict` gave; KeyError, TypeError or ValueError tell that it is unsound."""
+    def from_dict(cls, values: Mapping[str, Any]) -> "DescentCurve":
+        """Read the values of `to_dict`; raise KeyError, TypeError or ValueError if invalid."""
         terms = {
             name: tuple(Terms(**{k: float(v) for k, v in entry.items()}) for entry in entries)
             for name, entries in values["terms"].items()
@@ -110,11 +111,11 @@ def descend(
     """Minimize a loss over pixels with projected L-BFGS.
 
     Args:
-        loss: of a picture, (1, 3, H, W) in [0, 1].
-        start: the picture to start at; not changed.
-        iterations: how many.
-        record: told of an iteration, the evaluations so far, and the picture, at 0, at every
-            `every`-th and at the last; gives True to end the descent there.
+        loss: returns the loss of a picture, (1, 3, H, W) in [0, 1].
+        start: the picture to start from; not changed.
+        iterations: number of iterations.
+        record: called with the iteration, the evaluations so far, and the picture, at iteration 0,
+            every `every`-th and the last; returns True to end the descent.
         line_search: `none`, or `strong-wolfe`.
         every: see `record`.
     """
@@ -122,7 +123,7 @@ def descend(
     optimizer = torch.optim.LBFGS(
         [picture],
         lr=1,
-        max_iter=1,  # its memory outlasts the call: so many calls are one descent
+        max_iter=1,  # its history outlives the call: several calls are one descent
         max_eval=25,
         history_size=_HISTORY,
         tolerance_grad=0,
@@ -158,28 +159,28 @@ def compute_curve(
     goal: Mapping[str, Terms] | None = None,
     precision: Precision = "fp32",
     start: Start = "photo",
-) -> Curve:
-    """Follow L-BFGS on a photo, (H, W, 3).
+) -> DescentCurve:
+    """Record L-BFGS on a photo, (H, W, 3).
 
     Args:
-        objective: what falls.
-        photo: whose content is to be kept.
-        iterations: how far at most.
+        objective: what is minimized.
+        photo: the content.
+        iterations: number of iterations at most.
         line_search: see `descend`.
-        goal: terms by measure that are far enough: the descent goes on for a tenth of the
-            iterations that they took, so that a somewhat better picture finds its place too.
-        precision: of the gradients; `tf32` rounds to TensorFloat-32 on a CUDA GPU that has it, and
-            is float32 elsewhere. What is recorded is always computed in full float32.
-        start: the photo, or white noise, the same for all photos of one size.
+        goal: terms to reach, by measure. Once they are reached, the descent continues for a tenth
+            of the iterations that this took, so that the curve serves somewhat better pictures too.
+        precision: of the gradients; `tf32` uses TensorFloat-32 on a CUDA GPU that has it, and
+            float32 elsewhere. The recorded terms are always computed in float32.
+        start: the photo, or white noise, which is the same for all photos of one size.
     """
-    of_photo = objective.of_photo(photo)
+    of_photo = objective.for_photo(photo)
     reached: int | None = None
     numbers: list[int] = []
     counts: list[int] = []
     terms: dict[str, list[Terms]] = {name: [] for name in objective.measures}
 
-    def curve() -> Curve:
-        return Curve(
+    def curve() -> DescentCurve:
+        return DescentCurve(
             tuple(numbers),
             tuple(counts),
             {name: tuple(values) for name, values in terms.items()},
@@ -194,27 +195,27 @@ def compute_curve(
         nonlocal reached
         numbers.append(iteration)
         counts.append(evaluations)
-        with _convolutions(tf32=False):
+        with _allow_tf32(tf32=False):
             for name, value in of_photo.terms(picture).items():
                 terms[name].append(value)
         if goal is not None and reached is None and curve().reaches(goal):
             reached = iteration
         return reached is not None and iteration >= _FURTHER * reached
 
-    first = of_photo.photo if start == "photo" else _white_noise(of_photo.photo)
-    with _convolutions(tf32=precision == "tf32"):
+    first = of_photo.photo if start == "photo" else _make_white_noise(of_photo.photo)
+    with _allow_tf32(tf32=precision == "tf32"):
         descend(loss, first, iterations, record, line_search)
     return curve()
 
 
-def _white_noise(like: Tensor) -> Tensor:
-    """Pixels uniform in [0, 1], of the shape of `like`, always the same ones."""
+def _make_white_noise(like: Tensor) -> Tensor:
+    """Return uniform noise in [0, 1] with the shape of `like`, from a fixed seed."""
     return torch.rand(like.shape, generator=torch.Generator().manual_seed(0)).to(like.device)
 
 
 @contextmanager
-def _convolutions(*, tf32: bool) -> Iterator[None]:
-    """Let convolutions on a CUDA GPU round to TensorFloat-32, which torch does unasked, or not."""
+def _allow_tf32(*, tf32: bool) -> Iterator[None]:
+    """Allow or forbid TensorFloat-32 in convolutions on a CUDA GPU; torch's default allows it."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = tf32
     try:
@@ -223,7 +224,7 @@ def _convolutions(*, tf32: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def curve_key(
+def make_curve_key(
     measures: Mapping[str, LossConfig],
     painting: Pixels,
     photo: Pixels,
@@ -231,9 +232,9 @@ def curve_key(
     precision: Precision = "fp32",
     start: Start = "photo",
 ) -> str:
-    """Name a curve by all that it depends on but its length.
+    """Return the cache key of a curve: a digest of all that it depends on but its length.
 
-    The release of torch is not in it, though it changes last digits: it is noted in the file.
+    The version of torch is left out, though it changes the last digits; the file records it.
     """
     what: dict[str, Any] = {
         "procedure": PROCEDURE,
@@ -242,8 +243,8 @@ def curve_key(
             | {"style_layers": dict(config.style_layers)}
             for name, config in measures.items()
         },
-        "painting": _digest(painting),
-        "photo": _digest(photo),
+        "painting": _compute_digest(painting),
+        "photo": _compute_digest(photo),
         "line_search": line_search,
         "precision": precision,
         "history": _HISTORY,
@@ -254,31 +255,33 @@ def curve_key(
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:40]
 
 
-def default_folder() -> Path:
-    """Where curves are kept unless told otherwise: in the user's cache, beside compiled models."""
+def default_curve_folder() -> Path:
+    """Return the default folder of curves: in the user's cache, beside compiled models."""
     return cache_folder().parent / "lbfgs-curves"
 
 
-def load_curve(folder: Path, key: str) -> Curve | None:
-    """Read a curve, as long as it is; None where it is not there or not sound."""
+def load_curve(folder: Path, key: str) -> DescentCurve | None:
+    """Read a curve of any length; None if it is missing or invalid."""
     try:
-        return Curve.from_dict(json.loads((folder / f"{key}.json").read_text(encoding="utf-8")))
+        return DescentCurve.from_dict(
+            json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def store_curve(folder: Path, key: str, curve: Curve) -> None:
-    """Keep a curve, unless a longer one is there; the file is complete or not there at all."""
-    there = load_curve(folder, key)
-    if there is not None and there.iterations[-1] > curve.iterations[-1]:
+def store_curve(folder: Path, key: str, curve: DescentCurve) -> None:
+    """Store a curve atomically, unless a longer one is stored."""
+    stored = load_curve(folder, key)
+    if stored is not None and stored.iterations[-1] > curve.iterations[-1]:
         return
-    with suppress(OSError):  # a cache only ever saves time
+    with suppress(OSError):  # the cache is optional
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(folder / f"{key}.json", json.dumps(curve.to_dict()).encode())
 
 
-def best_so_far(terms: Sequence[Terms]) -> list[Terms]:
-    """At each record the best picture until then, which is what one would keep."""
+def compute_best_so_far(terms: Sequence[Terms]) -> list[Terms]:
+    """Return the terms of the best picture until each record."""
     best: list[Terms] = []
     for term in terms:
         worse = not math.isfinite(term.total) or (best and best[-1].total <= term.total)
@@ -286,6 +289,6 @@ def best_so_far(terms: Sequence[Terms]) -> list[Terms]:
     return best
 
 
-def _digest(pixels: Pixels) -> str:
+def _compute_digest(pixels: Pixels) -> str:
     shape = "x".join(map(str, pixels.shape))
     return f"{shape}:{hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()}"

@@ -1,4 +1,4 @@
-"""Names the machine that a figure was measured on."""
+"""Describe the machine that figures are measured on."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def describe_machine(*packages: str) -> str:
-    """One line: processor, cores this process may use, what it computes natively, versions."""
+    """Return one line: processor, cores this process may use, instruction sets, versions."""
     model, flags = platform.processor() or platform.machine(), ""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""The objective that a model was trained for, taken of single pictures and on other layers too."""
+"""The objective a model was trained for, of single pictures, and on other layers as well."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,13 +20,13 @@ from fast_style.models.perceptual_loss import (
 )
 
 TRAINED = "trained"
-"""The measure that the model was trained for; L-BFGS minimizes it."""
+"""The measure that the model was trained for, and that L-BFGS minimizes."""
 
 UNSEEN = "unseen layers"
-"""The same losses, each at another layer of the same VGG, one that was not trained on."""
+"""The same losses at layers of the same VGG that were not used in training."""
 
 VGG19 = "VGG-19"
-"""The same losses at VGG-19's layers of the same names."""
+"""The same losses at the layers of the same names in VGG-19."""
 
 Pixels = NDArray[np.uint8]
 
@@ -48,11 +48,11 @@ class Terms:
         return self.content + self.style + self.tv
 
 
-def loss_of_card(training: Mapping[str, Any]) -> LossConfig:
-    """The loss that a card's `training` describes, the painting's own factor in its style weight.
+def read_card_loss(training: Mapping[str, Any]) -> LossConfig:
+    """Return the loss that a card's `training` describes, with the painting's style factor.
 
     Raises:
-        FastStyleError: the card does not say.
+        FastStyleError: the card does not describe it.
     """
     try:
         config = LossConfig.from_options(training)
@@ -60,15 +60,15 @@ def loss_of_card(training: Mapping[str, Any]) -> LossConfig:
         return replace(config, style_weight=factor * config.style_weight)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FastStyleError(
-            f"its card does not say what it was trained for: {type(error).__name__} {error}"
+            f"its card does not describe its training's loss: {type(error).__name__} {error}"
         ) from error
 
 
-def unseen_neighbours(config: LossConfig) -> LossConfig | None:
-    """Move each layer of a loss to one of the same stage that is in none of its terms.
+def choose_unseen_layers(config: LossConfig) -> LossConfig | None:
+    """Replace each layer of a loss by one of the same stage that it does not use.
 
-    relu2_2 becomes relu2_1, relu3_3 becomes relu3_1, where these were not used. None where a stage
-    has no layer left.
+    relu2_2 becomes relu2_1, relu3_3 becomes relu3_1, if these are not used. Returns None if a stage
+    has no other layer.
     """
     used = {*config.content_layers, *config.style_layers}
     free: dict[str, str] = {}
@@ -80,7 +80,7 @@ def unseen_neighbours(config: LossConfig) -> LossConfig | None:
 
     def moved(layers: Mapping[str, float]) -> dict[str, float]:
         weights: dict[str, float] = {}
-        for layer, weight in layers.items():  # two layers of one stage meet in one
+        for layer, weight in layers.items():  # two layers of one stage become one
             weights[free[layer[:5]]] = weights.get(free[layer[:5]], 0.0) + weight
         return weights
 
@@ -94,8 +94,8 @@ def unseen_neighbours(config: LossConfig) -> LossConfig | None:
     )
 
 
-def on_vgg19(config: LossConfig) -> LossConfig:
-    """The same loss on torchvision's VGG-19, its weights scaled to that network's features."""
+def convert_to_vgg19(config: LossConfig) -> LossConfig:
+    """Return the same loss on torchvision's VGG-19, with weights scaled to its features."""
     scale = _SCALE if config.vgg == "bundled" else 1.0
     return LossConfig(
         "vgg19",
@@ -107,34 +107,34 @@ def on_vgg19(config: LossConfig) -> LossConfig:
     )
 
 
-def vgg19_is_there() -> bool:
-    """Tell whether VGG-19's weights are on disk; a benchmark fetches nothing."""
+def is_vgg19_on_disk() -> bool:
+    """Return whether VGG-19's weights are on disk; benchmarks download nothing."""
     return any((Path(torch.hub.get_dir()) / "checkpoints").glob("vgg19-*.pth"))
 
 
-def measures_of(config: LossConfig, *, vgg19: bool = False) -> dict[str, LossConfig]:
-    """Name the measures that a model trained for `config` is looked at with."""
+def make_measures(config: LossConfig, *, vgg19: bool = False) -> dict[str, LossConfig]:
+    """Return the measures for a model that was trained for `config`, by name."""
     measures = {TRAINED: config}
-    neighbours = unseen_neighbours(config)
+    neighbours = choose_unseen_layers(config)
     if neighbours is not None:
         measures[UNSEEN] = neighbours
     if vgg19 and config.vgg != "vgg19":
-        measures[VGG19] = on_vgg19(config)
+        measures[VGG19] = convert_to_vgg19(config)
     return measures
 
 
-def as_tensor(pixels: Pixels, device: str = "cpu") -> Tensor:
-    """Pixels of shape (H, W, 3) as a batch of one, float32, (1, 3, H, W) in [0, 1]."""
+def to_tensor(pixels: Pixels, device: str = "cpu") -> Tensor:
+    """Convert pixels, (H, W, 3), to a batch of one, float32, (1, 3, H, W) in [0, 1]."""
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(device)[None].float() / 255
 
 
 class Objective:
-    """Losses against one painting, under several measures; the VGG runs once for all of them."""
+    """Losses for one painting under several measures, with one pass of each VGG."""
 
     def __init__(
         self, measures: Mapping[str, LossConfig], painting: Pixels, device: str = "cpu"
     ) -> None:
-        """Load what is needed and look at the painting, (H, W, 3), at the size it was learnt."""
+        """Load the VGGs, and compute the Gram matrices of the painting, (H, W, 3)."""
         self.measures, self.device = dict(measures), device
         self._layers: dict[str, set[str]] = {}
         for config in measures.values():
@@ -146,15 +146,15 @@ class Objective:
             for name in [config.vgg]
         }
         with torch.no_grad():
-            features = self._features(as_tensor(painting, device), self._layers)
+            features = self._features(to_tensor(painting, device), self._layers)
             self._grams = {
                 key: gram_matrix(value)
                 for key, value in features.items()
                 if any(key[0] == c.vgg and key[1] in c.style_layers for c in measures.values())
             }
 
-    def of_photo(self, photo: Pixels) -> "PhotoObjective":
-        """The objective of pictures made from a photo, (H, W, 3)."""
+    def for_photo(self, photo: Pixels) -> "PhotoObjective":
+        """Return the objective for results made from a photo, (H, W, 3)."""
         return PhotoObjective(self, photo)
 
     def _features(
@@ -170,12 +170,12 @@ class Objective:
 
 
 class PhotoObjective:
-    """The losses of pictures that are made from one photo."""
+    """The losses of results that are made from one photo."""
 
     def __init__(self, objective: Objective, photo: Pixels) -> None:
-        """Take the photo's features, once."""
+        """Compute the photo's features."""
         self._objective = objective
-        self.photo = as_tensor(photo, objective.device)
+        self.photo = to_tensor(photo, objective.device)
         wanted: dict[str, set[str]] = {}
         for config in objective.measures.values():
             wanted.setdefault(config.vgg, set()).update(config.content_layers)
@@ -183,7 +183,7 @@ class PhotoObjective:
             self._content = objective._features(self.photo, wanted)
 
     def loss(self, picture: Tensor) -> Tensor:
-        """The trained objective of a picture, (1, 3, H, W) in [0, 1], with its gradient."""
+        """Return the trained objective of a picture, (1, 3, H, W) in [0, 1]; differentiable."""
         config = self._objective.measures[TRAINED]
         layers = {config.vgg: {*config.content_layers, *config.style_layers}}
         features = self._objective._features(picture, layers)
@@ -191,7 +191,7 @@ class PhotoObjective:
         return content + style + tv
 
     def terms(self, picture: Tensor) -> dict[str, Terms]:
-        """All measures of a picture, (1, 3, H, W) in [0, 1], rounded to 8 bits before."""
+        """Return all measures of a picture, (1, 3, H, W) in [0, 1], rounded to 8 bits."""
         with torch.no_grad():
             rounded = (picture.clamp(0, 1) * 255).round() / 255
             features = self._objective._features(rounded, self._objective._layers)

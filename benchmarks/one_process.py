@@ -1,10 +1,10 @@
-"""Runs one command; writes how long it took and its peak memory to a file, as JSON.
+"""Run one command, and write its time and peak memory to a JSON file.
 
     python -I -S one_process.py REPORT COMMAND ...
 
-It is a process of its own, and a small one, because the system counts a process's memory from its
-fork on: the child of a large process would begin with its parent's peak. A command that brings the
-machine to the end of its memory is stopped, before the system stops something else.
+This is a small process of its own, because peak memory is counted from the fork on: the child of a
+large process would begin with its parent's peak. A command that uses up the machine's memory is
+killed before the system kills another process.
 """
 
 import json
@@ -17,11 +17,11 @@ from pathlib import Path
 
 _INTERVAL = 0.1
 _LEAST_FREE = 0.03
-"""The part of the machine's memory that must stay free."""
+"""Share of the machine's memory that must stay free."""
 
 
-class Watch(threading.Thread):
-    """Looks after a process now and then: what its whole tree holds, and what is left."""
+class MemoryWatch(threading.Thread):
+    """A thread that measures the memory of a process and its children periodically."""
 
     def __init__(self, process: int) -> None:
         super().__init__(daemon=True)
@@ -31,12 +31,14 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.done.wait(_INTERVAL):
             try:
-                tree = process_tree(self.process)
-                # For a single process, the system's own figure is exact.
+                tree = list_process_tree(self.process)
+                # For a single process, ru_maxrss is exact.
                 if len(tree) > 1:
-                    self.peak = max(self.peak, sum(resident(process) for process in tree))
-                free, total = (memory(name) for name in ("MemAvailable", "MemTotal"))
-            except OSError:  # it has just ended, or this system has no /proc
+                    self.peak = max(
+                        self.peak, sum(read_resident_bytes(process) for process in tree)
+                    )
+                free, total = (read_meminfo(name) for name in ("MemAvailable", "MemTotal"))
+            except OSError:  # the process has just ended, or there is no /proc
                 continue
             if free < _LEAST_FREE * total:
                 self.stopped = True
@@ -44,20 +46,20 @@ class Watch(threading.Thread):
                 return
 
 
-def process_tree(process: int) -> list[int]:
+def list_process_tree(process: int) -> list[int]:
     found = [process]
-    for process in found:  # grows on the way
+    for process in found:  # the list grows in the loop
         for path in Path(f"/proc/{process}/task").glob("*/children"):
             found += map(int, path.read_text().split())
     return found
 
 
-def resident(process: int) -> int:
-    """Bytes of a process that lie in memory; pages shared by two processes count for both."""
+def read_resident_bytes(process: int) -> int:
+    """Return the resident bytes of a process; shared pages count for every process."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory(name: str) -> int:
+def read_meminfo(name: str) -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == name:
@@ -71,11 +73,11 @@ def main() -> None:
     process = os.fork()
     if process == 0:
         try:
-            os.setpgid(0, 0)  # so that it can be stopped with its children
+            os.setpgid(0, 0)  # so that its children can be killed with it
             os.execvp(command[0], command)
         finally:
-            os._exit(127)  # only where there is no such command
-    watch = Watch(process)
+            os._exit(127)  # the command does not exist
+    watch = MemoryWatch(process)
     watch.start()
     try:
         _, status, usage = os.wait4(process, 0)

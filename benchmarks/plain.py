@@ -1,6 +1,6 @@
-"""The same network, VGG and losses written the usual way, as in pytorch/examples: the peer.
+"""The same network, VGG and losses in plain torch, as in pytorch/examples, to compare with.
 
-No rewrite, default memory format, nn.InstanceNorm2d, a VGG run to its end for the photo too.
+Without our rewrites: default memory format, nn.InstanceNorm2d, and a full VGG pass of the photo.
 """
 
 import torch
@@ -12,7 +12,7 @@ from fast_style.models.perceptual_loss import Vgg
 
 
 class PlainConvolution(nn.Module):
-    """Reflection padding and convolution, after nearest upsampling where asked for."""
+    """Reflection padding and convolution, with optional nearest upsampling before them."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1, upsample: int = 1):
         super().__init__()
@@ -41,8 +41,8 @@ class PlainResidual(nn.Module):
         return x + self.norm2(self.conv2(inner))
 
 
-def plain_network(config: NetworkConfig) -> nn.Sequential:
-    """The transformer network on 0-255, RGB (B, 3, H, W), H and W multiples of 4."""
+def make_plain_network(config: NetworkConfig) -> nn.Sequential:
+    """Return the transformer network, for RGB (B, 3, H, W) in 0-255, H and W multiples of 4."""
     w = config.width
 
     def block(*args: int, **kwargs: int) -> list[nn.Module]:
@@ -61,7 +61,7 @@ def plain_network(config: NetworkConfig) -> nn.Sequential:
 
 
 class PlainVgg(nn.Module):
-    """VGG-16 to relu4_3 that gives all four of its layers every time."""
+    """VGG-16 up to relu4_3 that always computes all four of its layers."""
 
     LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
@@ -81,7 +81,7 @@ class PlainVgg(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features of RGB images on 0-255."""
+        """Return the features of RGB images in 0-255."""
         features, found = images.flip(1) - self.get_buffer("mean"), []
         for part in self.slices:
             features = part(features)
@@ -89,8 +89,8 @@ class PlainVgg(nn.Module):
         return found
 
 
-def plain_gram(features: Tensor) -> Tensor:
-    """Gram matrices as in pytorch/examples."""
+def compute_plain_gram(features: Tensor) -> Tensor:
+    """Compute Gram matrices as pytorch/examples does."""
     batch, channels, height, width = features.size()
     rows = features.view(batch, channels, height * width).float()
     return rows.bmm(rows.transpose(1, 2)) / (channels * height * width)
@@ -101,20 +101,20 @@ class PlainLoop:
 
     def __init__(self, config: NetworkConfig, style_image: Tensor, bf16: bool):
         torch.manual_seed(0)
-        self.network, self.vgg, self.bf16 = plain_network(config), PlainVgg(), bf16
+        self.network, self.vgg, self.bf16 = make_plain_network(config), PlainVgg(), bf16
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3)
         with torch.no_grad():
-            self.style = [plain_gram(f) for f in self.vgg(style_image)]
+            self.style = [compute_plain_gram(f) for f in self.vgg(style_image)]
 
     def step(self, photos: Tensor) -> float:
-        """One step on RGB photos on 0-255, (B, 3, H, W); gives the loss."""
+        """Run one step on RGB photos in 0-255, (B, 3, H, W); return the loss."""
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             pictures = self.network(photos)
             of_pictures, of_photos = self.vgg(pictures), self.vgg(photos)
             loss = functional.mse_loss(of_pictures[1], of_photos[1])
             for features, gram in zip(of_pictures, self.style, strict=True):
-                grams = plain_gram(features)
+                grams = compute_plain_gram(features)
                 loss = loss + 5 * functional.mse_loss(grams, gram.expand_as(grams))
         loss.backward()
         self.optimizer.step()

@@ -1,8 +1,8 @@
-"""What `neural_style.py eval` of pytorch/examples does, on the same network: a peer's command.
+"""Do what `neural_style.py eval` of pytorch/examples does, with the same network.
 
 python -m benchmarks.plain_command --content-image PHOTO --model FILE.pth --output-image OUT
 
-It imports what the original's script imports, for that is most of what a user waits for.
+It imports what the original script imports, which takes most of its time.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from torch.optim import Adam  # noqa: F401 (imported by the original, for traini
 from torch.utils.data import DataLoader  # noqa: F401
 from torchvision import datasets, models, transforms  # noqa: F401
 
-from benchmarks.plain import plain_network
+from benchmarks.plain import make_plain_network
 from fast_style.models.config import SIZES
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     )
     content = to_tensor(photo).unsqueeze(0)
     with torch.no_grad():
-        network = plain_network(SIZES[arguments.size])
+        network = make_plain_network(SIZES[arguments.size])
         network.load_state_dict(torch.load(arguments.model))
         picture = network(content)[0]
     pixels = picture.clone().clamp(0, 255).numpy().transpose(1, 2, 0).astype("uint8")

@@ -1,9 +1,9 @@
-"""Writes the plain network of model files as torch weights and as plain ONNX graphs.
+"""Export models as the plain network: torch weights and ONNX graphs.
 
     python -m benchmarks.plain_export --side 256 512 MODEL ... --output FOLDER
 
-The graphs are what torch's own exporter makes of the network as in pytorch/examples: none of this
-package's rewrites. Their height and width are fixed, which is the best that an engine can be given.
+The graphs are made by torch's exporter of the network of pytorch/examples, without this package's
+rewrites. Their height and width are fixed, which is fastest in any engine.
 """
 
 import argparse
@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.plain import plain_network
+from benchmarks.plain import make_plain_network
 from fast_style.models.model_file import load_model
 
 
-def plain_copy(model_file: Path) -> nn.Sequential:
-    """The plain network with a model file's weights."""
+def load_plain_network(model_file: Path) -> nn.Sequential:
+    """Return the plain network with the weights of a model file."""
     model = load_model(model_file)
-    network = plain_network(model.card.network).eval()
+    network = make_plain_network(model.card.network).eval()
     # Both name their parameters in the order of the forward pass.
     names = network.state_dict().keys()
     values = [torch.from_numpy(values) for values in model.weights.values()]
@@ -34,9 +34,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, nargs="*", default=[], help="sides of the ONNX graphs")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write to")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # the exporter's, on its own age
+    warnings.simplefilter("ignore")  # the exporter warns that it is the older one
     for path in arguments.models:
-        network = plain_copy(path)
+        network = load_plain_network(path)
         torch.save(network.state_dict(), arguments.output / f"{path.stem}.pth")
         for side in arguments.side:
             torch.onnx.export(
@@ -45,7 +45,7 @@ def main() -> None:
                 str(arguments.output / f"{path.stem}-{side}.onnx"),
                 input_names=["image"],
                 output_names=["stylized"],
-                dynamo=False,  # the newer exporter needs a package more
+                dynamo=False,  # the newer exporter needs another package
             )
 
 

@@ -1,14 +1,13 @@
-"""How good a style's pictures are: the iteration of L-BFGS on the pixels that a network equals.
+"""Measure the quality of styles: the iteration of L-BFGS on the pixels that a network equals.
 
     python -m benchmarks.quality --photos DIR --paintings DIR
 
-For each model the perceptual objective that it was trained for (layers, weights and style size from
-its card) is taken of what `Stylizer` gives for a photo, 8 bits, grain and all, and beside it the
-same objective along a descent on that photo's pixels, rounded to 8 bits too. Photos are square
-crops of the middle; for the large ones a photo is resized until its short side fits. Descents are
-kept on disk and depend on photo, painting and loss only, so a second model with the same loss costs
-seconds; a run that was cut short goes on where it was. A descent ends a little after it has reached
-the network.
+For each model, the perceptual objective that it was trained for (layers, weights and style size
+from its card) is computed for the 8-bit results of `Stylizer`, and along a descent on the same
+photo's pixels, also rounded to 8 bits. Photos are cropped to the central square; smaller ones are
+first enlarged until their short side fits. Descents are cached on disk and depend on photo,
+painting and loss only: a second model with the same loss takes seconds, and an interrupted run can
+be continued. A descent ends soon after it has reached the network's objective.
 """
 
 import argparse
@@ -22,25 +21,25 @@ import torch
 from safetensors import safe_open
 
 from benchmarks.equivalents import (
-    Equal,
-    Quality,
-    card_key,
-    equal_iteration,
-    quality_table,
+    EqualIteration,
+    StyleQuality,
+    find_equal_iteration,
+    make_card_key,
+    make_quality_table,
     summarize,
 )
 from benchmarks.lbfgs_curves import (
     LINE_SEARCHES,
     PRECISIONS,
     STARTS,
-    Curve,
+    DescentCurve,
     LineSearch,
     Precision,
     Start,
     compute_curve,
-    curve_key,
-    default_folder,
+    default_curve_folder,
     load_curve,
+    make_curve_key,
     store_curve,
 )
 from benchmarks.machine import describe_machine
@@ -48,10 +47,10 @@ from benchmarks.objective import (
     Objective,
     Pixels,
     Terms,
-    as_tensor,
-    loss_of_card,
-    measures_of,
-    vgg19_is_there,
+    is_vgg19_on_disk,
+    make_measures,
+    read_card_loss,
+    to_tensor,
 )
 from fast_style.errors import FastStyleError
 from fast_style.images import READABLE_SUFFIXES, Photo, read_image, resize_long_side, resize_to
@@ -65,16 +64,16 @@ SHIPPED = Path(__file__).parents[1] / "saved_models"
 
 
 @dataclass(frozen=True, slots=True)
-class Descents:
-    """How descents are made, and where they are kept.
+class DescentSettings:
+    """How descents are computed, and where they are cached.
 
     Attributes:
-        folder: of the curves.
-        iterations: how far.
+        folder: the cache folder.
+        iterations: number of iterations.
         line_search: as for `compute_curve`.
-        precisions: of their gradients, as for `compute_curve`: whichever is on disk, and the last
-            for those that are not.
-        device: torch's name of it.
+        precisions: precisions of the gradients, as for `compute_curve`; cached curves of any of
+            them are used, and new ones are computed in the last.
+        device: torch's name of the device.
         start: as for `compute_curve`.
     """
 
@@ -85,12 +84,12 @@ class Descents:
     device: str = "cpu"
     start: Start = "photo"
 
-    def curve(
+    def get_curve(
         self, objective: Objective, painting: Pixels, photo: Pixels, goal: Mapping[str, Terms]
-    ) -> Curve:
-        """Read a photo's curve to where it reaches a goal, or compute and keep it."""
+    ) -> DescentCurve:
+        """Return a photo's curve at least until it reaches a goal, from the cache or computed."""
         for precision in self.precisions:
-            key = curve_key(
+            key = make_curve_key(
                 objective.measures, painting, photo, self.line_search, precision, self.start
             )
             curve = load_curve(self.folder, key)
@@ -103,8 +102,8 @@ class Descents:
         return curve.up_to(self.iterations)
 
 
-def square(pixels: Pixels, side: int) -> Pixels:
-    """Cut the middle square out of a picture, (H, W, 3), resized first where it is too small."""
+def crop_square(pixels: Pixels, side: int) -> Pixels:
+    """Crop a picture, (H, W, 3), to its central square; enlarge it first if it is too small."""
     short = min(pixels.shape[:2])
     if short < side:
         height, width = (max(side, round(n * side / short)) for n in pixels.shape[:2])
@@ -113,8 +112,8 @@ def square(pixels: Pixels, side: int) -> Pixels:
     return pixels[top : top + side, left : left + side].copy()
 
 
-def photo_files(folder: Path) -> list[Path]:
-    """The pictures in a folder, in the order of their names."""
+def list_photos(folder: Path) -> list[Path]:
+    """Return the pictures in a folder, sorted by name."""
     files = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in READABLE_SUFFIXES]
     if not files:
         raise FastStyleError(f"there are no pictures in {folder}")
@@ -122,7 +121,7 @@ def photo_files(folder: Path) -> list[Path]:
 
 
 def find_painting(card: ModelCard, folder: Path) -> Pixels:
-    """Read the painting that a model learnt, as large as it learnt it."""
+    """Read the painting of a model, at the size it was trained with."""
     name = Path(str(card.training.get("style_image", ""))).name
     if not name or not (folder / name).is_file():
         raise FastStyleError(f"its painting {name!r} is not in {folder} (--paintings)")
@@ -134,27 +133,27 @@ def measure(
     stylizer: Stylizer,
     painting: Pixels,
     photos: list[Pixels],
-    descents: Descents,
+    descents: DescentSettings,
     *,
     vgg19: bool = False,
-) -> Iterator[dict[str, Equal]]:
-    """Compare a model's pictures with descents, photo by photo; tells by measure."""
-    config = loss_of_card(stylizer.card.training)
-    objective = Objective(measures_of(config, vgg19=vgg19), painting, descents.device)
+) -> Iterator[dict[str, EqualIteration]]:
+    """Compare a model's results with descents; yield for each photo the results by measure."""
+    config = read_card_loss(stylizer.card.training)
+    objective = Objective(make_measures(config, vgg19=vgg19), painting, descents.device)
     for photo in photos:
         picture = stylizer.stylize_photo(Photo(photo)).pixels
-        of_photo = objective.of_photo(photo)
-        found = of_photo.terms(as_tensor(picture, descents.device))
-        untouched = of_photo.terms(of_photo.photo)
-        curve = descents.curve(objective, painting, photo, found)
+        of_photo = objective.for_photo(photo)
+        found = of_photo.terms(to_tensor(picture, descents.device))
+        unstylized = of_photo.terms(of_photo.photo)
+        curve = descents.get_curve(objective, painting, photo, found)
         yield {
-            name: equal_iteration(curve, name, terms, untouched[name])
+            name: find_equal_iteration(curve, name, terms, unstylized[name])
             for name, terms in found.items()
         }
 
 
 def write_card(path: Path, qualities: Mapping[str, object]) -> None:
-    """Put figures into a model's card, beside those that are there; its weights stay as they are.
+    """Add figures to a model's card; its weights are not changed.
 
     Raises:
         FastStyleError: the file holds weights that would be changed by writing them, or cannot be
@@ -169,11 +168,11 @@ def write_card(path: Path, qualities: Mapping[str, object]) -> None:
     save_model(path, card, model.weights)  # float16 to float32 and back loses nothing
 
 
-def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
-    """All figures of one model."""
+def measure_model(path: Path, arguments: argparse.Namespace) -> list[StyleQuality]:
+    """Measure one model on the photos of all sizes."""
     stylizer = Stylizer(path, engine=arguments.engine, precision=arguments.precision, device="cpu")
     painting = find_painting(stylizer.card, arguments.paintings)
-    descents = Descents(
+    descents = DescentSettings(
         arguments.cache,
         arguments.iterations,
         arguments.line_search,
@@ -182,15 +181,15 @@ def judge(path: Path, arguments: argparse.Namespace) -> list[Quality]:
         arguments.start,
     )
     gradients = " or ".join(arguments.descent_precision)
-    files = photo_files(arguments.photos)
+    files = list_photos(arguments.photos)
     rows = []
     for side, count in ((SIDE, arguments.count), (LARGE_SIDE, arguments.large)):
-        photos = [square(read_image(file).pixels, side) for file in files[:count]]
+        photos = [crop_square(read_image(file).pixels, side) for file in files[:count]]
         if not photos:
             continue
         found = []
         for equal in measure(
-            stylizer, painting, photos, descents, vgg19=arguments.vgg19 and vgg19_is_there()
+            stylizer, painting, photos, descents, vgg19=arguments.vgg19 and is_vgg19_on_disk()
         ):
             found.append(equal)
             print(
@@ -231,28 +230,35 @@ def main() -> None:
         choices=PRECISIONS,
         nargs="+",
         default=["fp32"],
-        help="of L-BFGS's gradients; of several, any that is on disk, and the last for the others",
+        help="of the gradients; with several, cached curves of any are used, and new ones are "
+        "computed in the last",
     )
-    parser.add_argument("--vgg19", action="store_true", help="look with VGG-19 too, if it is here")
+    parser.add_argument(
+        "--vgg19", action="store_true", help="measure with VGG-19 too, if it is on disk"
+    )
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--device", default="cpu", help="where torch computes the descents")
-    parser.add_argument("--cache", type=Path, default=default_folder(), help="folder of descents")
-    parser.add_argument("--json", type=Path, help="a file to write all figures to")
+    parser.add_argument("--device", default="cpu", help="device of the descents")
     parser.add_argument(
-        "--write-cards", action="store_true", help="put them into the models' cards"
+        "--cache", type=Path, default=default_curve_folder(), help="folder of cached descents"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument(
+        "--write-cards", action="store_true", help="add the figures to the models' cards"
     )
     arguments = parser.parse_args()
-    torch.backends.cudnn.allow_tf32 = False  # but for gradients of descents that ask for it
+    torch.backends.cudnn.allow_tf32 = False  # except for the gradients of descents that use it
     names = arguments.models or sorted(SHIPPED.glob("*.safetensors"))
-    rows: list[Quality] = []
+    rows: list[StyleQuality] = []
     failed = 0
     for name in names:
         try:
             path = find_style(name)
-            found = judge(path, arguments)
+            found = measure_model(path, arguments)
             if arguments.write_cards:
-                write_card(path, {card_key(row.side, row.start): row.to_card() for row in found})
+                write_card(
+                    path, {make_card_key(row.side, row.start): row.to_card() for row in found}
+                )
             rows += found
         except FastStyleError as error:
             failed += 1
@@ -267,12 +273,12 @@ def main() -> None:
         f"Median (quartiles) over photos; projected L-BFGS from {arguments.start}, line search "
         f"{arguments.line_search}, gradients in {' or '.join(arguments.descent_precision)}, "
         f"at most {arguments.iterations} iterations; shares are of the photo's own objective, "
-        "L-BFGS's those at the iteration that is equalled."
+        "L-BFGS's are those at the equal iteration."
     )
-    if not (arguments.vgg19 and vgg19_is_there()):
+    if not (arguments.vgg19 and is_vgg19_on_disk()):
         asked = "its weights are not on disk" if arguments.vgg19 else "--vgg19 was not given"
         print(f"VGG-19's features are left out: {asked}.")
-    print("\n" + "\n".join(quality_table(rows)))
+    print("\n" + "\n".join(make_quality_table(rows)))
     sys.exit(3 if failed and rows else bool(failed))
 
 

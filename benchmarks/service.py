@@ -1,11 +1,12 @@
-"""The service under load: the real command, on the loopback, every answer checked.
+"""The service under load: the real command on the loopback interface, every answer checked.
 
     python -m benchmarks.service --style starry-night --requests 10000
 
-The service's throughput with 1, 4, 16 and 64 clients at once and photos of 512x512 pixels, in
-rounds, each between two of the engine alone; then more clients than it has places for; then its
-memory over many requests. Every picture is compared, byte for byte, with what the library
-makes of the photo: alone, or beside others, where sums are rounded in another order.
+Measured are: the throughput with 1, 4, 16 and 64 concurrent clients and photos of 512x512 pixels,
+in rounds that alternate with rounds of the engine alone; an overload of more clients than the
+service admits; and its memory over many requests. Every result is compared byte for byte with the
+library's. The library may have two results for a photo, since concurrency changes the order of
+summation.
 """
 
 import argparse
@@ -38,70 +39,72 @@ SIDE = 512
 PHOTOS = 8
 CLIENTS = (1, 4, 16, 64)
 OVERLOAD = 300
-PATIENCE = 120.0
+TIMEOUT = 120.0
 BOUNDARY = "a-boundary-that-is-in-no-photo"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A photo as a whole request, and what the answer's body may be."""
+    """A request with a photo, and the possible bodies of its answer."""
 
     request: bytes
-    wanted: tuple[bytes, ...]  # no set: hashing a picture takes ten times as long as comparing it
+    wanted: tuple[bytes, ...]  # not a set: hashing takes ten times as long as comparing
 
 
 @dataclass
 class Tally:
-    """What clients have seen."""
+    """The answers that clients received."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
-    begun: float = 0.0
+    started: float = 0.0
     ended: float = 0.0
 
     @property
     def rate(self) -> float:
-        return self.statuses[200] / (self.ended - self.begun)
+        return self.statuses[200] / (self.ended - self.started)
 
     def quantile(self, share: float) -> float:
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def photo_file(seed: int) -> bytes:
+def make_photo_file(seed: int) -> bytes:
     buffer = io.BytesIO()
     make_photo(SIDE, SIDE, seed).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 
 def make_cases(style: str) -> list[Case]:
-    """Photos, and the pictures that the library makes of them, at most two of each."""
-    photos = [photo_file(seed) for seed in range(PHOTOS)]
+    """Make photos, and the library's one or two results of each."""
+    photos = [make_photo_file(seed) for seed in range(PHOTOS)]
     stylizer = Stylizer(style, concurrency=ServiceSettings().at_once)
 
-    def picture(photo: bytes) -> bytes:
+    def make_picture(photo: bytes) -> bytes:
         return encode_image(stylizer.stylize_photo(read_image(photo)), format="JPEG")[0]
 
-    alone = [picture(photo) for photo in photos]
+    alone = [make_picture(photo) for photo in photos]
     meeting = threading.Barrier(2)
 
-    def beside(photo: bytes) -> set[bytes]:
+    def make_pictures_concurrently(photo: bytes) -> set[bytes]:
         meeting.wait()
-        return {picture(photo) for _ in range(8)}
+        return {make_picture(photo) for _ in range(8)}
 
     with ThreadPoolExecutor(2) as threads:
-        several = list(threads.map(beside, photos))
+        several = list(threads.map(make_pictures_concurrently, photos))
     cases = []
     for photo, one, found in zip(photos, alone, several, strict=True):
         wanted = (one, *(found - {one}))
         if len(wanted) > 2:
-            raise SystemExit(f"the library makes {len(wanted)} pictures of one photo")
-        cases.append(Case(request_for(photo, style), wanted))
+            raise SystemExit(
+                f"the library has {len(wanted)} results for one photo; expected at most 2"
+            )
+        cases.append(Case(make_request(photo, style), wanted))
     return cases
 
 
-def request_for(photo: bytes, style: str) -> bytes:
+def make_request(photo: bytes, style: str) -> bytes:
     head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
     body = (
         f'{head}"style"\r\n\r\n{style}\r\n{head}"photo"; filename="photo.jpg"\r\n'
@@ -117,12 +120,12 @@ def request_for(photo: bytes, style: str) -> bytes:
 
 @contextmanager
 def running_service(*options: str) -> Iterator[int]:
-    """The command `fast-style serve`, ready; gives its port."""
+    """Run `fast-style serve`; yield its port once it is ready."""
     command = [sys.executable, "-m", "fast_style", "serve", "--no-jobs", "--port", "0", *options]
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         with log.open("wb") as sink:
-            process = subprocess.Popen(command, cwd=folder, stderr=sink, env=environment())
+            process = subprocess.Popen(command, cwd=folder, stderr=sink, env=make_environment())
         try:
             port = wait_for_port(log, process)
             wait_until_ready(port)
@@ -134,7 +137,7 @@ def running_service(*options: str) -> Iterator[int]:
                 print(text, file=sys.stderr)
 
 
-def environment() -> dict[str, str]:
+def make_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
@@ -156,7 +159,7 @@ def wait_until_ready(port: int) -> None:
             time.sleep(0.05)
 
 
-def metric(port: int, name: str) -> float:
+def read_metric(port: int, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith(f"{name} "):
@@ -165,24 +168,24 @@ def metric(port: int, name: str) -> float:
 
 
 class Client:
-    """One connection, which costs the machine as little as it can."""
+    """One connection, with as little overhead as possible."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         self._buffer = bytearray(1 << 20)
 
     def post(self, case: Case) -> tuple[int, bytes | memoryview]:
         self._socket.sendall(case.request)
         view, end = memoryview(self._buffer), 0
         while (head := self._buffer.find(b"\r\n\r\n", 0, end)) < 0:
-            end += self._received(view[end:])
+            end += self._receive(view[end:])
         text = bytes(view[:head]).lower()
         length = int(text.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         while end < head + 4 + length:
-            end += self._received(view[end:])
+            end += self._receive(view[end:])
         return int(text[9:12]), view[head + 4 : end]
 
-    def _received(self, view: memoryview) -> int:
+    def _receive(self, view: memoryview) -> int:
         count = self._socket.recv_into(view)
         if not count:
             raise SystemExit("the service closed a connection")
@@ -192,11 +195,11 @@ class Client:
         self._socket.close()
 
 
-def load(port: int, cases: list[Case], clients: int, seconds: float, most: int = 0) -> Tally:
-    """So many clients at once, each asking again as soon as it has its answer."""
+def run_load(port: int, cases: list[Case], clients: int, seconds: float, most: int = 0) -> Tally:
+    """Run concurrent clients, each of which sends its next request after each answer."""
     tally, lock, left = Tally(), threading.Lock(), [most or 1 << 60]
     barrier = threading.Barrier(clients + 1)
-    trouble: list[BaseException] = []
+    failures: list[BaseException] = []
 
     def visit(number: int) -> None:
         client, own, turn = Client(port), Tally(), number
@@ -216,10 +219,10 @@ def load(port: int, cases: list[Case], clients: int, seconds: float, most: int =
                     own.seconds.append(time.perf_counter() - start)
                     own.wrong += bytes(body) not in case.wanted
                 else:
-                    time.sleep(0.2)  # less than the Retry-After, so that it stays too much
+                    time.sleep(0.2)  # less than Retry-After, so that the overload continues
                 turn += 1
         except BaseException as error:
-            trouble.append(error)
+            failures.append(error)
         finally:
             client.close()
             with lock:
@@ -231,21 +234,21 @@ def load(port: int, cases: list[Case], clients: int, seconds: float, most: int =
     for thread in threads:
         thread.start()
     barrier.wait()
-    tally.begun = time.perf_counter()
+    tally.started = time.perf_counter()
     for thread in threads:
         thread.join()
     tally.ended = time.perf_counter()
-    if trouble:
-        raise SystemExit(f"a client failed: {trouble[0]!r}")
+    if failures:
+        raise SystemExit(f"a client failed: {failures[0]!r}")
     if tally.wrong:
-        raise SystemExit(f"{tally.wrong} answers are not the library's picture")
+        raise SystemExit(f"{tally.wrong} answers differ from the library's results")
     return tally
 
 
-def engine_alone(stylizer: Stylizer, seconds: float) -> float:
-    """Pictures a second of the engine, on pixels that are there already."""
+def measure_engine(stylizer: Stylizer, seconds: float) -> float:
+    """Return the engine's pictures per second, on decoded pixels."""
     pictures = [
-        add_grain(read_image(photo_file(seed)).pixels, stylizer.card.grain)[None]
+        add_grain(read_image(make_photo_file(seed)).pixels, stylizer.card.grain)[None]
         for seed in range(PHOTOS)
     ]
     for picture in pictures[:3]:
@@ -257,9 +260,9 @@ def engine_alone(stylizer: Stylizer, seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def library_alone(stylizer: Stylizer, seconds: float) -> float:
-    """Pictures a second of the library from file to file, one after the other."""
-    photos = [photo_file(seed) for seed in range(PHOTOS)]
+def measure_library(stylizer: Stylizer, seconds: float) -> float:
+    """Return the library's pictures per second, sequentially from file to file."""
+    photos = [make_photo_file(seed) for seed in range(PHOTOS)]
     start, count = time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
         stylized = stylizer.stylize_photo(read_image(photos[count % PHOTOS]))
@@ -268,21 +271,21 @@ def library_alone(stylizer: Stylizer, seconds: float) -> float:
     return count / (time.perf_counter() - start)
 
 
-def throughput(
+def measure_throughput(
     port: int, stylizer: Stylizer, cases: list[Case], seconds: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """The service's rate between two of the engine alone, again and again; medians of rounds.
+    """Measure the service in rounds, each between two of the engine alone; return medians.
 
-    On a machine that others use too, speed changes within a minute by more than what is measured.
+    On a shared machine, the speed changes within a minute by more than the differences measured.
     """
     rows = []
     for clients in CLIENTS:
-        load(port, cases, clients, 1.0)
+        run_load(port, cases, clients, 1.0)
         tally, rates, ratios = Tally(), [], []
-        alone = [engine_alone(stylizer, seconds / 2)]
+        alone = [measure_engine(stylizer, seconds / 2)]
         for _ in range(rounds):
-            part = load(port, cases, clients, seconds)
-            alone.append(engine_alone(stylizer, seconds / 2))
+            part = run_load(port, cases, clients, seconds)
+            alone.append(measure_engine(stylizer, seconds / 2))
             rates.append(part.rate)
             ratios.append(part.rate / statistics.mean(alone[-2:]))
             tally.seconds += part.seconds
@@ -305,8 +308,8 @@ def throughput(
     return rows
 
 
-def overload(port: int, cases: list[Case], seconds: float) -> dict[str, Any]:
-    tally = load(port, cases, OVERLOAD, seconds)
+def measure_overload(port: int, cases: list[Case], seconds: float) -> dict[str, Any]:
+    tally = run_load(port, cases, OVERLOAD, seconds)
     if set(tally.statuses) != {200, 503}:
         raise SystemExit(f"under overload: {dict(tally.statuses)}; expected 200 and 503 alone")
     return {
@@ -318,34 +321,36 @@ def overload(port: int, cases: list[Case], seconds: float) -> dict[str, Any]:
     }
 
 
-def memory(port: int, cases: list[Case], requests: int) -> dict[str, Any]:
-    """Resident memory of service and decoders after each tenth of so many requests."""
+def measure_memory(port: int, cases: list[Case], requests: int) -> dict[str, Any]:
+    """Measure the resident memory of service and decoders after each tenth of the requests."""
     sizes = []
     for _ in range(10):
-        load(port, cases, 16, 3600.0, most=requests // 10)
-        sizes.append(round(metric(port, "fast_style_resident_bytes") / 1e6))
+        run_load(port, cases, 16, 3600.0, most=requests // 10)
+        sizes.append(round(read_metric(port, "fast_style_resident_bytes") / 1e6))
     return {"requests": requests // 10 * 10, "MB after each tenth": sizes}
 
 
 def measure(style: str, seconds: float, rounds: int, requests: int) -> dict[str, Any]:
-    """All figures."""
+    """Measure everything."""
     stylizer = Stylizer(style)
     cases = make_cases(style)
     packages = ("openvino", "uvicorn", "fastapi", "pillow")
     document: dict[str, Any] = {"machine": describe_machine(*packages), "style": style}
     with running_service() as port:
-        document["library, file to file, a second"] = round(library_alone(stylizer, seconds / 2), 2)
-        document["throughput"] = throughput(port, stylizer, cases, seconds, rounds)
-        document["overload"] = overload(port, cases, 2 * seconds)
+        document["library, file to file, a second"] = round(
+            measure_library(stylizer, seconds / 2), 2
+        )
+        document["throughput"] = measure_throughput(port, stylizer, cases, seconds, rounds)
+        document["overload"] = measure_overload(port, cases, 2 * seconds)
         if requests:
-            document["memory"] = memory(port, cases, requests)
+            document["memory"] = measure_memory(port, cases, requests)
     return document
 
 
-def show(document: dict[str, Any]) -> None:
+def print_report(document: dict[str, Any]) -> None:
     print(document["machine"])
     print("style:", document["style"])
-    print("the library alone, file to file:", document["library, file to file, a second"])
+    print("library, file to file, pictures a second:", document["library, file to file, a second"])
     rows = document["throughput"]
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + "---|" * len(rows[0]))
@@ -358,14 +363,16 @@ def show(document: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--style", default="starry-night", help="a name, of whatever size")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each round")
+    parser.add_argument("--style", default="starry-night", help="name of the style")
+    parser.add_argument("--seconds", type=float, default=6.0, help="seconds of each round")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--requests", type=int, default=10_000, help="to watch the memory over")
-    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--requests", type=int, default=10_000, help="requests for measuring the memory"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     document = measure(arguments.style, arguments.seconds, arguments.rounds, arguments.requests)
-    show(document)
+    print_report(document)
     if arguments.json:
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
 

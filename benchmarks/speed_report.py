@@ -1,6 +1,6 @@
-"""The figures of `benchmarks.inference_speed` as Markdown tables and as a plot.
+"""Format the results of `benchmarks.inference_speed` as Markdown tables and a plot.
 
-A ratio is ours against a peer's, taken round by round; the figure is the median of the rounds.
+A ratio is our time divided by the other's, computed for each round; the median is shown.
 """
 
 import statistics
@@ -9,27 +9,27 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_speed import gpu_report
+from benchmarks.gpu_speed import make_gpu_report
 from benchmarks.peers import EAGER, EXAMPLES, LITE, ONNXRUNTIME, OPENVINO, OURS
-from benchmarks.warm_speed import our_engine
+from benchmarks.warm_speed import find_our_engine
 
 Row = dict[str, Any]
 
 
-def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+def compute_median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def round_times(row: Row, name: str) -> list[float]:
-    """One time for each round: the median of its calls."""
+def compute_round_times(row: Row, name: str) -> list[float]:
+    """Return one time for each round: the median of its calls."""
     return [statistics.median(calls) for calls in row["seconds"][name]]
 
 
-def seconds_text(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def make_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:
@@ -37,27 +37,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
-def report(results: Row) -> str:
-    """Everything that was measured, as Markdown."""
+def make_report(results: Row) -> str:
+    """Return all results as Markdown."""
     lines = [results["machine"], ""]
     if results.get("warm"):
-        lines += _warm(results["warm"])
+        lines += _report_warm(results["warm"])
     if results.get("gpu"):
-        lines += ["### On a GPU", "", gpu_report(results["gpu"]), ""]
+        lines += ["### On a GPU", "", make_gpu_report(results["gpu"]), ""]
     for section in ("cold", "large"):
         rows = [row for row in results.get("commands", ()) if row["section"] == section]
         if rows:
-            lines += _commands(section, rows)
+            lines += _report_commands(section, rows)
     if results.get("imports_torch") is not None:
         answer = "yes" if results["imports_torch"] else "no"
         lines += [f"torch imported by `{OURS} stylize`: {answer}.", ""]
     if results.get("folder"):
-        lines += _folder(results["folder"])
+        lines += _report_folder(results["folder"])
     lines += [f"{problem['name']}: {problem['sentence']}." for problem in results["problems"]]
     return "\n".join(lines).rstrip()
 
 
-def _warm(rows: Sequence[Row]) -> Iterator[str]:
+def _report_warm(rows: Sequence[Row]) -> Iterator[str]:
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"]))
     rounds = max(len(calls) for row in rows for calls in row["seconds"].values())
     yield "### Warm, network only"
@@ -69,34 +69,34 @@ def _warm(rows: Sequence[Row]) -> Iterator[str]:
     yield ""
     body = []
     for row in rows:
-        cells, ours = [f"{row['size']}, {row['side']}"], our_engine(row)
+        cells, ours = [f"{row['size']}, {row['side']}"], find_our_engine(row)
         for name in names:
             if name not in row["seconds"]:
                 cells.append("failed" if name in row["failed"] else "-")
                 continue
-            times = round_times(row, name)
-            text = seconds_text(statistics.median(times))
+            times = compute_round_times(row, name)
+            text = format_seconds(statistics.median(times))
             if ours is not None and name != ours:
-                text += f" ({median_ratio(round_times(row, ours), times):.2f})"
+                text += f" ({compute_median_ratio(compute_round_times(row, ours), times):.2f})"
             cells.append(text)
         body.append(cells)
-    yield from table(["network, side", *names], body)
+    yield from make_table(["network, side", *names], body)
     about = {name: text for row in rows for name, text in row["about"].items()}
     yield "; ".join(f"{name}: {text}" for name, text in about.items()) + "."
     yield ""
     failed = {name: text for row in rows for name, text in row["failed"].items()}
     for name, text in failed.items():
-        yield f"{name} does not run: {text}"
+        yield f"{name} failed: {text}"
         yield ""
 
 
-def _commands(section: str, rows: Sequence[Row]) -> Iterator[str]:
+def _report_commands(section: str, rows: Sequence[Row]) -> Iterator[str]:
     ours = [f"{OURS}, {size}" for size in ("standard", "full")]
     ours = [name for name in ours if any(row["command"] == name for row in rows)]
     yield "### Whole command, JPEG to JPEG" + (", larger photos" if section == "large" else "")
     yield ""
     yield (
-        "Medians; behind a name of ours, its time and its peak memory divided by that line's, the "
+        "Medians. Columns of ours: our time and our peak memory divided by those of the row, the "
         f"median of {max(len(row['runs']) for row in rows)} rounds."
     )
     yield ""
@@ -106,17 +106,17 @@ def _commands(section: str, rows: Sequence[Row]) -> Iterator[str]:
         if row["failed"] is not None:
             body.append([*cells, row["failed"], "-", *("-" for _ in ours)])
             continue
-        cells.append(seconds_text(statistics.median(run["seconds"] for run in row["runs"])))
+        cells.append(format_seconds(statistics.median(run["seconds"] for run in row["runs"])))
         cells.append(f"{statistics.median(run['peak'] for run in row['runs']) / 1e9:.2f} GB")
         for name in ours:
-            cells.append("-" if name == row["command"] else _against(rows, row, name))
+            cells.append("-" if name == row["command"] else _compare(rows, row, name))
         body.append(cells)
-    yield from table(["photo", "command", "time", "peak memory", *ours], body)
+    yield from make_table(["photo", "command", "time", "peak memory", *ours], body)
     for name in ours:
         mine = [row for row in rows if row["command"] == name and row["failed"] is None]
         if section == "large" and len(mine) > 1:
             first, last = mine[-2], mine[-1]
-            ratio = median_ratio(*(_values(row, "seconds") for row in (last, first)))
+            ratio = compute_median_ratio(*(_values(row, "seconds") for row in (last, first)))
             yield (
                 f"{name}: {last['megapixels']:.3g} MP in {ratio:.2f} times the time of "
                 f"{first['megapixels']:.3g} MP."
@@ -124,11 +124,13 @@ def _commands(section: str, rows: Sequence[Row]) -> Iterator[str]:
             yield ""
 
 
-def _against(rows: Sequence[Row], row: Row, name: str) -> str:
+def _compare(rows: Sequence[Row], row: Row, name: str) -> str:
     for mine in rows:
         if mine["command"] == name and mine["photo"] == row["photo"] and mine["failed"] is None:
             parts = ("seconds", "peak")
-            ratios = (median_ratio(_values(mine, part), _values(row, part)) for part in parts)
+            ratios = (
+                compute_median_ratio(_values(mine, part), _values(row, part)) for part in parts
+            )
             return ", ".join(f"{ratio:.2f}" for ratio in ratios)
     return "-"
 
@@ -137,7 +139,7 @@ def _values(row: Row, what: str) -> list[float]:
     return [run[what] for run in row["runs"]]
 
 
-def _folder(result: Row) -> Iterator[str]:
+def _report_folder(result: Row) -> Iterator[str]:
     rounds, photos = result["rounds"], result["photos"]
     seconds = [run["seconds"] for run in rounds]
     warm = {
@@ -152,19 +154,19 @@ def _folder(result: Row) -> Iterator[str]:
     )
     yield ""
     rows = [
-        ["time", seconds_text(statistics.median(seconds))],
+        ["time", format_seconds(statistics.median(seconds))],
         ["photos a second", f"{photos / statistics.median(seconds):.2f}"],
         ["peak memory", f"{statistics.median(run['peak'] for run in rounds) / 1e9:.2f} GB"],
     ]
     for what, title in (("network", "in the network alone"), ("photo", "from file to file")):
-        one = seconds_text(statistics.median(warm[what]))
-        ratio = median_ratio(seconds, [photos * value for value in warm[what]])
+        one = format_seconds(statistics.median(warm[what]))
+        ratio = compute_median_ratio(seconds, [photos * value for value in warm[what]])
         rows.append([f"against {photos} times one warm photo {title} ({one})", f"{ratio:.2f}"])
-    yield from table(["what", "figure"], rows)
+    yield from make_table(["what", "figure"], rows)
 
 
 def draw_plot(results: Row, path: Path) -> None:
-    """Draw time against megapixels, both logarithmic: the network warm, and whole commands."""
+    """Plot time against megapixels, both logarithmic, for the warm network and whole commands."""
     try:
         from matplotlib import pyplot, ticker
     except ImportError:
@@ -208,10 +210,10 @@ def _color(name: str) -> str:
 
 
 def _warm_lines(results: Row) -> dict[str, list[tuple[float, float]]]:
-    """The engine that users get, for two sizes, and the peers on the network of the papers."""
+    """Return the points of our default engine at two sizes, and of the others at size full."""
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in results.get("warm", ()):
-        ours = our_engine(row)
+        ours = find_our_engine(row)
         for name in row["seconds"]:
             of_peer = row["size"] == "full" and not name.startswith(OURS)
             of_ours = row["size"] in ("full", "standard") and name == ours
@@ -219,7 +221,7 @@ def _warm_lines(results: Row) -> dict[str, list[tuple[float, float]]]:
                 title = f"{OURS}, {row['size']}" if of_ours else name
                 if of_peer and name != LITE:
                     title += " (full)"
-                point = (row["side"] ** 2 / 1e6, statistics.median(round_times(row, name)))
+                point = (row["side"] ** 2 / 1e6, statistics.median(compute_round_times(row, name)))
                 lines.setdefault(title, []).append(point)
     return lines
 

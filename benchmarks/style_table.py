@@ -1,8 +1,8 @@
-"""The tables of the styles that ship, from their cards.
+"""Print the tables of the shipped styles, from their cards.
 
     python -m benchmarks.style_table [FOLDER]
 
-Its figures are those that `benchmarks.quality --write-cards` put there.
+The figures come from `benchmarks.quality --write-cards`.
 """
 
 import argparse
@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.equivalents import card_key
+from benchmarks.equivalents import make_card_key
 from fast_style.models.config import parameter_count, size_name
 from fast_style.models.model_file import ModelCard, read_card
 
 SIDES = (256, 512)
 PICTURES = "../docs/styles"
-"""Where `docs/make_pictures.py` puts a strip for each style, seen from the shipped models."""
+"""Folder of the strips of `docs/make_pictures.py`, relative to the shipped models."""
 
 SHIPPED = Path(__file__).parents[1] / "saved_models"
 
 
-def figure(values: Mapping[str, Any] | None, limit: int | None) -> str:
-    """Median and quartiles as in `quality_table`; a dash where nothing was measured."""
+def format_figure(values: Mapping[str, Any] | None, limit: int | None) -> str:
+    """Format median and quartiles as `make_quality_table` does; a dash if not measured."""
     if values is None:
         return "-"
 
@@ -33,15 +33,15 @@ def figure(values: Mapping[str, Any] | None, limit: int | None) -> str:
     return f"{one(values['median'])} ({one(lower)}-{one(upper)})"
 
 
-def training(values: Mapping[str, Any]) -> str:
-    """Steps, minutes and start of the run that ended in a model; a dash where they are unknown."""
+def describe_training(values: Mapping[str, Any]) -> str:
+    """Return steps, minutes and start of a model's training; a dash if unknown."""
     if not values.get("steps_taken") or not values.get("seconds"):
         return "-"
     start = (values.get("started_from") or {}).get("name") or "scratch"
     return f"{values['steps_taken']:,} steps, {values['seconds'] / 60:.0f} min, from {start}"
 
 
-def gallery(cards: Sequence[ModelCard]) -> list[str]:
+def make_gallery(cards: Sequence[ModelCard]) -> list[str]:
     """Return the lines of a Markdown table: each style with its picture and its painting."""
     lines = ["| style |  | painting |", "|---|---|---|"]
     for card in cards:
@@ -51,25 +51,30 @@ def gallery(cards: Sequence[ModelCard]) -> list[str]:
     return lines
 
 
-def style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
+def make_style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
     """Return the lines of a Markdown table: each style with its network, training and quality.
 
     Args:
-        styles: cards, and sizes of their files in bytes.
+        styles: each style's card, and the size of its file in bytes.
     """
     head = ["style", "network", "file", "last training"]
     head += [f"equals L-BFGS iteration, {side} px" for side in SIDES] + ["on unseen layers"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for card, size in styles:
         network = f"{size_name(card.network)}, {parameter_count(card.network):,} parameters"
-        cells = [f"`{card.name}`", network, f"{size / 1000:,.0f} KB", training(card.training)]
+        cells = [
+            f"`{card.name}`",
+            network,
+            f"{size / 1000:,.0f} KB",
+            describe_training(card.training),
+        ]
         found = [card.quality.get(card_key(side), {}) for side in SIDES]
         cells += [
-            figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
+            format_figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
             + (f", {f['photos']} photos" if "photos" in f else "")
             for f in found
         ]
-        cells += [figure(found[0].get("on_unseen_layers"), found[0].get("lbfgs_iterations"))]
+        cells += [format_figure(found[0].get("on_unseen_layers"), found[0].get("lbfgs_iterations"))]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -79,7 +84,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED)
     files = sorted(parser.parse_args().folder.glob("*.safetensors"))
     styles = [(read_card(path), path.stat().st_size) for path in files]
-    print("\n".join([*gallery([card for card, _ in styles]), "", *style_table(styles)]))
+    print("\n".join([*make_gallery([card for card, _ in styles]), "", *make_style_table(styles)]))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""How fast a painting is learnt: the objective on photos never trained on, against steps.
+"""How fast a style is trained: the objective on validation photos, against steps.
 
     python -m benchmarks.training_curves --style-image udnie.jpg --photos DIR --validation DIR \
         --run base:1000 --run scratch:4000 --json curves.json --plot curves.png
 
-Each run trains with the defaults of `fast-style train` from its start, for so many steps, over
-which the learning rate falls to zero. On the way the objective is taken of square crops of the
-validation photos, 8 bits, grain and all. Points before the end are worse than a shorter run's end
-would be. Steps of all starts take the same time, so their ratio is one of minutes too, on any
-machine, busy or not; what a step takes here is the median of all. Several paintings, or an earlier
---json, make one plot together.
+Each run trains from a start with the defaults of `fast-style train`, for a number of steps over
+which the learning rate falls to zero. The objective is computed on 8-bit results for square crops
+of the validation photos. Intermediate points are worse than the end of a shorter run would be.
+Steps take the same time from every start, so ratios of steps are ratios of time; the time of a step
+is the median of all. Several paintings, and those of an earlier --json, are plotted together.
 """
 
 import argparse
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import describe_machine
-from benchmarks.quality import SIDE, photo_files, square
+from benchmarks.quality import SIDE, crop_square, list_photos
 from fast_style.images import read_image
 from fast_style.images.grain import add_grain
 from fast_style.training.config import TrainingConfig
@@ -32,50 +31,50 @@ from fast_style.training.lightning_module import StyleTransferModule
 from fast_style.training.trainer import train
 
 FIRST_MARK, MARK_FACTOR = 60, 1.5
-"""The objective is taken after so many steps, and again after each time so many times as many; and
-at the start and the end."""
+"""The objective is computed at the start, after FIRST_MARK steps, whenever the number of steps has
+grown by MARK_FACTOR, and at the end."""
 
 
-class Judge(pl.Callback):
-    """Takes the objective of validation crops now and then, and the time of the steps between."""
+class ObjectiveCallback(pl.Callback):
+    """Computes the objective of validation crops periodically, and times the steps."""
 
     def __init__(self, photos: list[np.ndarray], grain: int) -> None:
-        """Take the crops, each (S, S, 3) uint8, and the grain that the network is to see."""
+        """Prepare the crops, each (S, S, 3) uint8, and their copies with grain for the network."""
         self._photos = [_tensor(photo) for photo in photos]
         self._grainy = [_tensor(add_grain(photo, grain)) for photo in photos]
         self.points: list[dict[str, float]] = []
         self.photo_objective = 0.0
         self.step_seconds: list[float] = []
-        self._mark, self._begun = float(FIRST_MARK), 0.0
+        self._mark, self._step_start = float(FIRST_MARK), 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the objective of the start, and of the photos themselves."""
+        """Compute the objective of the start, and of the photos themselves."""
         assert isinstance(pl_module, StyleTransferModule)
         with torch.no_grad():
             totals = [float(pl_module.loss(photo, photo).total) for photo in self._photos]
         self.photo_objective = float(np.mean(totals))
-        self._judge(pl_module, 0)
+        self._evaluate(pl_module, 0)
 
     def on_train_batch_start(self, *_: Any, **__: Any) -> None:
-        """Start the step's clock."""
-        self._begun = time.monotonic()
+        """Start timing the step."""
+        self._step_start = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any, **__: Any
     ) -> None:
-        """Take it at the marks."""
+        """Time the step; compute the objective at the marks."""
         assert isinstance(pl_module, StyleTransferModule)
-        self.step_seconds.append(time.monotonic() - self._begun)
+        self.step_seconds.append(time.monotonic() - self._step_start)
         if trainer.global_step >= self._mark and trainer.global_step != trainer.max_steps:
             self._mark *= MARK_FACTOR
-            self._judge(pl_module, trainer.global_step)
+            self._evaluate(pl_module, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take it of the finished network."""
+        """Compute the objective of the trained network."""
         assert isinstance(pl_module, StyleTransferModule)
-        self._judge(pl_module, trainer.global_step)
+        self._evaluate(pl_module, trainer.global_step)
 
-    def _judge(self, module: StyleTransferModule, step: int) -> None:
+    def _evaluate(self, module: StyleTransferModule, step: int) -> None:
         sums = np.zeros(2)
         with torch.no_grad():
             for photo, grainy in zip(self._photos, self._grainy, strict=True):
@@ -91,11 +90,11 @@ def _tensor(pixels: np.ndarray) -> Tensor:
     return picture.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
-def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespace) -> dict:
-    """Train and judge once; gives the curve as plain JSON values."""
+def measure_curve(painting: Path, start: str, steps: int, options: argparse.Namespace) -> dict:
+    """Train once; return the curve as JSON values."""
     photos = [
-        square(read_image(file).pixels, SIDE)
-        for file in photo_files(options.validation)[:: options.every]
+        crop_square(read_image(file).pixels, SIDE)
+        for file in list_photos(options.validation)[:: options.every]
     ]
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(
@@ -111,22 +110,22 @@ def run_curve(painting: Path, start: str, steps: int, options: argparse.Namespac
             overwrite=True,
             accelerator="cpu",
         )
-        judge = Judge(photos, config.grain)
-        if train(config, callbacks=[judge]).signal is not None:
-            raise SystemExit("interrupted: a run that came to no end is no curve")
+        callback = ObjectiveCallback(photos, config.grain)
+        if train(config, callbacks=[callback]).signal is not None:
+            raise SystemExit("interrupted: the curve of an incomplete run is not kept")
     return {
         "painting": painting.stem,
         "start": Path(start).stem,
         "size": options.size,
-        "step_seconds": float(np.median(judge.step_seconds)),
-        "photo_objective": judge.photo_objective,
-        "points": judge.points,
+        "step_seconds": float(np.median(callback.step_seconds)),
+        "photo_objective": callback.photo_objective,
+        "points": callback.points,
         "machine": describe_machine("torch"),
     }
 
 
-def draw(curves: list[dict], path: Path) -> None:
-    """One panel a painting, one line a start, all axes logarithmic; above, minutes for steps."""
+def draw_plot(curves: list[dict], path: Path) -> None:
+    """Plot a panel for each painting and a line for each start, with minutes above the steps."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -134,7 +133,7 @@ def draw(curves: list[dict], path: Path) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
     paintings = list(dict.fromkeys(curve["painting"] for curve in curves))
-    # Of a run that had the machine to itself; others may have shared it.
+    # The shortest: other runs may have shared the machine.
     seconds = min(curve["step_seconds"] for curve in curves)
     figure, panels = pyplot.subplots(
         1, len(paintings), figsize=(4.2 * len(paintings), 3.6), squeeze=False, layout="constrained"
@@ -175,10 +174,10 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, help="a folder of other photos")
     parser.add_argument("--run", action="append", default=[], metavar="START:STEPS")
     parser.add_argument("--size", default="standard")
-    parser.add_argument("--every", type=int, default=3, help="take every so many-th photo")
+    parser.add_argument("--every", type=int, default=3, help="use every N-th photo")
     parser.add_argument("--models", type=Path, help="keep the trained networks in this folder")
     parser.add_argument("--json", type=Path, help="a file of curves to add to")
-    parser.add_argument("--plot", type=Path, help="a picture to draw of all of them")
+    parser.add_argument("--plot", type=Path, help="plot all of them to this file")
     options = parser.parse_args()
     if options.style_image and not (options.photos and options.validation and options.run):
         parser.error("--style-image needs --photos, --validation and --run")
@@ -186,11 +185,11 @@ def main() -> None:
     for painting in options.style_image:
         for run in options.run:
             start, _, steps = run.rpartition(":")
-            curves.append(run_curve(painting, start, int(steps), options))
+            curves.append(measure_curve(painting, start, int(steps), options))
             if options.json:
                 options.json.write_text(json.dumps(curves, indent=1))
     if options.plot:
-        draw(curves, options.plot)
+        draw_plot(curves, options.plot)
     print(describe_machine("torch"))
     print("\n| painting | start | steps | seconds a step | objective, of the photos' own |")
     print("|---|---|---|---|---|")

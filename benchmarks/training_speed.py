@@ -1,10 +1,10 @@
-"""Photos a second of the trainer beside plain training loops, in one run.
+"""Compare the trainer's photos per second with plain training loops, in one run.
 
     python -m benchmarks.training_speed --style-image PAINTING --photos DIR
 
-The trainer is measured as users run it: Lightning, callbacks, photos decoded from disk. The plain
-loops get their photos for nothing, from memory. Rounds alternate between them, and the ratios
-are medians of the rounds' ratios, so a machine that changes its speed does not change them much.
+The trainer is measured as users run it, with Lightning, callbacks, and photos decoded from disk;
+the plain loops read their photos from memory. Rounds alternate between them, and ratios are
+medians of the ratios of rounds, so that they depend little on changes in the machine's speed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from fast_style.training.trainer import train
 
 
 class StepClock(pl.Callback):
-    """Takes the time of each step's end."""
+    """Records the time at the end of each step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -39,7 +39,7 @@ class StepClock(pl.Callback):
         self.ends.append(time.perf_counter())
 
 
-def trainer_rate(arguments: argparse.Namespace, folder: Path) -> float:
+def measure_trainer(arguments: argparse.Namespace, folder: Path) -> float:
     clock, warm = StepClock(), 2
     config = TrainingConfig(
         style_image=arguments.style_image,
@@ -61,7 +61,7 @@ def trainer_rate(arguments: argparse.Namespace, folder: Path) -> float:
     return arguments.steps * arguments.batch_size / (clock.ends[-1] - clock.ends[warm])
 
 
-def plain_rate(loop: PlainLoop, photos: torch.Tensor, steps: int) -> float:
+def measure_plain_loop(loop: PlainLoop, photos: torch.Tensor, steps: int) -> float:
     loop.step(photos)
     start = time.perf_counter()
     for _ in range(steps):
@@ -99,9 +99,9 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in ("fast-style train", *loops)}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(arguments.rounds):
-            rates["fast-style train"].append(trainer_rate(arguments, Path(folder)))
+            rates["fast-style train"].append(measure_trainer(arguments, Path(folder)))
             for name, loop in loops.items():
-                rates[name].append(plain_rate(loop, photos, arguments.steps))
+                rates[name].append(measure_plain_loop(loop, photos, arguments.steps))
 
     print(describe_machine("torch", "pytorch-lightning"))
     print(

