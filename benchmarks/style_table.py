@@ -68,7 +68,7 @@ def make_style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
             f"{size / 1000:,.0f} KB",
             describe_training(card.training),
         ]
-        found = [card.quality.get(card_key(side), {}) for side in SIDES]
+        found = [card.quality.get(make_card_key(side), {}) for side in SIDES]
         cells += [
             format_figure(f.get("equals_iteration"), f.get("lbfgs_iterations"))
             + (f", {f['photos']} photos" if "photos" in f else "")

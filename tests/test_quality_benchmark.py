@@ -330,7 +330,7 @@ def test_style_table():
     assert style.endswith(
         "| 5 KB | 2,911 steps, 7 min, from base | 62 (48->100), 40 photos | - | >100 (>100->100) |"
     )
-    assert style_table.gallery([card]) == [
+    assert style_table.make_gallery([card]) == [
         "| style |  | painting |",
         "|---|---|---|",
         "| `a` | ![](../docs/styles/a.jpg) | *Wheat Field with Cypresses*, Vincent van Gogh, 1889 "
