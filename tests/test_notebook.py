@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last, in fast settings, and is kept small."""
+"""The notebook runs with fast settings, and its stored outputs are complete and small."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from tests.commands import CHECKOUT, environment
 
 NOTEBOOK = CHECKOUT / "notebooks" / "style_transfer.ipynb"
 FAST = {"SIZE": 48, "STEPS": 4, "EVERY": 2}
-MOST_BYTES = 400_000
+MAX_BYTES = 400_000
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def pictures(notebook):
     ]
 
 
-# jupyter_client and its friends warn about their own futures.
+# Warnings of jupyter_client and its dependencies about their own code.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_core")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq")
 @pytest.mark.skipif(sys.platform == "win32", reason="zmq needs another event loop there")
-def test_it_runs(notebook, monkeypatch, tmp_path):
+def test_notebook_runs(notebook, monkeypatch, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
@@ -58,8 +58,8 @@ def test_it_runs(notebook, monkeypatch, tmp_path):
     assert "the network took" in text
 
 
-def test_the_outputs_that_are_kept_are_of_a_whole_run_and_small(notebook):
-    assert NOTEBOOK.stat().st_size < MOST_BYTES
+def test_stored_outputs_are_complete_and_small(notebook):
+    assert NOTEBOOK.stat().st_size < MAX_BYTES
     assert len(pictures(notebook)) == 8
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))

@@ -12,7 +12,7 @@ def main() -> None:
     model, source, target = sys.argv[1:]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     photo = ImageOps.exif_transpose(Image.open(source)).convert("RGB")
-    # The file does the rest: it takes and gives uint8 of shape (batch, height, width, 3).
+    # The model converts and normalizes: input and output are uint8, (batch, height, width, 3).
     (stylized,) = session.run(["stylized"], {"image": np.asarray(photo)[None]})
     Image.fromarray(stylized[0]).save(target)
 

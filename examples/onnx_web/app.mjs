@@ -1,6 +1,6 @@
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs";
 
-const LONGEST = 1024; // pixels of the long side: larger photos are made smaller first
+const MAX_SIDE = 1024; // pixels; larger photos are made smaller first
 
 const input = document.getElementById("photo");
 const status = document.getElementById("status");
@@ -19,8 +19,8 @@ async function stylize(session) {
 
 async function show(file) {
   const photo = await createImageBitmap(file);
-  const scale = Math.min(1, LONGEST / Math.max(photo.width, photo.height));
-  canvas.width = Math.max(5, Math.round(photo.width * scale)); // the style's smallest side
+  const scale = Math.min(1, MAX_SIDE / Math.max(photo.width, photo.height));
+  canvas.width = Math.max(5, Math.round(photo.width * scale)); // the smallest side that the style takes
   canvas.height = Math.max(5, Math.round(photo.height * scale));
   context.drawImage(photo, 0, 0, canvas.width, canvas.height);
 }
@@ -34,7 +34,7 @@ try {
   input.addEventListener("change", async () => {
     if (!input.files.length) return;
     input.disabled = true;
-    status.textContent = "Painting …";
+    status.textContent = "Stylizing …";
     try {
       await show(input.files[0]);
       const start = performance.now();

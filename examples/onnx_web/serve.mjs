@@ -1,4 +1,4 @@
-// Serves this folder to this machine: `node serve.mjs [PORT]`, 8000 if none is given.
+// Serve this folder on this machine: `node serve.mjs [PORT]`, by default 8000.
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -12,7 +12,7 @@ const types = {
 };
 
 const server = createServer(async (request, response) => {
-  // Without these two, WebAssembly has no threads.
+  // WebAssembly needs these two headers for threads.
   response.setHeader("Cross-Origin-Opener-Policy", "same-origin");
   response.setHeader("Cross-Origin-Embedder-Policy", "require-corp");
   try {
