@@ -307,11 +307,11 @@ def test_a_replaced_model_is_used_and_few_stay_loaded(client, styles, jpeg, tmp_
         for seed in (1, 2, 3):
             card = make_card("changing")
             save_model(path, card, make_weights(SMALLEST, seed=seed))
-            state.shelf._seen = float("-inf")  # the catalogue is looked at every other second
+            state.styles._listed = float("-inf")  # the catalogue is looked at every other second
             answer = post(client, jpeg, style="changing")
             assert answer.content == library(jpeg, style="changing")
             seen.add(answer.content)
-            assert len(state.shelf) <= 2
+            assert len(state.styles) <= 2
         assert len(seen) == 3
         path.unlink()
         assert "not there any more" in problem(post(client, jpeg, style="changing"), 422)

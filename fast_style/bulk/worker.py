@@ -4,7 +4,6 @@ import io
 import os
 import stat
 import tempfile
-import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from fast_style.inference.pipeline import (
     Treatment,
 )
 from fast_style.inference.stylizer import Stylizer, Tile
+from fast_style.inference.stylizer_cache import StylizerCache
 from fast_style.models.model_file import model_from_bytes
 from fast_style.storage.object_store import is_url, read_url, short_reason
 
@@ -124,8 +124,7 @@ class Worker:
         self.store = open_output(order.output)
         self.manifest = Manifest(self.store)
         self.part = Part(self.store, order.run)
-        self._stylizers: dict[str, Stylizer] = {}
-        self._lock = threading.Lock()
+        self._stylizers = StylizerCache(_MOST_STYLES)
 
     def run(self, pictures: Iterable[Picture]) -> Generator[Result, None, None]:
         """Stylize pictures and note each in the manifest, telling what became of them.
@@ -168,15 +167,8 @@ class Worker:
                 yield self._given_up(picture)
 
     def stylizer(self, style: str) -> Stylizer:
-        """Give the stylizer of a style, loaded if it is not yet."""
-        with self._lock:
-            found = self._stylizers.pop(style, None)
-            if found is None:
-                while len(self._stylizers) >= _MOST_STYLES:
-                    self._stylizers.pop(next(iter(self._stylizers)))
-                found = self._loaded(style)
-            self._stylizers[style] = found  # the last is the one used last
-        return found
+        """Return the stylizer of a style, and load it first if necessary."""
+        return self._stylizers.get_or_load(style, lambda: self._loaded(style))
 
     def close(self) -> None:
         """Let go of the manifest."""

@@ -5,14 +5,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from fast_style.options import check_options, option
+from fast_style.options import (
+    DeviceChoice,
+    EngineChoice,
+    EngineOptions,
+    PrecisionChoice,
+    check_options,
+    option,
+)
 from fast_style.storage.hardware import core_limit, visible_cores
-
-EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
-DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
-PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 
 _MOST_AT_ONCE = 4
 
@@ -121,9 +123,18 @@ class ServiceSettings:
         """
         check_options(self)
 
+    def engine_options(self) -> EngineOptions:
+        """Return the options of the engine that the styles are loaded with."""
+        return EngineOptions(
+            engine=self.engine,
+            device=self.device,
+            precision=self.precision,
+            concurrency=self.at_once,
+        )
+
     @property
     def at_once(self) -> int:
-        """How many photos the network works on at once."""
+        """The number of photos that the network works on at once."""
         cores = core_limit() or visible_cores()
         return self.concurrency or min(cores, _MOST_AT_ONCE)
 

@@ -12,7 +12,7 @@ from fast_style.service.admission import Places
 from fast_style.service.decoder_pool import DecoderPool
 from fast_style.service.metrics import ServiceMetrics, resident_bytes
 from fast_style.service.settings import ServiceSettings
-from fast_style.service.style_cache import StyleShelf
+from fast_style.service.style_cache import StyleCache
 
 __all__ = ["ServiceState"]
 
@@ -27,7 +27,7 @@ class ServiceState:
         settings: its options.
         metrics: its counters.
         places: who is here.
-        shelf: its styles.
+        styles: its styles, and which of them are loaded.
         decoders: the processes that decode photos.
         network: the threads that run the networks. A picture that comes alone takes all cores;
             several share them out, since whatever else a core has to do then holds up one picture
@@ -43,7 +43,7 @@ class ServiceState:
         self.settings = settings
         self.metrics = ServiceMetrics()
         self.places = Places(settings.in_flight, settings.queue, int(settings.hold_megabytes * 1e6))
-        self.shelf = StyleShelf(settings)
+        self.styles = StyleCache(settings)
         self.decoders = DecoderPool(
             settings.decoders,
             max_megapixels=settings.max_megapixels,
@@ -64,7 +64,7 @@ class ServiceState:
             "Memory of bodies that are coming or waiting.",
             lambda: self.places.held_bytes,
         )
-        gauge("fast_style_loaded_styles", "Styles that are loaded.", lambda: len(self.shelf))
+        gauge("fast_style_loaded_styles", "Styles that are loaded.", lambda: len(self.styles))
         gauge(
             "fast_style_decoder_restarts",
             "Decoding processes that were replaced.",
@@ -94,11 +94,11 @@ class ServiceState:
         await self.decoders.stop()
         for threads in (self.network, self.writers):
             threads.shutdown(wait=False, cancel_futures=True)
-        self.shelf.close()
+        self.styles.close()
 
     async def _warm(self) -> None:
         try:
-            await self.shelf.warm()
+            await self.styles.warm()
             await self.decoders.decode(_smallest_picture())
         except FastStyleError as error:
             self.trouble = str(error)

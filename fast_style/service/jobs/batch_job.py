@@ -134,7 +134,9 @@ class Batch:
             return outcome
         LOG.info("job %s: photo %d of %d", self._id, position + 1, len(self._photos.members))
         order = self._order
-        with self._work.stylizer(order.style, self._spec.max_megapixels) as stylizer:
+        with self._work.stylizers.exclusive(
+            order.style, max_megapixels=self._spec.max_megapixels
+        ) as stylizer:
             try:
                 photo = read_image(
                     self._photos.read(position),

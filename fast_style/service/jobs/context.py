@@ -2,19 +2,16 @@
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from fast_style.inference.stylizer_cache import StylizerCache
 from fast_style.storage.object_store import ObjectStore
-
-if TYPE_CHECKING:
-    from fast_style.inference.stylizer import Stylizer
 
 LOG = logging.getLogger("fast_style.service.jobs")
 
-_STYLES = 4
+_MAX_STYLES = 4
+"""Styles that stay loaded."""
 
 
 class Workplace:
@@ -24,6 +21,7 @@ class Workplace:
         store: where the files are.
         cancelled: tells whether a job has been cancelled, by its id.
         checkpoint_seconds: how long a step of an optimisation takes, about.
+        stylizers: loaded styles.
     """
 
     def __init__(
@@ -32,8 +30,7 @@ class Workplace:
         """See the class."""
         self.store, self.cancelled = store, cancelled
         self.checkpoint_seconds = checkpoint_seconds
-        self._styles: OrderedDict[str, tuple[Stylizer, threading.Lock]] = OrderedDict()
-        self._styles_lock = threading.Lock()
+        self.stylizers = StylizerCache(_MAX_STYLES)
         self._busy = 0
         self._stopping = threading.Event()
         self._idle = threading.Condition()
@@ -65,25 +62,3 @@ class Workplace:
         with self._idle:
             self._stopping.set()
             return self._idle.wait_for(lambda: self._busy == 0, seconds)
-
-    @contextmanager
-    def stylizer(self, style: str, max_megapixels: float) -> Iterator["Stylizer"]:
-        """Have a style to oneself; those used last stay loaded.
-
-        Raises:
-            FastStyleError: there is no such style, or it cannot be loaded.
-        """
-        from fast_style.inference.stylizer import Stylizer
-
-        with self._styles_lock:
-            if style not in self._styles:
-                self._styles[style] = (
-                    Stylizer(style, max_megapixels=max_megapixels),
-                    threading.Lock(),
-                )
-                while len(self._styles) > _STYLES:
-                    self._styles.popitem(last=False)
-            self._styles.move_to_end(style)
-            stylizer, lock = self._styles[style]
-        with lock:
-            yield stylizer

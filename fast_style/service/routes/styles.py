@@ -52,7 +52,7 @@ def style_router(state: ServiceState) -> APIRouter:
     router = APIRouter(prefix="/v1/styles", tags=["styles"])
 
     async def card_of(name: str) -> ModelCard:
-        entry = (await state.shelf.entries()).get(name)
+        entry = (await state.styles.entries()).get(name)
         if entry is None or entry.card is None:
             raise Problem(
                 404, "No such style", f"there is no style named {name!r} (GET /v1/styles lists all)"
@@ -68,7 +68,7 @@ def style_router(state: ServiceState) -> APIRouter:
     )
     async def styles() -> Response:
         """List the styles that there are, in the order of their names."""
-        entries = (await state.shelf.entries()).values()
+        entries = (await state.styles.entries()).values()
         rows = [_row(entry.name, entry.card) for entry in entries if entry.card is not None]
         return JSONResponse({"styles": rows}, headers=_CACHED)
 

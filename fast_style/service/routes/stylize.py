@@ -88,14 +88,14 @@ async def _answer(state: ServiceState, order: StylizeOrder, body: Body) -> Respo
     times: dict[str, float] = {}
     timed = state.metrics.timed
     # What asks for a style that is not there should not wait for its turn.
-    parts = await state.shelf.parts(order.style)
+    parts = await state.styles.parts(order.style)
     async with state.places.turn() as turn:
         waited = time.perf_counter() - start
         with timed("decode", times):
             photo = await state.decoders.decode(order.photo, order.size)
         body.free()
         order = dataclasses.replace(order, photo=b"")
-        stylizer = await state.shelf.get(order.style)  # it is loaded but for the first time
+        stylizer = await state.styles.get(order.style)  # it is loaded but for the first time
         asked = time.perf_counter()
         begun, done, photo = await turn.run(
             state.network, _painted, stylizer, photo, order, state.large
