@@ -365,5 +365,20 @@ def test_named_benchmarks_and_tests_exist(page):
     assert [name for name in named if not (CHECKOUT / name).exists()] == []
 
 
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_named_files_and_packages_exist(page):
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text)
+    assert named
+    roots = (CHECKOUT, CHECKOUT / "fast_style")
+    missing = [
+        name
+        for name in named
+        if not re.search(r"NAME|^build/", name)
+        and not any(root.joinpath(name + end).exists() for root in roots for end in ("", ".py"))
+    ]
+    assert missing == []
+
+
 def test_the_readme_is_short():
     assert len((CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()) <= 180
