@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.objective import TRAINED, Objective, Pixels, Terms
+from benchmarks.objective import TRAINED, MeasuredObjective, Pixels, Terms
 from fast_style.engines.compile_cache import cache_folder
 from fast_style.models.perceptual_loss import LossConfig
 from fast_style.storage.atomic_write import replace_file
@@ -152,7 +152,7 @@ def descend(
 
 
 def compute_curve(
-    objective: Objective,
+    objective: MeasuredObjective,
     photo: Pixels,
     iterations: int,
     line_search: LineSearch = "none",

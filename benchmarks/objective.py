@@ -13,10 +13,13 @@ from torch import Tensor
 from fast_style.errors import FastStyleError
 from fast_style.models.perceptual_loss import (
     LossConfig,
+    Losses,
     Vgg,
-    gram_matrix,
+    combine_losses,
+    content_loss,
+    gram_matrices,
     layer_names,
-    total_variation,
+    style_distance,
 )
 
 TRAINED = "trained"
@@ -128,7 +131,7 @@ def to_tensor(pixels: Pixels, device: str = "cpu") -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(device)[None].float() / 255
 
 
-class Objective:
+class MeasuredObjective:
     """Losses for one painting under several measures, with one pass of each VGG."""
 
     def __init__(
@@ -148,9 +151,8 @@ class Objective:
         with torch.no_grad():
             features = self._features(to_tensor(painting, device), self._layers)
             self._grams = {
-                key: gram_matrix(value)
-                for key, value in features.items()
-                if any(key[0] == c.vgg and key[1] in c.style_layers for c in measures.values())
+                name: gram_matrices(features[config.vgg], config.style_layers)
+                for name, config in self.measures.items()
             }
 
     def for_photo(self, photo: Pixels) -> "PhotoObjective":
@@ -159,20 +161,16 @@ class Objective:
 
     def _features(
         self, picture: Tensor, layers: Mapping[str, Iterable[str]]
-    ) -> dict[tuple[str, str], Tensor]:
+    ) -> dict[str, dict[str, Tensor]]:
+        """Compute the features of a picture, by VGG and layer."""
         picture = picture.contiguous(memory_format=torch.channels_last)
-        return {
-            (name, layer): value
-            for name, wanted in layers.items()
-            if wanted
-            for layer, value in self._vggs[name](picture, wanted).items()
-        }
+        return {name: self._vggs[name](picture, wanted) for name, wanted in layers.items()}
 
 
 class PhotoObjective:
     """The losses of results that are made from one photo."""
 
-    def __init__(self, objective: Objective, photo: Pixels) -> None:
+    def __init__(self, objective: MeasuredObjective, photo: Pixels) -> None:
         """Compute the photo's features."""
         self._objective = objective
         self.photo = to_tensor(photo, objective.device)
@@ -187,30 +185,25 @@ class PhotoObjective:
         config = self._objective.measures[TRAINED]
         layers = {config.vgg: {*config.content_layers, *config.style_layers}}
         features = self._objective._features(picture, layers)
-        content, style, tv = self._terms(config, features, picture)
-        return content + style + tv
+        return self._losses(TRAINED, features, picture).total
 
     def terms(self, picture: Tensor) -> dict[str, Terms]:
         """Return all measures of a picture, (1, 3, H, W) in [0, 1], rounded to 8 bits."""
         with torch.no_grad():
             rounded = (picture.clamp(0, 1) * 255).round() / 255
             features = self._objective._features(rounded, self._objective._layers)
-            return {
-                name: Terms(*(float(term) for term in self._terms(config, features, rounded)))
-                for name, config in self._objective.measures.items()
-            }
+            terms = {}
+            for name in self._objective.measures:
+                losses = self._losses(name, features, rounded)
+                terms[name] = Terms(float(losses.content), float(losses.style), float(losses.tv))
+            return terms
 
-    def _terms(
-        self, config: LossConfig, features: Mapping[tuple[str, str], Tensor], picture: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        content = style = tv = torch.zeros((), device=picture.device)
-        for layer, weight in config.content_layers.items():
-            key = (config.vgg, layer)
-            content = content + weight * (features[key] - self._content[key]).square().mean()
-        for layer, weight in config.style_layers.items():
-            key = (config.vgg, layer)
-            difference = gram_matrix(features[key]) - self._objective._grams[key]
-            style = style + weight * difference.square().mean()
-        if config.tv_weight:
-            tv = config.tv_weight * total_variation(picture)
-        return config.content_weight * content, config.style_weight * style, tv
+    def _losses(
+        self, measure: str, features: Mapping[str, Mapping[str, Tensor]], picture: Tensor
+    ) -> Losses:
+        config = self._objective.measures[measure]
+        found, photo = features[config.vgg], self._content[config.vgg]
+        content = content_loss(found, photo, config.content_layers)
+        grams = gram_matrices(found, config.style_layers)
+        style = style_distance(grams, self._objective._grams[measure], config.style_layers)
+        return combine_losses(config, content, style.sum(), picture)

@@ -44,7 +44,7 @@ from benchmarks.lbfgs_curves import (
 )
 from benchmarks.machine import describe_machine
 from benchmarks.objective import (
-    Objective,
+    MeasuredObjective,
     Pixels,
     Terms,
     is_vgg19_on_disk,
@@ -85,7 +85,11 @@ class DescentSettings:
     start: Start = "photo"
 
     def get_curve(
-        self, objective: Objective, painting: Pixels, photo: Pixels, goal: Mapping[str, Terms]
+        self,
+        objective: MeasuredObjective,
+        painting: Pixels,
+        photo: Pixels,
+        goal: Mapping[str, Terms],
     ) -> DescentCurve:
         """Return a photo's curve at least until it reaches a goal, from the cache or computed."""
         for precision in self.precisions:
@@ -139,7 +143,7 @@ def measure(
 ) -> Iterator[dict[str, EqualIteration]]:
     """Compare a model's results with descents; yield for each photo the results by measure."""
     config = read_card_loss(stylizer.card.training)
-    objective = Objective(make_measures(config, vgg19=vgg19), painting, descents.device)
+    objective = MeasuredObjective(make_measures(config, vgg19=vgg19), painting, descents.device)
     for photo in photos:
         picture = stylizer.stylize_photo(Photo(photo)).pixels
         of_photo = objective.for_photo(photo)

@@ -14,7 +14,7 @@ from benchmarks.lbfgs_curves import (
     load_curve,
     make_curve_key,
 )
-from benchmarks.objective import TRAINED, Objective, Terms, make_measures, to_tensor
+from benchmarks.objective import TRAINED, MeasuredObjective, Terms, make_measures, to_tensor
 from tests.test_quality_benchmark import CONFIG, make_curve, make_picture
 
 PAINTING, PHOTO = make_picture(2), make_picture(0)
@@ -54,7 +54,7 @@ class TestDescent:
             assert any(torch.allclose(x, target.clamp(0, 1), atol=1e-3) for x in seen)
 
     def test_line_search_needs_evaluations_and_never_rises(self):
-        objective = Objective(make_measures(CONFIG), PAINTING)
+        objective = MeasuredObjective(make_measures(CONFIG), PAINTING)
         curve = compute_curve(objective, PHOTO, 10, "strong-wolfe")
         totals = [term.total for term in curve.terms[TRAINED]]
         assert totals == sorted(totals, reverse=True)
@@ -63,7 +63,7 @@ class TestDescent:
 
     @pytest.mark.parametrize("line_search", ["none", "strong-wolfe"])
     def test_descent_ends_soon_after_the_goal(self, line_search):
-        objective = Objective(make_measures(CONFIG), PAINTING)
+        objective = MeasuredObjective(make_measures(CONFIG), PAINTING)
         whole = compute_curve(objective, PHOTO, 60, line_search)
         goal = {name: terms[8] for name, terms in whole.terms.items()}
         short = compute_curve(objective, PHOTO, 60, line_search, goal)
@@ -80,7 +80,7 @@ class TestDescent:
         assert not whole.up_to(reached - 2).reaches(goal)
 
     def test_noise_start_is_fixed(self):
-        objective = Objective(make_measures(CONFIG), PAINTING)
+        objective = MeasuredObjective(make_measures(CONFIG), PAINTING)
         noise = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0))
         for photo in (PHOTO, make_picture(1)):
             curve = compute_curve(objective, photo, 30, start="noise")
@@ -92,7 +92,7 @@ class TestDescent:
             assert other == of_photo.terms(to_tensor(photo))[TRAINED]
 
     def test_bfloat16_gradients_are_nearly_as_good(self):
-        objective = Objective(make_measures(CONFIG), PAINTING)
+        objective = MeasuredObjective(make_measures(CONFIG), PAINTING)
         exact, half = (
             compute_best_so_far(
                 compute_curve(objective, PHOTO, 40, precision=precision).terms[TRAINED]
@@ -105,7 +105,7 @@ class TestDescent:
         assert half[-1].total < 1.3 * exact[-1].total
 
     def test_descent_starts_at_the_photo(self):
-        objective = Objective(make_measures(CONFIG), PAINTING)
+        objective = MeasuredObjective(make_measures(CONFIG), PAINTING)
         start = compute_curve(objective, PHOTO, 0)
         assert start.iterations == (0,)
         assert start.terms == {
@@ -116,7 +116,7 @@ class TestDescent:
 
 
 class TestCache:
-    objective = staticmethod(lambda: Objective(make_measures(CONFIG), PAINTING))
+    objective = staticmethod(lambda: MeasuredObjective(make_measures(CONFIG), PAINTING))
 
     def test_cached_curves_are_used(self, tmp_path, monkeypatch):
         descents = quality.DescentSettings(tmp_path, 4)

@@ -26,7 +26,7 @@ from benchmarks.lbfgs_curves import (
 from benchmarks.objective import (
     TRAINED,
     UNSEEN,
-    Objective,
+    MeasuredObjective,
     Terms,
     convert_to_vgg19,
     make_measures,
@@ -98,7 +98,7 @@ class TestObjective:
     def test_measures_equal_the_formulas(self):
         photo, made, painting = make_picture(0), make_picture(1), make_picture(2, 30, 18)
         measures = make_measures(CONFIG)
-        found = Objective(measures, painting).for_photo(photo).terms(to_tensor(made))
+        found = MeasuredObjective(measures, painting).for_photo(photo).terms(to_tensor(made))
         assert set(found) == {TRAINED, UNSEEN}
         for name, terms in found.items():
             expected = numpy_terms(measures[name], made, photo, painting)
@@ -108,7 +108,9 @@ class TestObjective:
         assert found[TRAINED].total == pytest.approx(float(ours.total), rel=1e-4)
 
     def test_minimized_loss_is_the_trained_measure(self):
-        of_photo = Objective(make_measures(CONFIG), make_picture(2)).for_photo(make_picture(0))
+        of_photo = MeasuredObjective(make_measures(CONFIG), make_picture(2)).for_photo(
+            make_picture(0)
+        )
         made = to_tensor(make_picture(1)).requires_grad_()
         loss = of_photo.loss(made)
         assert float(loss.detach()) == pytest.approx(of_photo.terms(made)[TRAINED].total, rel=1e-5)
@@ -117,7 +119,9 @@ class TestObjective:
         assert made.grad.abs().max() > 0
 
     def test_pictures_are_rounded_to_8_bits(self):
-        of_photo = Objective(make_measures(CONFIG), make_picture(2)).for_photo(make_picture(0))
+        of_photo = MeasuredObjective(make_measures(CONFIG), make_picture(2)).for_photo(
+            make_picture(0)
+        )
         made = to_tensor(make_picture(1))
         assert of_photo.terms(made + 0.3 / 255) == of_photo.terms(made)
 
@@ -153,7 +157,10 @@ class TestObjective:
         assert not 0.5 < factor < 2
         config = read_card_loss({**training, "style_factor": factor})
         (terms,) = (
-            Objective({TRAINED: config}, painting).for_photo(photo).terms(to_tensor(other)).values()
+            MeasuredObjective({TRAINED: config}, painting)
+            .for_photo(photo)
+            .terms(to_tensor(other))
+            .values()
         )
         wanted = trainers(to_tensor(other), to_tensor(photo))
         assert terms.content == pytest.approx(float(wanted.content), rel=1e-4)

@@ -1,9 +1,11 @@
-"""Perceptual losses on frozen VGG features.
+"""The perceptual loss on frozen VGG features: its terms, for training and optimisation alike.
 
 Gatys, Ecker and Bethge 2015 (arXiv 1508.06576), equations 1 to 5, in the form of Johnson, Alahi and
 Fei-Fei 2016 (1603.08155), equations 2 to 4.
 
-Normalisation, which loss weights depend on and which every model file records:
+`content_loss`, `style_distance`, `total_variation`, `balance_factor` and `combine_losses` are the
+terms; `PerceptualLoss` is the loss of training batches, `optimization.objective` that of a single
+picture. Loss weights depend on the normalisation, which every model file records:
 
 - Gram matrix of features F of shape (C, H*W): F F^T / (C*H*W).
 - Style loss: mean squared error of Gram matrices, weighted sum over layers.
@@ -14,7 +16,7 @@ Normalisation, which loss weights depend on and which every model file records:
   of the two differ in scale by about 58, so their loss weights do too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,24 +36,38 @@ __all__ = [
     "PerceptualLoss",
     "Vgg",
     "VggName",
+    "balance_factor",
+    "combine_losses",
+    "content_energy",
+    "content_loss",
+    "gram_matrices",
     "gram_matrix",
     "layer_names",
+    "style_distance",
     "total_variation",
 ]
 
 NORMALISATION = "gram F F^T / (C H W); mean squared errors; VGG input as in models.perceptual_loss"
 
 
-def gram_matrix(features: Tensor) -> Tensor:
-    """Correlations between channels, F F^T / (C*H*W), in float32 even under autocast.
+def gram_matrix(features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Compute the correlations between channels, in float32 even under autocast.
+
+    With a mask it is a guided Gram matrix of Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017
+    (arXiv 1611.07865, section 4), whose guidance is squared and normalised to a sum of squares of
+    1. Here the mask is the square itself, and the matrix is a mean over pixels, weighted by it.
 
     Args:
         features: shape (B, C, H, W).
+        mask: shape (B or 1, 1, H, W), range [0, 1], not all 0; None for the whole picture.
 
     Returns:
-        Shape (B, C, C); float64 for float64 features, else float32. The sums run over H*W products,
-        which bfloat16 with its 8 bits of mantissa would get wrong by percents.
+        F F^T / (C * H * W), with a mask F diag(mask) F^T / (C * sum(mask)), shape (B, C, C).
+        float64 for float64 features, else float32: the sums have H*W terms, and with the 8 bits of
+        a bfloat16 they would be wrong by percents.
     """
+    if mask is not None:
+        return gram_matrix(features * mask.sqrt().to(features.dtype)) / mask.mean()
     with torch.autocast(features.device.type, enabled=False):
         gram: Tensor = _Gram.apply(features)
         return gram
@@ -60,9 +76,9 @@ def gram_matrix(features: Tensor) -> Tensor:
 class _Gram(torch.autograd.Function):
     """The Gram matrix with a gradient that uses its symmetry.
 
-    d/dF of sum(G * F F^T / N) is (G + G^T) F / N: one product where autograd, not knowing that both
-    factors are the same, takes two. The product is in the features' own type, as every gradient
-    under autocast; the sums inside it are float32 on all devices.
+    d/dF of sum(G * F F^T / N) is (G + G^T) F / N: one product where autograd, which does not know
+    that both factors are the same, needs two. The product is computed in the type of the features,
+    as every gradient under autocast; the sums inside it are float32 on all devices.
     """
 
     @staticmethod
@@ -84,8 +100,82 @@ class _Gram(torch.autograd.Function):
         return unfolded
 
 
+def gram_matrices(
+    features: Mapping[str, Tensor],
+    layers: Iterable[str],
+    masks: Mapping[str, Tensor | None] | None = None,
+) -> dict[str, Tensor]:
+    """Compute the Gram matrix of each layer, with a mask of each layer's size if there are any."""
+    return {layer: gram_matrix(features[layer], (masks or {}).get(layer)) for layer in layers}
+
+
+def content_loss(
+    features: Mapping[str, Tensor], target: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    """Compute the weighted sum over layers of the mean squared error of features.
+
+    Args:
+        features: of the pictures, each (B, C, H, W), by layer.
+        target: of the photos, the same.
+        weights: of the layers in `weights` only.
+
+    Returns:
+        A scalar, in float32.
+    """
+    terms = (
+        weight * functional.mse_loss(features[layer].float(), target[layer].float())
+        for layer, weight in weights.items()
+    )
+    return sum(terms, start=torch.zeros(()))
+
+
+def content_energy(features: Mapping[str, Tensor], weights: Mapping[str, float]) -> float:
+    """Return the content loss of a picture that lost all content: the mean square of features."""
+    return sum(
+        weight * float(features[layer].float().square().mean()) for layer, weight in weights.items()
+    )
+
+
+def style_distance(
+    grams: Mapping[str, Tensor], target: Mapping[str, Tensor], weights: Mapping[str, float]
+) -> Tensor:
+    """Compute the weighted sum over layers of the mean squared error of Gram matrices.
+
+    Args:
+        grams: of the pictures, each (B, C, C), by layer.
+        target: of the paintings, each (B or 1, C, C), by layer.
+        weights: of the layers.
+
+    Returns:
+        The distance of each picture, shape (B,); a zero of shape () without layers.
+    """
+    terms = (
+        weight * (grams[layer] - target[layer]).square().mean(dim=(1, 2))
+        for layer, weight in weights.items()
+    )
+    return sum(terms, start=torch.zeros(()))
+
+
+def balance_factor(energy: float, distance: float) -> float:
+    """Return the factor on a painting's style loss that lets one style weight suit all paintings.
+
+    Paintings differ in how far their Gram matrices are from those of photos; with the same weight,
+    one overwhelms the photo where another hardly changes it. With this factor and weights of 1, a
+    photo that is left as it is has as much style loss as a picture that lost all its content has
+    content loss, whatever the painting, the VGG and the layers.
+
+    Args:
+        energy: `content_energy` of the photos.
+        distance: `style_distance` of the photos, as they are, from the painting.
+
+    Returns:
+        energy / distance; 1 if either is 0.
+    """
+    return energy / distance if energy > 0 and distance > 0 else 1.0
+
+
 def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels on 0-255, down plus across.
+    """Compute the mean squared difference of neighbouring pixels on 0-255, down plus across.
 
     The anisotropic, squared form (beta = 2) of Mahendran and Vedaldi 2015 (arXiv 1412.0035),
     averaged so that it does not depend on the size of the image.
@@ -111,7 +201,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """What the perceptual loss is made of.
+    """Layers and weights of the perceptual loss.
 
     Attributes:
         vgg: `bundled` (VGG-16 to relu4_3, nothing to download), torchvision's `vgg16` or `vgg19`.
@@ -170,7 +260,7 @@ class LossConfig:
 
 
 class Losses(NamedTuple):
-    """The terms of the loss, each a scalar with its weight already in it, and their sum."""
+    """The terms of the loss, each a scalar multiplied by its weight, and their sum."""
 
     total: Tensor
     content: Tensor
@@ -178,20 +268,29 @@ class Losses(NamedTuple):
     tv: Tensor
 
 
+def combine_losses(config: LossConfig, content: Tensor, style: Tensor, pictures: Tensor) -> Losses:
+    """Weight the terms and add the total variation of the pictures, shape (B, 3, H, W)."""
+    tv = torch.zeros((), device=pictures.device)
+    if config.tv_weight:
+        tv = config.tv_weight * total_variation(pictures)
+    content, style = config.content_weight * content, config.style_weight * style
+    return Losses(content + style + tv, content, style, tv)
+
+
 class PerceptualLoss(nn.Module):
     """Content, style and total variation loss of pictures against photos and paintings.
 
-    The paintings' Gram matrices are computed once, here.
+    The Gram matrices of the paintings are computed once.
 
     Attributes:
-        style_factors: a factor on each painting's style loss, shape (S,); ones until
+        style_factors: a factor on each painting's style loss, shape (S,); 1 until
             `balance_styles` is called.
     """
 
     style_factors: Tensor
 
     def __init__(self, config: LossConfig, paintings: Tensor | Sequence[Tensor]) -> None:
-        """Load the VGG and look at the paintings.
+        """Load the VGG and compute the paintings' Gram matrices.
 
         Args:
             config: layers and weights.
@@ -209,13 +308,13 @@ class PerceptualLoss(nn.Module):
         self.register_buffer("style_factors", torch.ones(len(several)), persistent=False)
 
     def forward(self, stylized: Tensor, content: Tensor, paintings: Tensor | None = None) -> Losses:
-        """Compare stylized pictures with their photos.
+        """Compute the losses of stylized pictures.
 
         Args:
             stylized: RGB, shape (B, 3, H, W), nominally [0, 1]; gradients flow to it.
             content: the photos, same shape and range; no gradient.
-            paintings: each picture's painting by its number, shape (B,); the first one for all
-                where None.
+            paintings: the number of each picture's painting, shape (B,); None is the first
+                painting for all.
 
         Returns:
             The losses, averaged over the batch, in float32.
@@ -223,57 +322,38 @@ class PerceptualLoss(nn.Module):
         config = self.config
         if paintings is None:
             paintings = torch.zeros(len(stylized), dtype=torch.long, device=stylized.device)
-        zero = torch.zeros((), device=stylized.device)
         pictures = self.vgg(stylized, [*config.content_layers, *config.style_layers])
         with torch.no_grad():
             photos = self.vgg(content, config.content_layers)
-        content_loss, tv_loss = zero, zero
-        for layer, weight in config.content_layers.items():
-            difference = functional.mse_loss(pictures[layer].float(), photos[layer].float())
-            content_loss = content_loss + weight * difference
-        distances = self._style_distances(pictures, paintings)
-        style_loss = (self.style_factors[paintings] * distances).mean()
-        if config.tv_weight:
-            tv_loss = config.tv_weight * total_variation(stylized)
-        content_loss = config.content_weight * content_loss
-        style_loss = config.style_weight * style_loss
-        return Losses(content_loss + style_loss + tv_loss, content_loss, style_loss, tv_loss)
+        content_term = content_loss(pictures, photos, config.content_layers)
+        style_term = self.style_factors[paintings] * self._style_distances(pictures, paintings)
+        return combine_losses(config, content_term, style_term.mean(), stylized)
 
     def _style_distances(self, features: Mapping[str, Tensor], paintings: Tensor) -> Tensor:
-        """Each picture's style loss without its weight and factor, shape (B,)."""
-        total = torch.zeros(len(paintings), device=paintings.device)
-        for layer, weight in self.config.style_layers.items():
-            wanted = self.get_buffer(f"gram_{layer}")[paintings]
-            difference = gram_matrix(features[layer]) - wanted
-            total = total + weight * difference.square().mean(dim=(1, 2))
-        return total
+        """Compute each picture's style loss without weight and factor, shape (B,)."""
+        weights = self.config.style_layers
+        target = {layer: self.get_buffer(f"gram_{layer}")[paintings] for layer in weights}
+        return style_distance(gram_matrices(features, weights), target, weights)
 
     @torch.no_grad()
     def balance_styles(self, photos: Tensor) -> None:
-        """Give each painting's style loss a scale of its own, so that one weight suits all.
+        """Set each painting's `balance_factor`, from means over photos.
 
-        Paintings differ in how far their Gram matrices lie from those of photos; with the same
-        weight, one drowns the photo where another hardly touches it. The factor of a painting is
-        the mean square of the photos' content features, divided by the style loss that the photos
-        have as they are. So with weights of 1, a photo left as it is has as much style loss as a
-        picture that lost all its content has content loss, whatever the painting, VGG and layers.
-        It is rounded to three digits, so that all machines come to the same objective.
+        The factors are rounded to three digits, so that all machines have the same objective.
 
         Args:
             photos: a few dozen training crops, RGB, shape (N, 3, H, W), range [0, 1].
         """
         config, n = self.config, len(self.style_factors)
         energy, distances = 0.0, torch.zeros(n, device=photos.device)
-        # Not with the 10 bits of TensorFloat-32: three digits are to be the same everywhere.
+        # TensorFloat-32 has 10 bits, too few for three digits that are the same on all machines.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for first in range(0, len(photos), 4):
                 some = photos[first : first + 4]
                 features = self.vgg(some, [*config.content_layers, *config.style_layers])
-                for layer, weight in config.content_layers.items():
-                    energy += weight * float(features[layer].float().square().mean()) * len(some)
+                energy += content_energy(features, config.content_layers) * len(some)
                 for number in range(n):
                     same = torch.full((len(some),), number, device=photos.device)
                     distances[number] += self._style_distances(features, same).sum()
-        if energy > 0 and bool((distances > 0).all()):
-            factors = [float(f"{energy / distance:.3g}") for distance in distances.tolist()]
-            self.style_factors.copy_(torch.tensor(factors))
+        factors = [balance_factor(energy, distance) for distance in distances.tolist()]
+        self.style_factors.copy_(torch.tensor([float(f"{factor:.3g}") for factor in factors]))

@@ -1,10 +1,6 @@
 """Masks, which decide where in the photo each painting's style is applied.
 
-Guided Gram matrices of Gatys, Ecker, Bethge, Hertzmann and Shechtman 2017, "Controlling Perceptual
-Factors in Neural Style Transfer" (arXiv 1611.07865, section 4). Their guidance channel is squared
-in the Gram matrix, and normalised to a sum of squares of 1. Our mask stands for that square: the
-matrix is a mean over the positions, weighted with the mask. An all-white mask gives the plain Gram
-matrix.
+`models.perceptual_loss.gram_matrix` weights the pixels by them.
 """
 
 import numpy as np
@@ -16,7 +12,6 @@ from torch.nn import functional
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, read_image
 from fast_style.images.color import LUMA_WEIGHTS
-from fast_style.models.perceptual_loss import gram_matrix
 
 Mask = NDArray[np.float32]
 
@@ -56,18 +51,3 @@ def resize_mask(mask: Mask, height: int, width: int) -> Tensor:
     """Resize a mask by averaging areas: (1, 1, height, width), range [0, 1]."""
     whole = torch.from_numpy(mask)[None, None]
     return functional.interpolate(whole, (height, width), mode="area")
-
-
-def masked_gram(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Compute the Gram matrix of the features within a mask.
-
-    Args:
-        features: shape (1, C, H, W).
-        mask: shape (1, 1, H, W), range [0, 1], not all 0; None for the whole picture.
-
-    Returns:
-        F diag(m) F^T / (C * sum(m)), shape (1, C, C).
-    """
-    if mask is None:
-        return gram_matrix(features)
-    return gram_matrix(features * mask.sqrt().to(features.dtype)) / mask.mean()

@@ -6,11 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fast_style.models.perceptual_loss import LossConfig, Losses, gram_matrix, total_variation
+from fast_style.models.perceptual_loss import (
+    LossConfig,
+    Losses,
+    balance_factor,
+    combine_losses,
+    content_energy,
+    content_loss,
+    gram_matrices,
+    style_distance,
+)
 from fast_style.models.vgg import Vgg
-from fast_style.optimization.masks import masked_gram
 
-# A photo that is as good as a painting already would be given an endless factor.
+# The least distance of a photo from a painting, by the painting's distance from zero: a photo that
+# has the painting's style already would get an infinite factor.
 _LEAST_DISTANCE = 0.01
 
 
@@ -66,57 +75,40 @@ class Objective:
                         functional.interpolate(masks[number], size, mode="area") if masks else None
                     )
             self._coverage = [float(mask.mean()) for mask in masks or []] or [1.0] * len(paintings)
-            of_photo = [
-                {layer: masked_gram(seen[layer], at[layer]) for layer in config.style_layers}
-                for at in self._masks
-            ]
+            of_photo = [gram_matrices(seen, config.style_layers, at) for at in self._masks]
             del seen
-            self._grams = []
-            for painting in paintings:
-                features = self._features(painting, config.style_layers)
-                self._grams.append({k: gram_matrix(features[k]) for k in config.style_layers})
-            energy = sum(
-                weight * float(self._content[layer].square().mean())
-                for layer, weight in config.content_layers.items()
-            )
-            self.unit = energy or 1.0
+            self._grams = [
+                gram_matrices(self._features(painting, config.style_layers), config.style_layers)
+                for painting in paintings
+            ]
+            self.unit = content_energy(self._content, config.content_layers) or 1.0
             self.factors = [
-                self._factor(self._distance(of_photo[n], n), n) for n in range(len(paintings))
+                self._factor(grams, painting)
+                for grams, painting in zip(of_photo, self._grams, strict=True)
             ]
 
     def __call__(self, picture: Tensor) -> Losses:
         """Give the losses of a picture, (1, 3, H, W) in [0, 1]; gradients flow to it."""
         config = self.config
         features = self._features(picture, [*config.content_layers, *config.style_layers])
-        content = style = tv = torch.zeros((), device=picture.device)
-        for layer, weight in config.content_layers.items():
-            difference = functional.mse_loss(features[layer].float(), self._content[layer])
-            content = content + weight * difference
+        content = content_loss(features, self._content, config.content_layers)
+        style = torch.zeros((), device=picture.device)
         unmasked = self._coverage == [1.0] * len(self._grams)
-        plain = {k: gram_matrix(features[k]) for k in config.style_layers} if unmasked else None
+        plain = gram_matrices(features, config.style_layers) if unmasked else None
         for number, share in enumerate(self.shares):
-            grams = plain or {
-                layer: masked_gram(features[layer], self._masks[number][layer])
-                for layer in config.style_layers
-            }
+            grams = plain or gram_matrices(features, config.style_layers, self._masks[number])
             factor = share * self.factors[number] * self._coverage[number]
-            style = style + factor * self._distance(grams, number)
-        if config.tv_weight:
-            tv = config.tv_weight * total_variation(picture)
-        content, style = config.content_weight * content, config.style_weight * style
-        return Losses(content + style + tv, content, style, tv)
+            distance = style_distance(grams, self._grams[number], config.style_layers)
+            style = style + factor * distance.sum()  # of one picture
+        return combine_losses(config, content, style, picture)
 
-    def _distance(self, grams: dict[str, Tensor], number: int) -> Tensor:
-        total = torch.zeros((), device=next(iter(grams.values())).device)
-        for layer, weight in self.config.style_layers.items():
-            total = total + weight * (grams[layer] - self._grams[number][layer]).square().mean()
-        return total
-
-    def _factor(self, distance: Tensor, number: int) -> float:
-        grams, weights = self._grams[number], self.config.style_layers
-        painting = sum(float(w * grams[layer].square().mean()) for layer, w in weights.items())
-        least = max(float(distance), _LEAST_DISTANCE * painting)
-        return self.unit / least if least > 0 else 1.0
+    def _factor(self, photo: dict[str, Tensor], painting: dict[str, Tensor]) -> float:
+        """Return the balance factor of a painting, from Gram matrices."""
+        weights = self.config.style_layers
+        zeros = {layer: torch.zeros_like(gram) for layer, gram in painting.items()}
+        distance = float(style_distance(photo, painting, weights))
+        least = _LEAST_DISTANCE * float(style_distance(painting, zeros, weights))
+        return balance_factor(self.unit, max(distance, least))
 
     def _features(self, picture: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         with torch.autocast(picture.device.type, torch.bfloat16, enabled=self.bf16):
