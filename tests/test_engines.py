@@ -313,9 +313,12 @@ class TestChoice:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"engine": "steam"}, "no such engine: 'steam'"),
-            ({"device": "tpu"}, "no such device: 'tpu'"),
-            ({"precision": "int4"}, "no such precision: 'int4'"),
+            (
+                {"engine": "steam"},
+                "engine is 'steam'; expected one of auto, openvino, torch, onnxr",
+            ),
+            ({"device": "tpu"}, "device is 'tpu'; expected one of auto, cpu, cuda, mps"),
+            ({"precision": "int4"}, "precision is 'int4'; expected one of auto, fp32, bf16, fp16"),
         ],
     )
     def test_unknown_names(self, options, message):

@@ -6,9 +6,7 @@
 from dataclasses import replace
 
 from fast_style.engines.base import (
-    DEVICES,
     ENGINES,
-    PRECISIONS,
     Engine,
     GraphEngine,
     GraphFunction,
@@ -31,9 +29,7 @@ from fast_style.storage.hardware import (
 )
 
 __all__ = [
-    "DEVICES",
     "ENGINES",
-    "PRECISIONS",
     "Engine",
     "GraphEngine",
     "GraphFunction",
@@ -61,18 +57,11 @@ def create_engine(model: StyleModel, options: EngineOptions | None = None) -> En
             calls one after the other.
 
     Raises:
-        UsageError: an unknown name, or an engine that does not support the device.
+        UsageError: the engine does not support the device.
         EngineError: this machine lacks the device or the precision, or no engine works.
         MissingExtraError: the engine's package is not installed.
     """
     options = options or EngineOptions()
-    for what, value, known in (
-        ("engine", options.engine, ENGINES),
-        ("device", options.device, DEVICES),
-        ("precision", options.precision, PRECISIONS),
-    ):
-        if value not in ("auto", *known):
-            raise UsageError(f"no such {what}: {value!r}; choose auto or {' or '.join(known)}")
     if options.engine != "auto":
         return _create(model, options)
 
