@@ -32,8 +32,10 @@ _FORMULAS = (
 _TRAINING = """
 Each training step stylizes a batch of photos and changes the weights a little towards lower losses
 (optimizer: Muon). After some thousand steps the model is a file of less than a megabyte. VGG is not
-needed to use it: stylizing a photo is one pass, about a second on a laptop.
-`fast-style train --style-image painting.jpg --photos photos/` trains a style for any painting.
+needed to use it: stylizing a photo is one pass, about a second on a laptop. This command trains a
+style for a painting:
+
+    fast-style train --style-image painting.jpg --photos photos/
 
 The papers: Gatys, Ecker and Bethge 2015 (the losses), Johnson, Alahi and Fei-Fei 2016 (the
 network), Ulyanov, Vedaldi and Lempitsky 2016 (instance normalization).

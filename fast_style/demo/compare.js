@@ -1,4 +1,4 @@
-// Called with new data whenever the page has some, on the same elements: all of it may be repeated.
+// Called again with new data on the same elements, so everything here must be repeatable.
 export default function ({ data, parentElement }) {
   const stage = parentElement.querySelector(".stage");
   const range = stage.querySelector("input");
@@ -24,7 +24,7 @@ export default function ({ data, parentElement }) {
   };
   range.onkeydown = (event) => {
     const steps = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5 };
-    if (!(event.key in steps)) return; // Home, End and the page keys are the browser's
+    if (!(event.key in steps)) return; // the browser handles Home, End and the page keys
     event.preventDefault();
     range.value = Number(range.value) + steps[event.key];
     show();

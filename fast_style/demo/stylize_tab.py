@@ -122,6 +122,7 @@ def _show_settings(styles: list[Style]) -> tuple[Settings, list[Style]]:
     known = list_registered_styles()
     if len(styles) == 1 and styles[0].key in known and len(known) > 1:
         others = {key: style for key, style in known.items() if key != styles[0].key}
+        first, second = st.columns(2, gap="medium")  # so that they stay together where it is narrow
         with first:
             other = st.selectbox(
                 "Blend with",
