@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fast_style.inference.contact_sheet import contact_sheet
     from fast_style.inference.remote import RemoteStylizer, remote_styles
     from fast_style.inference.stylizer import Painted, Stylizer
+    from fast_style.inference.stylizer_cache import StylizerCache
     from fast_style.models.config import SIZES, NetworkConfig, parameter_count, size_name
     from fast_style.models.model_file import ModelCard, StyleModel, model_from_bytes
     from fast_style.models.network import StyleNetwork
@@ -88,6 +89,7 @@ __all__ = [
     "StyleNetwork",
     "StyleNotFoundError",
     "Stylizer",
+    "StylizerCache",
     "TrainingConfig",
     "TrainingError",
     "TrainingResult",
@@ -156,6 +158,7 @@ _HOMES = {
     "fast_style.inference.remote": ("RemoteStylizer", "remote_styles"),
     "fast_style.inference.contact_sheet": ("contact_sheet",),
     "fast_style.inference.stylizer": ("Painted", "Stylizer"),
+    "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
     "fast_style.training.trainer": ("TrainingResult", "train"),
 }

@@ -48,7 +48,7 @@ def no_styles_here(monkeypatch):
 
     monkeypatch.setattr("fast_style.demo.backend.list_styles", fail)
     monkeypatch.setattr("fast_style.demo.backend.Stylizer", fail)
-    monkeypatch.setattr("fast_style.demo.cache.Stylizer", fail)
+    monkeypatch.setattr("fast_style.demo.backend.StylizerCache", fail)
 
 
 def test_results_come_from_the_service(service, no_styles_here):

@@ -1,8 +1,8 @@
 """Stylized photos in memory, so that strength and colours can be changed without the network.
 
-All limits are for the process, whatever the number of visitors: a number of loaded styles, a number
-of bytes of pictures, kept for some minutes, and one picture at a time in the network. Pictures of
-uploaded photos are found only by the visitor they were made for; those of the samples are shared.
+All limits are for the process, whatever the number of visitors: a number of bytes of pictures,
+which are kept for some minutes, and one picture at a time in the network. Pictures of uploaded
+photos are found only by the visitor they were made for; those of the samples are shared.
 """
 
 import threading
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from fast_style import Painted, StyleModel, Stylizer, read_image
-from fast_style.demo.backend import PhotoStylizer, describe_engine, load_stylizer, service_url
+from fast_style import Painted, read_image
+from fast_style.demo.backend import load_stylizer, service_url
 from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage, Style
 
 MAX_BYTES = 256 << 20
@@ -129,23 +129,10 @@ def stylize(image: SourceImage, style: Style, size: int, stroke_size: float) -> 
         result = cache.get(key)  # it may have been computed while this one waited
         if result is not None:
             return result
-        stylizer, description = _load(style)
+        stylizer, description = load_stylizer(style.key, style.model)
         start = time.perf_counter()
         photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
         painted = stylizer.paint(photo, size=size, stroke_size=stroke_size)
         result = StylizedPhoto(painted, time.perf_counter() - start, description)
         cache.put(key, result)
     return result
-
-
-def _load(style: Style) -> tuple[PhotoStylizer, str]:
-    if style.model is None:
-        return load_stylizer(style.key)
-    stylizer = _load_uploaded(style.key, style.model)
-    return stylizer, describe_engine(stylizer)
-
-
-@st.cache_resource(max_entries=1, show_spinner=False)
-def _load_uploaded(key: str, _model: StyleModel) -> Stylizer:
-    # Uploads are not written to disk, not even compiled.
-    return Stylizer(_model, cache=False)
