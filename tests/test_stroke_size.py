@@ -12,7 +12,7 @@ from fast_style.cli.stylize import stylize as stylize_command
 from fast_style.errors import ImageTooLargeError, UsageError
 from fast_style.images import Photo, read_image
 from fast_style.images.grain import add_grain
-from fast_style.images.resampling import HAMMING, resize_to
+from fast_style.images.resampling import HAMMING, resize_in_strips
 from fast_style.inference import stroke_size
 from fast_style.inference import stylizer as stylizer_module
 from fast_style.inference.stroke_size import COARSEST, FINEST, bring_back, working_size
@@ -109,7 +109,7 @@ class TestBringBack:
     def test_against_the_whole_in_float64(self, photo, stroke_size):
         harsh = photo[:201, 20:253]
         for content, style in ((harsh // 2 + 64, lambda a: painted(a) // 2 + 60), (harsh, painted)):
-            working = resize_to(content, *working_size(201, 233, stroke_size), filter=HAMMING)
+            working = resize_in_strips(content, *working_size(201, 233, stroke_size), HAMMING)
             stylized = style(working)
             result = bring_back(stylized, working, content)
             assert result.shape == content.shape
@@ -141,7 +141,7 @@ class TestBringBack:
         """A hard edge between two pixels of the working scale comes back hard, without a halo."""
         content = np.full((64, 64, 3), 40, np.uint8)
         content[:, 34:] = 210
-        working = resize_to(content, 16, 16, filter=HAMMING)
+        working = resize_in_strips(content, 16, 16, HAMMING)
         for stylized, levels in ((working, (40, 210)), (255 - working, (215, 45))):
             line = bring_back(stylized, working, content)[32, :, 1].astype(int)
             assert np.abs(line[:32] - levels[0]).max() < 25
@@ -156,12 +156,12 @@ class TestBringBack:
         stripes[:, 5::12] = 10  # a wire now and then, thinner than a pixel of the working scale
         noise = random.integers(126, 131, stripes.shape, dtype=np.uint8)
         flat = np.full((30, 30, 3), 100, np.uint8)
-        wires = bring_back(flat, resize_to(stripes, 30, 30, filter=HAMMING), stripes)[
+        wires = bring_back(flat, resize_in_strips(stripes, 30, 30, HAMMING), stripes)[
             60, :, 0
         ].astype(int)
         assert wires[5::12].max() < 75
         assert np.delete(wires, np.s_[5::12]).min() > 85
-        quiet = bring_back(flat, resize_to(noise, 30, 30, filter=HAMMING), noise).astype(int)
+        quiet = bring_back(flat, resize_in_strips(noise, 30, 30, HAMMING), noise).astype(int)
         assert np.abs(quiet - 100).max() <= 1
 
     def test_memory_is_that_of_a_strip(self):
@@ -213,7 +213,7 @@ class TestStylizer:
         stylizer = Stylizer(model)
         picture = photo[:200, :241]
         result = np.asarray(stylizer.stylize(picture, stroke_size=4))
-        working = resize_to(picture, 50, 60, filter=HAMMING)
+        working = resize_in_strips(picture, 50, 60, HAMMING)
         grainy = add_grain(working, stylizer.card.grain)
         np.testing.assert_array_equal(engine.seen[0], grainy)
         np.testing.assert_array_equal(result, bring_back(255 - grainy, working, picture))
@@ -266,8 +266,8 @@ class TestStylizer:
         stylizer = Stylizer(model, device="cpu", precision="fp32")
         coarse = np.asarray(stylizer.stylize(photo, stroke_size=4)).astype(float)
         assert coarse.shape == photo.shape
-        small = np.asarray(stylizer.stylize(resize_to(photo, 64, 64, filter=HAMMING)))
-        reduced = resize_to(coarse.astype(np.uint8), 64, 64, filter=HAMMING)
+        small = np.asarray(stylizer.stylize(resize_in_strips(photo, 64, 64, HAMMING)))
+        reduced = resize_in_strips(coarse.astype(np.uint8), 64, 64, HAMMING)
         assert np.abs(reduced - small.astype(float)).mean() < 12
 
     @pytest.mark.parametrize("stroke_size", [0, 0.2, 16.1, -2, float("nan"), float("inf")])

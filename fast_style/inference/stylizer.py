@@ -21,7 +21,7 @@ from fast_style.images import (
 from fast_style.images.color import blend
 from fast_style.images.color import preserve_color as keep_color
 from fast_style.images.grain import add_grain
-from fast_style.images.resampling import BICUBIC, HAMMING, resize_to
+from fast_style.images.resampling import BICUBIC, HAMMING, resize_in_strips
 from fast_style.inference.strips import STRIP_PIXELS, shortest_side, sweep
 from fast_style.inference.stroke_size import COARSEST, bring_back, check_stroke_size, working_size
 from fast_style.models.model_file import ModelCard, StyleModel
@@ -300,10 +300,10 @@ class Stylizer:
                 f"{scale[1]}x{scale[0]}, over the limit of {self.max_megapixels:g} megapixels: "
                 "give a larger stroke size or a smaller size, or raise the limit"
             )
-        working = resize_to(pixels, *scale, filter=BICUBIC if stroke_size < 1 else HAMMING)
+        working = resize_in_strips(pixels, *scale, BICUBIC if stroke_size < 1 else HAMMING)
         painted = self._predict(add_grain(working, self.card.grain))
         if stroke_size < 1:
-            return resize_to(painted, height, width, filter=HAMMING)
+            return resize_in_strips(painted, height, width, HAMMING)
         return bring_back(painted, working, pixels)
 
     def _predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
