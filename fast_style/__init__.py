@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TrainingError,
         UnreadableImageError,
         UsageError,
+        VideoError,
         WeightsError,
     )
     from fast_style.images import read_image
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
     from fast_style.training.trainer import TrainingResult, train
+    from fast_style.video.api import VideoResult, stylize_video
+    from fast_style.video.video_stylizer import VideoStylizer
 
 __all__ = [
     "SIZES",
@@ -95,6 +98,9 @@ __all__ = [
     "TrainingResult",
     "UnreadableImageError",
     "UsageError",
+    "VideoError",
+    "VideoResult",
+    "VideoStylizer",
     "WeightsError",
     "__version__",
     "contact_sheet",
@@ -112,6 +118,7 @@ __all__ = [
     "remote_styles",
     "resize_long_side",
     "size_name",
+    "stylize_video",
     "total_variation",
     "train",
 ]
@@ -139,6 +146,7 @@ _HOMES = {
         "TrainingError",
         "UnreadableImageError",
         "UsageError",
+        "VideoError",
         "WeightsError",
     ),
     "fast_style.images": ("read_image",),
@@ -161,6 +169,8 @@ _HOMES = {
     "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
     "fast_style.training.trainer": ("TrainingResult", "train"),
+    "fast_style.video.api": ("VideoResult", "stylize_video"),
+    "fast_style.video.video_stylizer": ("VideoStylizer",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -170,6 +180,8 @@ _NEEDS = {
     "fast_style.models.network": "torch",
     "fast_style.models.perceptual_loss": "torch",
     "fast_style.training.trainer": "train",
+    "fast_style.video.api": "video",
+    "fast_style.video.video_stylizer": "video",
 }
 
 

@@ -24,6 +24,7 @@
     │   ├── ArchiveError            a ZIP of photos that is damaged or beyond the limits
     │   ├── KeyReusedError          an idempotency key that came with another body before
     │   └── QueueFullError          as many jobs wait as may wait
+    ├── VideoError                  a video that cannot be read or written
     ├── BulkError                   a bulk run whose input or output cannot be reached
     └── TrainingError               training cannot start or cannot go on
         ├── TrainingDataError       too few photos, no photos, no painting
@@ -77,6 +78,10 @@ class ImageTooLargeError(ImageError):
 
 class ImageWriteError(ImageError):
     """A picture that could not be written."""
+
+
+class VideoError(FastStyleError):
+    """A video that cannot be read or written."""
 
 
 class ModelError(FastStyleError):

@@ -11,6 +11,7 @@ Pure arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -91,7 +92,7 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
     before_half, now_half = _resize(before, *half), _resize(now, *half)
     flow = _dis().calc(now, before, None)
     forward = _dis().calc(before_half, now_half, None)
-    scale = np.float32([half[1] / width, half[0] / height])
+    scale = np.array([half[1] / width, half[0] / height], np.float32)
     small = _resize(flow, *half) * scale
 
     # 2) Replace it by a simpler motion where that explains the picture as well.
@@ -128,7 +129,7 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
     return Motion(flow, trust, False)
 
 
-def warp(picture: NDArray[np.generic], flow: Floats, interpolation: int) -> Floats:
+def warp(picture: NDArray[Any], flow: Floats, interpolation: int) -> Floats:
     """Fetch each pixel from where the flow says that it was.
 
     Args:
@@ -159,9 +160,7 @@ def _difference(before: Pixels, now: Pixels, flow: Floats) -> Floats:
     return result
 
 
-def _affine_flow(
-    now: Pixels, flow: Floats, scale: Floats, size: tuple[int, int]
-) -> Floats | None:
+def _affine_flow(now: Pixels, flow: Floats, scale: Floats, size: tuple[int, int]) -> Floats | None:
     """Fit one affine motion to the whole picture; None where few pixels agree on any.
 
     Args:
@@ -186,7 +185,7 @@ def _affine_flow(
     )
     if found is None or inliers.mean() < _FEWEST_INLIERS:
         return None
-    matrix = found.astype(np.float32) - np.float32([[1, 0, 0], [0, 1, 0]])
+    matrix = found.astype(np.float32) - np.eye(2, 3, dtype=np.float32)
     x = (np.arange(size[1], dtype=np.float32) + 0.5) / scale[0] - 0.5
     y = ((np.arange(size[0], dtype=np.float32) + 0.5) / scale[1] - 0.5)[:, None]
     result = np.empty((*size, 2), np.float32)
@@ -213,13 +212,13 @@ def _length(vectors: Floats) -> Floats:
     return result
 
 
-def _resize(picture: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+def _resize(picture: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     if picture.shape[:2] == (height, width):
         return picture
     smaller = height < picture.shape[0]
-    return cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    )
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    resized: NDArray[Any] = cv2.resize(picture, (width, height), interpolation=interpolation)
+    return resized
 
 
 _grids: dict[tuple[int, int], Floats] = {}
@@ -238,5 +237,5 @@ def _grid(height: int, width: int) -> Floats:
     return grid
 
 
-def _dis() -> cv2.DISOpticalFlow:
+def _dis() -> Any:
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)

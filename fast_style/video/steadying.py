@@ -131,7 +131,8 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
     warped_tone *= trust * np.float32(_KEEP_TONE)
     strokes += tone
     strokes += warped_tone
-    return np.clip(strokes, 0, 255, out=strokes)
+    np.clip(strokes, 0, 255, out=strokes)
+    return strokes
 
 
 def _gain(wanted: Floats, present: Floats, most: float) -> Floats:
@@ -152,7 +153,7 @@ def _at_size(motion: Motion, height: int, width: int) -> tuple[Floats, Floats]:
     """Return flow and trust at the size of the painting."""
     if motion.trust.shape == (height, width):
         return motion.flow, motion.trust
-    scale = np.float32([width / motion.trust.shape[1], height / motion.trust.shape[0]])
+    scale = np.array([width / motion.trust.shape[1], height / motion.trust.shape[0]], np.float32)
     flow = cv2.resize(motion.flow, (width, height), interpolation=cv2.INTER_LINEAR) * scale
     trust = cv2.resize(motion.trust, (width, height), interpolation=cv2.INTER_LINEAR)
     return flow, trust

@@ -1,0 +1,233 @@
+"""Stylizing a whole video, from file to file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from fast_style.errors import UsageError, VideoError
+from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
+from fast_style.video.encoding import Codec, choose_encoding, container_of
+from fast_style.video.extras import Extras
+from fast_style.video.outputs import Output, PartsOutput, PicturesOutput, PipeOutput
+from fast_style.video.parts import PART_FRAMES
+from fast_style.video.pictures import (
+    DEFAULT_RATE,
+    AnimationSource,
+    SequenceSource,
+    is_animation,
+    is_pattern,
+)
+from fast_style.video.pipeline import run_pipeline
+from fast_style.video.reading import ContainerSource
+from fast_style.video.source import Pixels, Source, SourceFrame
+from fast_style.video.steadying import DEFAULT_STEADY
+from fast_style.video.video_stylizer import Prepared, VideoStylizer
+
+__all__ = ["VideoResult", "stylize_video"]
+
+STANDARD = "-"
+"""Stands for stdin as an input, for stdout as an output."""
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """What became of a video.
+
+    Attributes:
+        output: where it was written.
+        frames: how many it has.
+        width: of what was written, in pixels, without padding.
+        height: likewise.
+        notes: what the user should know, such as what the container does not hold.
+        damage: why it ends before its input does, in words; None where it does not.
+    """
+
+    output: str
+    frames: int
+    width: int
+    height: int
+    notes: tuple[str, ...] = ()
+    damage: str | None = None
+
+
+def stylize_video(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    style: str | os.PathLike[str] | Stylizer,
+    *,
+    options: StyleOptions | None = None,
+    steady: float = DEFAULT_STEADY,
+    start: float | None = None,
+    end: float | None = None,
+    codec: Codec = "auto",
+    quality: int | None = None,
+    audio: Literal["copy", "none"] = "copy",
+    rate: Fraction | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> VideoResult:
+    """Put a style on a video; every frame keeps its time, and the file its sound and subtitles.
+
+    The output appears once it is complete. Until then the parts that are done lie in a hidden
+    folder beside it, from which `resume` continues.
+
+    Args:
+        source: a video, an animated GIF, WebP or PNG, numbered pictures (`frames/%06d.png`), or
+            `-` for a video from stdin.
+        target: a file whose suffix says what is written, numbered pictures, or `-` for yuv4mpeg
+            to stdout.
+        style: a style's name, the path of a model file, a mixture, or a stylizer.
+        options: how each frame is stylized.
+        steady: how still the strokes are held, from 0 (frame by frame) to 1.
+        start: time of the first frame, in seconds; it becomes 0.
+        end: time before which the last frame is shown, in seconds.
+        codec: what it is encoded as; `auto` chooses by the target's suffix.
+        quality: from 1 to 100; None for 75.
+        audio: whether the sound is taken over.
+        rate: frames per second of numbered pictures; None for 25.
+        resume: whether to continue a run that was cut short.
+        progress: is called with the number of frames that are done, and how many there will be as
+            far as that is known; from another thread.
+
+    Returns:
+        What became of it. A video whose end is damaged is written as far as it goes.
+
+    Raises:
+        VideoError: the source cannot be read, or the target not be written.
+        UsageError: an argument is out of its range, or they do not fit together.
+        FastStyleError: the style cannot be used.
+        OSError: a file cannot be read or written.
+    """
+    source, target = os.fspath(source), os.fspath(target)
+    options = StyleOptions() if options is None else options
+    _check(source, target, start, end, quality, resume)
+    read = _open_source(source, options.size, start, end, rate)
+    extras: Extras | None = None
+    try:
+        stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
+        video = VideoStylizer(stylizer, steady=steady, options=options)
+        notes = list(read.notes)
+        job: dict[str, Any] = {
+            "source": _identity(source),
+            "style": stylizer.card.name if isinstance(style, Stylizer) else str(style),
+            "engine": [stylizer.engine.name, stylizer.engine.precision],
+            "options": asdict(options),
+            "steady": steady,
+            "from": start,
+            "to": end,
+            "rate": str(rate),
+        }
+        if target == STANDARD:
+            output: Output = PipeOutput(sys.stdout.buffer, read.info)
+        elif is_pattern(target):
+            output = PicturesOutput(target, video, quality=quality)
+        else:
+            encoding, told = choose_encoding(target, read.info, codec=codec, quality=quality)
+            notes += told
+            job["encoding"] = repr(encoding)
+            if isinstance(read, ContainerSource) and source != STANDARD:
+                extras = Extras(source, source, audio=audio == "copy", start=start, end=end)
+            offset = 0 if start is None else read.origin
+            output = PartsOutput(Path(target), encoding, video, extras=extras, offset=offset)
+        frames = _run(read, output, video, job, resume, progress)
+        if frames == 0:
+            raise VideoError(f"{source}: expected a frame between those times, and there is none")
+        notes += output.finish()
+        return VideoResult(
+            target, frames, read.info.width, read.info.height, tuple(notes), read.damage
+        )
+    finally:
+        read.close()
+        if extras is not None:
+            extras.close()
+
+
+def _run(
+    read: Source,
+    output: Output,
+    video: VideoStylizer,
+    job: dict[str, Any],
+    resume: bool,
+    progress: Progress | None,
+) -> int:
+    """Run the frames that are not done yet through the pipeline; returns how many are done."""
+    state = output.begin(job, resume=resume)
+    done = output.done
+    if done:
+        video.restore(state)
+
+    def finished(frame: SourceFrame, prepared: Prepared, pixels: Pixels) -> None:
+        nonlocal done
+        output.write(frame, prepared, pixels)
+        done += 1
+        if progress is not None:
+            progress(done, read.info.count)
+
+    frames = read.frames(output.position)
+    try:
+        run_pipeline(frames, video, finished, is_fresh=lambda index: index % PART_FRAMES == 0)
+    except BaseException:
+        output.abandon()
+        raise
+    return done
+
+
+def _open_source(
+    source: str, size: int | None, start: float | None, end: float | None, rate: Fraction | None
+) -> Source:
+    if is_pattern(source):
+        return SequenceSource(source, rate=rate or DEFAULT_RATE, size=size, start=start, end=end)
+    if rate is not None:
+        raise UsageError(f"a rate is for numbered pictures (frames/%06d.png), and {source} is none")
+    if source == STANDARD:
+        stdin = sys.stdin.buffer
+        return ContainerSource(stdin, "standard input", size=size, start=start, end=end)
+    if not os.path.exists(source):
+        raise VideoError(f"{source}: there is no such file")
+    if is_animation(source):
+        return AnimationSource(source, size=size, start=start, end=end)
+    return ContainerSource(source, source, size=size, start=start, end=end)
+
+
+def _identity(source: str) -> list[Any]:
+    """Return what tells a source from another that took its place."""
+    if source == STANDARD or is_pattern(source):
+        return [source]
+    stat = os.stat(source)
+    return [os.path.abspath(source), stat.st_size, stat.st_mtime_ns]
+
+
+def _check(
+    source: str,
+    target: str,
+    start: float | None,
+    end: float | None,
+    quality: int | None,
+    resume: bool,
+) -> None:
+    if start is not None and not 0 <= start < float("inf"):
+        raise UsageError(f"start must be a time of 0 seconds or more, and {start} was given")
+    if end is not None and not (start or 0) < end < float("inf"):
+        raise UsageError(f"end must be a time after the start, and {end} was given")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be a number from 1 to 100, and {quality} was given")
+    if resume and STANDARD in (source, target):
+        raise UsageError("a pipe cannot be resumed: give files, or leave out resume")
+    if target == STANDARD or is_pattern(target):
+        if source == target != STANDARD:
+            raise UsageError(f"{target}: the pictures would overwrite the input: write elsewhere")
+        return
+    container_of(target)
+    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+        raise UsageError(f"{target}: it is the input, which is never overwritten: write elsewhere")
+    if os.path.isdir(target):
+        raise UsageError(f"{target}: expected a file to write, and it is a folder")
