@@ -20,6 +20,7 @@ class _Entry(NamedTuple):
 
 COMMANDS = {
     "stylize": _Entry("fast_style.cli.stylize:stylize", "Put a style on photos."),
+    "video": _Entry("fast_style.cli.video:video", "Put a style on a video.", "video"),
     "optimize": _Entry(
         "fast_style.cli.optimize:optimize", "Put any painting on a photo, in minutes.", "torch"
     ),

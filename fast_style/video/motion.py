@@ -41,6 +41,7 @@ _STILL_PIXELS = 0.1  # a motion of the whole picture that is smaller than this i
 _TOLERANCE, _TOLERANCE_OF_MOTION = 1.0, 0.05
 """How far forward and backward flow may disagree, in pixels and as a share of the motion."""
 
+_FADE = (15, 15)  # pixels
 _DIFFERENCE_LIMIT = 10.0  # levels after warping: trusted fully below, not at all above twice that
 
 
@@ -125,7 +126,10 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
     trust *= np.clip(2 - difference / _DIFFERENCE_LIMIT, 0, 1)
     trust = cv2.blur(trust, (3, 3))
     trust = _resize(trust, height, width)
-    trust[_is_outside(flow)] = 0
+    outside = _is_outside(flow).astype(np.float32)
+    # Faded towards what has just come in, which is painted anew and may be of another tone.
+    trust *= np.clip(1 - 2 * cv2.blur(outside, _FADE), 0, 1)
+    trust[outside > 0] = 0
     return Motion(flow, trust, False)
 
 
@@ -198,11 +202,15 @@ def _affine_flow(now: Pixels, flow: Floats, scale: Floats, size: tuple[int, int]
 
 
 def _is_outside(flow: Floats) -> NDArray[np.bool_]:
+    """Return which pixels come from outside the frame before."""
     height, width = flow.shape[:2]
     where = flow + _grid(height, width)
     x, y = where[..., 0], where[..., 1]
-    outside: NDArray[np.bool_] = (x < -1) | (y < -1) | (x > width) | (y > height)
-    return outside
+    margin = np.float32(0.02)
+    outside = (x < -margin) | (y < -margin) | (x > width - 1 + margin) | (y > height - 1 + margin)
+    # Interpolation reaches two pixels further. An edge that is carried along would smear inward.
+    widened: NDArray[np.bool_] = cv2.dilate(outside.view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    return widened
 
 
 def _length(vectors: Floats) -> Floats:

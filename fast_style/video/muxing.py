@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ def _write(
         extras.add_streams(output, encoding.container)
     video: Iterator[Packet]
     if encoding.codec == "gif":
-        video = encode_gif(stream, encoding, lambda: _frames(parts, encoding), offset)
+        frames = partial(_frames, parts, encoding)
+        video = encode_gif(stream, encoding, frames, parts.frames, offset)
     elif encoding.at_once:
         video = _encoded(stream, encoding, parts, offset)
     else:

@@ -29,10 +29,14 @@ Floats = NDArray[np.float32]
 
 DEFAULT_STEADY = 1.0
 
-_KEEP_STROKES, _KEEP_TONE = 0.97, 0.9  # of the warped last output, at full steadiness
+_KEEP_STROKES, _KEEP_TONE = 0.95, 0.9  # of the warped last output, at full steadiness
 _TONE_WINDOW = (17, 17)  # pixels; what is smoother than this is tone
 _FINE_WINDOW = (5, 5)  # pixels; what is finer than this is a band of its own
-_MOST_FINE_GAIN, _MOST_GAIN = 1.08, 1.1  # of contrast, in one frame
+_MOST_FINE_GAIN, _MOST_GAIN = 1.05, 1.1  # of contrast, in one frame
+
+_NEIGHBOURHOOD = np.ones((7, 7), np.uint8)
+"""Of the new painting, in whose range carried strokes must lie. Without it, interpolation and gain
+together grow isolated specks within seconds, as a reaction and a diffusion would."""
 
 
 def check_steady(steady: float) -> None:
@@ -110,8 +114,11 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
     """
     trust = trust[..., None]
     tone, warped_tone = cv2.blur(new, _TONE_WINDOW), cv2.blur(warped, _TONE_WINDOW)
-    strokes, kept = new - tone, warped - warped_tone
+    strokes: Floats = new - tone
+    kept = warped - warped_tone
     wanted = cv2.cvtColor(strokes, cv2.COLOR_RGB2GRAY)
+    np.maximum(kept, cv2.erode(strokes, _NEIGHBOURHOOD), out=kept)
+    np.minimum(kept, cv2.dilate(strokes, _NEIGHBOURHOOD), out=kept)
     kept -= strokes
     kept *= trust * np.float32(_KEEP_STROKES)
     strokes += kept

@@ -1,0 +1,269 @@
+"""The command `fast-style video`."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, say
+from fast_style.cli.image_options import DEVICES, ENGINES, PRECISIONS, look_options
+
+if TYPE_CHECKING:
+    from fast_style.video.api import VideoResult
+
+_CODECS = ("auto", "h264", "h265", "av1", "vp9", "prores", "gif")
+
+
+class _Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5
+    """A time in a video: seconds, or hours, minutes and seconds."""
+
+    name = "[[H:]MM:]SS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, float):
+            return value
+        if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d*)?", value):
+            self.fail(f"{value!r} is not a time such as 12.5 or 1:02:03", param, ctx)
+        seconds = 0.0
+        for part in value.split(":"):
+            seconds = seconds * 60 + float(part)
+        return seconds
+
+
+class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5
+    """Frames per second: a number, or a fraction such as 30000/1001."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            rate = Fraction(value).limit_denominator(100_000)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if rate <= 0:
+            self.fail(f"{value!r} is not a number of frames per second", param, ctx)
+        return rate
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("source", metavar="INPUT")
+@click.option(
+    "--style",
+    "-s",
+    metavar="NAME|FILE",
+    required=True,
+    help="The style: a name of `fast-style styles`, or a model file; or a mixture of styles with "
+    "their shares, NAME:0.6,NAME:0.4.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="Where to write: a file whose suffix says what (.mp4 .mov .mkv .webm .gif .webp .apng), "
+    "numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. A file that is there is "
+    "overwritten, but never the input.",
+)
+@look_options
+@click.option(
+    "--steady",
+    type=click.FloatRange(0, 1),
+    metavar="0..1",
+    default=1.0,
+    show_default=True,
+    help="How still the strokes are held from frame to frame: 0 stylizes every frame on its own.",
+)
+@click.option("--from", "start", type=_Time(), help="Time of the first frame.")
+@click.option("--to", "end", type=_Time(), help="Time before which the last frame is shown.")
+@click.option(
+    "--codec",
+    type=click.Choice(_CODECS),
+    default="auto",
+    show_default=True,
+    help="How the pictures are encoded; auto goes by the output's suffix.",
+)
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    metavar="1..100",
+    help="Quality of the encoding.  [default: 75]",
+)
+@click.option(
+    "--audio",
+    type=click.Choice(("copy", "none")),
+    default="copy",
+    show_default=True,
+    help="Whether the sound is taken over.",
+)
+@click.option("--fps", type=_Rate(), help="Frame rate of numbered pictures.  [default: 25]")
+@click.option("--resume", is_flag=True, help="Continue a run that was cut short.")
+@click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where it runs.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", help="In what.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Report failures only.")
+@debug_option
+@click.pass_context
+def video(
+    context: click.Context,
+    source: str,
+    style: str,
+    output: str,
+    size: int | None,
+    strength: float,
+    preserve_color: bool,
+    stroke_size: float,
+    steady: float,
+    start: float | None,
+    end: float | None,
+    codec: str,
+    quality: int | None,
+    audio: str,
+    fps: Fraction | None,
+    resume: bool,
+    engine: str,
+    device: str,
+    precision: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Put a style on a video, held still from frame to frame.
+
+    INPUT is a video, an animated GIF, WebP or PNG, numbered pictures such as frames/%06d.png, or -
+    for a video from stdin. Every frame keeps its time; sound, subtitles and chapters are kept.
+
+    \b
+    fast-style video holiday.mp4 --style starry-night -o stylized.mp4
+    fast-style video holiday.mp4 --style udnie --size 640 --from 1:30 --to 1:40 -o udnie.webm
+    """  # noqa: D301 (the \b is click's)
+    if as_json and output == "-":
+        raise click.UsageError("--json and the video cannot both go to stdout: give -o FILE")
+    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
+        raise click.UsageError("stdout is a terminal or closed: pipe it, or give -o FILE")
+
+    # Imported here, so that help and mistakes in the options come at once.
+    from fast_style.inference.stylizer import Stylizer
+    from fast_style.options import StyleOptions
+    from fast_style.storage.hardware import installed
+    from fast_style.styles.registry import find_parts
+
+    require_extra("fast-style video", installed)
+    from fast_style.video.api import stylize_video
+
+    parts = find_parts(style)
+    chosen = parts[0][0] if len(parts) == 1 else style
+    stylizer = Stylizer(chosen, engine=engine, device=device, precision=precision)
+    begin = time.perf_counter()
+    with _progress_bar(quiet) as progress:
+        result = stylize_video(
+            source,
+            output,
+            stylizer,
+            options=StyleOptions(
+                size=size,
+                strength=strength,
+                preserve_color=preserve_color,
+                stroke_size=stroke_size,
+            ),
+            steady=steady,
+            start=start,
+            end=end,
+            codec=codec,  # type: ignore[arg-type]
+            quality=quality,
+            audio=audio,  # type: ignore[arg-type]
+            rate=fps,
+            resume=resume,
+            progress=progress,
+        )
+    seconds = time.perf_counter() - begin
+    if not quiet:
+        for note in result.notes:
+            click.echo(f"fast-style: note: {one_line(f'{source}: {note}')}", err=True)
+        click.echo(
+            f"{one_line(source)} -> {one_line(output)} ({result.width}x{result.height}, "
+            f"{result.frames} frames, {seconds:.1f} s)",
+            err=True,
+        )
+    if result.damage is not None:
+        say(f"{source}: {result.damage}: what could be read of it is written")
+    if as_json:
+        row = {**_row(source, result), "seconds": round(seconds, 3)}
+        document = {"style": str(chosen), **_engine_of(stylizer), "video": row}
+        click.echo(json.dumps(document, indent=2))
+    if result.damage is not None:
+        context.exit(SOME_FAILED)
+
+
+def require_extra(feature: str, installed: Callable[[str], bool]) -> None:
+    """Check that PyAV and OpenCV are installed.
+
+    Raises:
+        MissingExtraError: one of them is not.
+    """
+    from fast_style.errors import MissingExtraError
+
+    for module, package in (("av", "av"), ("cv2", "opencv-python-headless")):
+        if not installed(module):
+            raise MissingExtraError(feature, package, "video")
+
+
+def _engine_of(stylizer: Any) -> dict[str, str]:
+    used = stylizer.engine
+    return {"engine": used.name, "device": used.device, "precision": used.precision}
+
+
+def _row(source: str, result: "VideoResult") -> dict[str, Any]:
+    return {
+        "input": source,
+        "output": result.output,
+        "width": result.width,
+        "height": result.height,
+        "frames": result.frames,
+        "notes": list(result.notes),
+        "damage": result.damage,
+    }
+
+
+@contextmanager
+def _progress_bar(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Show a bar with frames per second and the time left, where there is a terminal."""
+    from fast_style.cli.progress import _stderr_is_terminal
+
+    if quiet or not _stderr_is_terminal():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text("" if speed is None else f"{speed:.3g} frames/s")
+
+    bar = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
