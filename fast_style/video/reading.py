@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import av
@@ -63,9 +64,10 @@ def open_container(source: str | os.PathLike[str] | BinaryIO, name: str) -> Inpu
     """
     try:
         return av.open(os.fspath(source) if not hasattr(source, "read") else source, mode="r")
-    except av.error.InvalidDataError as error:
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise VideoError(
-            f"{name}: expected a video, and its contents are of no format that is known"
+            f"{name}: expected a video, and its contents are of no format that is known, or end at "
+            "once"
         ) from error
     except av.error.FFmpegError as error:
         raise VideoError(f"{name}: {error.strerror or error}") from error
@@ -106,7 +108,6 @@ class ContainerSource:
         self.origin = self._start or 0
         self._decoder = self._choose_decoder()
         self._packets = self._container.demux(self._stream)
-        self._ahead: list[VideoFrame] = []
         first = self._first_frame()
         self._colors = stream_colors(first)
         self._turns, self._flipped = _orientation(first)
@@ -114,11 +115,12 @@ class ContainerSource:
 
     def frames(self, after: Position | None = None) -> Iterator[SourceFrame]:
         """Return the frames in order; see `Source.frames`."""
-        decoded = self._timed(self._decoded())
         if after is not None:
             decoded = self._continued(after)
         elif self._start is not None:
             decoded = self._sought(self._start)
+        else:
+            decoded = self._timed(self._begun)
         for frame, pts in decoded:
             if self._end is not None and pts >= self._end:
                 return
@@ -167,12 +169,14 @@ class ContainerSource:
         return context
 
     def _first_frame(self) -> VideoFrame:
-        for frame in self._decoded():
-            self._ahead.append(frame)
-            return frame
-        self.close()
-        reason = self.damage or "there is not a single frame in it"
-        raise VideoError(f"{self._name}: expected a video, and {reason}")
+        decoded = self._decoded()
+        first = next(decoded, None)
+        if first is None:
+            self.close()
+            reason = self.damage or "there is not a single frame in it"
+            raise VideoError(f"{self._name}: expected a video, and {reason}")
+        self._begun = chain([first], decoded)
+        return first
 
     def _describe(self, first: VideoFrame) -> VideoInfo:
         stream = self._stream
@@ -234,8 +238,6 @@ class ContainerSource:
 
     def _decoded(self) -> Iterator[VideoFrame]:
         """Decode from where the file stands; damage ends it, and is noted."""
-        while self._ahead:
-            yield self._ahead.pop(0)
         while True:
             try:
                 packet = next(self._packets, None)
@@ -278,7 +280,6 @@ class ContainerSource:
             else:
                 self._decoder = self._choose_decoder()
             self._packets = self._container.demux(self._stream)
-            self._ahead.clear()
         return self._timed(self._decoded())
 
     def _continued(self, after: Position) -> Iterator[tuple[VideoFrame, int]]:
@@ -295,7 +296,6 @@ class ContainerSource:
         self._stream = self._video_stream()
         self._decoder = self._choose_decoder()
         self._packets = self._container.demux(self._stream)
-        self._ahead.clear()
         decoded = self._timed(self._decoded())
         for _, pts in decoded:
             if pts >= after.pts:

@@ -150,7 +150,7 @@ def _gain(wanted: Floats, present: Floats, most: float) -> Floats:
         present: the same of the picture that is amplified.
         most: the largest gain; the smallest is 1.
     """
-    target = cv2.blur(wanted * wanted, _TONE_WINDOW)
+    target = np.maximum(cv2.blur(wanted * wanted, _TONE_WINDOW), 0)  # its sums round below 0
     power = cv2.blur(present * present, _TONE_WINDOW)
     gain: Floats = np.sqrt(target / np.maximum(power, np.float32(0.5)))
     return np.clip(gain, 1, np.float32(most), out=gain)
