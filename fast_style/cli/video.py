@@ -231,39 +231,19 @@ def _row(source: str, result: "VideoResult") -> dict[str, Any]:
 
 
 @contextmanager
-def _progress_bar(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+def _progress_bar(quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar with frames per second and the time left, where there is a terminal."""
-    from fast_style.cli.progress import _stderr_is_terminal
+    from fast_style.training.progress_bar import ProgressDisplay
 
-    if quiet or not _stderr_is_terminal():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
+    display = ProgressDisplay(quiet=quiet)
+    display.start(unit="frames")
 
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:.3g} frames/s")
+    def update(done: int, total: int | None) -> None:
+        if display.has_bar:
+            count = f"{done}/{total}" if total else str(done)
+            display.update(done, count, total=None if total is None else max(total, done))
 
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    try:
+        yield update
+    finally:
+        display.stop()
