@@ -1,4 +1,4 @@
-"""What is minimized: the perceptual loss of one picture against one photo and its paintings."""
+"""The objective: the perceptual loss of a picture, for one photo and its paintings."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,23 +18,23 @@ from fast_style.models.perceptual_loss import (
 )
 from fast_style.models.vgg import Vgg
 
-# The least distance of a photo from a painting, by the painting's distance from zero: a photo that
-# has the painting's style already would get an infinite factor.
+# Lower bound of a photo's style distance, relative to the painting's distance from zero. Without
+# it, a photo that already has the painting's style would get an infinite factor.
 _LEAST_DISTANCE = 0.01
 
 
 class Objective:
-    """The loss of pictures made from one photo, with all that stays the same computed once.
+    """The loss of a picture; the features of photo and paintings are computed once.
 
-    The terms and their normalisation are those of `models.perceptual_loss`; each painting's style
-    loss has the factor of `PerceptualLoss.balance_styles` with the photo itself in place of the
-    training photos: with weights of 1, the photo as it is has as much style loss as a picture that
-    lost all its content has content loss. So one style weight suits all photos and paintings.
+    The terms and their normalisation are those of `models.perceptual_loss`. Each painting's style
+    loss has the factor of `PerceptualLoss.balance_styles`, with the photo in place of the training
+    photos. So with weights of 1, the unchanged photo has as much style loss as a picture that lost
+    all its content has content loss, and one style weight suits all photos and paintings.
 
     Attributes:
         factors: the factor of each painting.
-        shares: the weight of each painting: they sum to 1, or, with masks, are 1 on average, for
-            each has its own part of the picture.
+        shares: the relative weight of each painting. They sum to 1; with masks their mean is 1,
+            because each painting has its own part of the picture.
         unit: the mean square of the photo's content features, a natural unit of the loss.
     """
 
@@ -49,15 +49,16 @@ class Objective:
         *,
         bf16: bool = False,
     ) -> None:
-        """Look at the photo and the paintings.
+        """Compute the features of the photo and the Gram matrices of the paintings.
 
         Args:
             config: layers and weights.
             vgg: with the layers of `config`, on the device of the tensors.
             photo: RGB, shape (1, 3, H, W), range [0, 1].
             paintings: each RGB, shape (1, 3, H', W'), range [0, 1].
-            weights: of the paintings, each above 0.
-            masks: where each painting goes, shape (1, 1, H, W), range [0, 1]; everywhere if None.
+            weights: weights of the paintings, each above 0.
+            masks: where each painting is applied, shape (1, 1, H, W), range [0, 1]; everywhere if
+                None.
             bf16: whether the VGG computes in bfloat16; the losses are float32 in any case.
         """
         self.config, self.vgg, self.bf16 = config, vgg, bf16
@@ -88,7 +89,7 @@ class Objective:
             ]
 
     def __call__(self, picture: Tensor) -> Losses:
-        """Give the losses of a picture, (1, 3, H, W) in [0, 1]; gradients flow to it."""
+        """Return the losses of a picture, (1, 3, H, W), range [0, 1]; gradients flow to it."""
         config = self.config
         features = self._features(picture, [*config.content_layers, *config.style_layers])
         content = content_loss(features, self._content, config.content_layers)
@@ -117,4 +118,4 @@ class Objective:
 
 
 Evaluate = Callable[[Tensor], Losses]
-"""What a descent needs of an objective."""
+"""Computes the losses of a picture, (1, 3, H, W), with gradients."""
