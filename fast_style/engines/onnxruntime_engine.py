@@ -114,14 +114,23 @@ class OnnxRuntimeEngine:
 
     def load_graph(self, graph: bytes) -> GraphFunction:
         """Load any graph; see `GraphEngine.load_graph`."""
-        session = _session(graph)
+        return _load_graph(graph, self._lock)
 
-        def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
-            whole = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-            with self._lock:
-                return dict(zip(outputs, session.run(list(outputs), whole), strict=True))
 
-        return run
+def load_graph(graph: bytes) -> GraphFunction:
+    """Load any graph, without a style network; see `engines.cpu_graph.load_cpu_graph`."""
+    return _load_graph(graph, threading.Lock())
+
+
+def _load_graph(graph: bytes, lock: threading.Lock) -> GraphFunction:
+    session = _session(graph)
+
+    def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
+        whole = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        with lock:
+            return dict(zip(outputs, session.run(list(outputs), whole), strict=True))
+
+    return run
 
 
 def _session(graph: bytes) -> Any:

@@ -249,15 +249,26 @@ class OpenVINOEngine:
 
     def load_graph(self, graph: bytes) -> GraphFunction:
         """Load any graph; see `GraphEngine.load_graph`."""
-        request = _compile(graph, self._precision, keep=False).create_infer_request()
+        return _load_graph(graph, self._precision, self._lock)
 
-        def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
-            shared = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-            with self._lock:
-                result = request.infer(shared, share_inputs=True)
-            return {name: result[name] for name in outputs}
 
-        return run
+def load_graph(graph: bytes) -> GraphFunction:
+    """Load any graph, without a style network; see `engines.cpu_graph.load_cpu_graph`."""
+    native = _native_precisions()
+    precision: Precision = "bf16" if "bf16" in native else "fp32"
+    return _load_graph(graph, precision, threading.Lock())
+
+
+def _load_graph(graph: bytes, precision: Precision, lock: threading.Lock) -> GraphFunction:
+    request = _compile(graph, precision, keep=False).create_infer_request()
+
+    def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
+        shared = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        with lock:
+            result = request.infer(shared, share_inputs=True)
+        return {name: result[name] for name in outputs}
+
+    return run
 
 
 def _native_precisions() -> list[Precision]:

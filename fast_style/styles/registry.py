@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fast_style.errors import ModelFileError, StyleNotFoundError
+from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError
 from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel, load_model, read_card
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
 
@@ -151,7 +151,29 @@ def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
         ModelFileError: a file is no sound model file.
         UsageError: the text is no sound mixture.
     """
-    return [(load_model(path), share) for path, share in find_parts(style)]
+    return [(load_file(path), share) for path, share in find_parts(style)]
+
+
+def load_file(path: Path) -> StyleModel:
+    """Load a model file, or predict a style from a picture.
+
+    Args:
+        path: a file; whether it is a picture is told by its first bytes.
+
+    Raises:
+        ModelFileError: the file is neither a sound model file nor a readable picture.
+        UsageError: the picture is too narrow or wholly transparent.
+    """
+    from fast_style.styles.prediction import is_picture, predict_style  # it loads an engine
+
+    if not is_picture(path):
+        return load_model(path)
+    try:
+        return predict_style(path)
+    except UnreadableImageError as error:
+        raise ModelFileError(
+            f"{path} is neither a model file nor a picture that can be a style ({error})"
+        ) from error
 
 
 def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:

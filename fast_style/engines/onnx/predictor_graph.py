@@ -1,0 +1,117 @@
+"""The predictor as one ONNX graph: a painting in, the norm parameters of the style network out.
+
+The graph holds the bundled VGG-16 to relu4_3, the statistics of its features and the perceptron;
+`models.predictor` has the formulas. Second moments are computed of projected features, (R, H*W),
+so that no Gram matrix of 512 channels is needed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.engines.onnx.writer import FLOAT, UINT8, Writer
+from fast_style.models.predictor import STYLE_LAYERS, StylePredictor, parameter_count
+
+PAINTING, PARAMETERS = "painting", "parameters"
+"""Input: RGB uint8, (1, H, W, 3). Output: float32, (1, N)."""
+
+MINIMUM_SIDE = 16
+"""Shortest side of a painting in pixels: relu4_3 sees it at an eighth."""
+
+_STAGES = ((2, 0), (2, 5), (3, 10), (3, 17))
+"""Of each VGG stage: its convolutions, and torchvision's number of the first."""
+
+_BGR_MEAN = (103.939, 116.779, 123.68)
+
+
+def build_predictor_graph(
+    predictor: StylePredictor, vgg: Mapping[str, NDArray[np.float16]]
+) -> bytes:
+    """Build the ONNX model.
+
+    Args:
+        predictor: the predictor.
+        vgg: `models.predictor.load_vgg_weights()`.
+
+    Returns:
+        A serialized ModelProto; height and width are free, `MINIMUM_SIDE` or more.
+    """
+    writer = Writer()
+    statistics = _describe_layers(writer, predictor.constants, _add_vgg(writer, vgg))
+    raw = writer.op("Concat", *statistics, axis=1)
+    centered = writer.op("Sub", raw, writer.constant(predictor.constants["descriptor.center"]))
+    deviation = writer.constant(predictor.constants["descriptor.deviation"])
+    _add_perceptron(writer, predictor.constants, writer.op("Div", centered, deviation))
+    count = parameter_count(predictor.network)
+    return writer.finish(
+        [(PAINTING, UINT8, (1, "height", "width", 3))], [(PARAMETERS, FLOAT, (1, count))]
+    )
+
+
+def _add_vgg(writer: Writer, vgg: Mapping[str, NDArray[np.float16]]) -> dict[str, str]:
+    """Add the VGG; return the features of `STYLE_LAYERS` by layer."""
+    planes = writer.op("Transpose", PAINTING, perm=(0, 3, 1, 2))
+    values = writer.op("Cast", planes, to=FLOAT)
+    bgr = writer.op("Gather", values, writer.constant(np.array([2, 1, 0])), axis=1)
+    mean = writer.constant(np.array(_BGR_MEAN, np.float32).reshape(1, 3, 1, 1))
+    features = writer.op("Sub", bgr, mean)
+    found: dict[str, str] = {}
+    for stage, (count, first) in enumerate(_STAGES, 1):
+        if stage > 1:
+            features = writer.op("MaxPool", features, kernel_shape=(2, 2), strides=(2, 2))
+        for number in range(count):
+            name = f"features.{first + 2 * number}"
+            # Stored as float16, which halves the graph; both engines fold the casts.
+            parts = [
+                writer.op("Cast", writer.constant(vgg[f"{name}.{part}"]), to=FLOAT)
+                for part in ("weight", "bias")
+            ]
+            features = writer.op("Relu", writer.op("Conv", features, *parts, pads=(1, 1, 1, 1)))
+            found[f"relu{stage}_{number + 1}"] = features
+    return {layer: found[layer] for layer in STYLE_LAYERS}
+
+
+def _describe_layers(
+    writer: Writer, constants: Mapping[str, NDArray[Any]], features: Mapping[str, str]
+) -> list[str]:
+    """Add the statistics of the features; return their names in the descriptor's order."""
+    found: list[str] = []
+    for layer, name in features.items():
+        projection = constants[f"descriptor.projection_{layer}"]  # (C, R)
+        channels, rank = projection.shape
+        columns = writer.op("Reshape", name, writer.constant(np.array([1, channels, -1])))
+        mean = writer.op("ReduceMean", columns, axes=(2,), keepdims=0)
+        square = writer.op("Mul", columns, columns)
+        moment = writer.op("ReduceMean", square, axes=(2,), keepdims=0)
+        found.append(writer.op("Sqrt", mean))
+        found.append(writer.op("Sqrt", writer.op("Sqrt", moment)))
+        projected = writer.op("MatMul", writer.constant(projection.T[None]), columns)
+        other = writer.op("Transpose", projected, perm=(0, 2, 1))
+        pixels = writer.op("Gather", writer.op("Shape", columns), writer.constant(np.array([2])))
+        moments = writer.op("MatMul", projected, other)
+        moments = writer.op("Div", moments, writer.op("Cast", pixels, to=FLOAT))
+        flat = writer.op("Reshape", moments, writer.constant(np.array([1, rank * rank])))
+        rows, places = np.triu_indices(rank)
+        low = writer.op("Gather", flat, writer.constant(rows * rank + places), axis=1)
+        root = writer.op("Sqrt", writer.op("Abs", low))
+        found.append(writer.op("Mul", writer.op("Sign", low), root))
+    return found
+
+
+def _add_perceptron(writer: Writer, constants: Mapping[str, NDArray[Any]], descriptor: str) -> None:
+    """Add the perceptron, from the descriptor to the graph's output."""
+
+    def linear(name: str, value: str) -> str:
+        weight = writer.constant(constants[f"predictor.{name}.weight"])
+        bias = writer.constant(constants[f"predictor.{name}.bias"])
+        return writer.op("Gemm", value, weight, bias, transB=1)
+
+    def silu(value: str) -> str:
+        return writer.op("Mul", value, writer.op("Sigmoid", value))
+
+    hidden = silu(linear("first", descriptor))
+    hidden = writer.op("Add", hidden, silu(linear("second", hidden)))
+    start = writer.constant(constants["predictor.start"])
+    writer.op("Add", linear("last", hidden), start, output=PARAMETERS)

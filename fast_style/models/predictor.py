@@ -1,0 +1,140 @@
+"""The predictor: from a painting to the norm parameters of one shared style network.
+
+Ghiasi et al. 2017 (arXiv 1705.06830): styles of one network differ in the scales and shifts of
+its instance norms, and a second network predicts them from the painting. This one predicts from
+statistics of the bundled VGG's features:
+
+1. For each style layer with features F of shape (C, H*W): the square roots of the channels' means,
+   the square roots of their root mean squares, and the signed square roots of the upper triangle of
+   P^T S P, where S = F F^T / (H*W) and P, (C, R), holds the directions in which paintings differ
+   most. All are standardised; together they are the descriptor d.
+2. h = silu(A d + a); h = h + silu(B h + b); parameters = start + C h + c.
+
+The parameters are the scales of all instance norms in the order of the forward pass, then their
+shifts, then the last convolution's bias in units of `BIAS_UNIT`. The file needs no torch to read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from fast_style.errors import WeightsError
+from fast_style.models.config import NetworkConfig, norm_layers, parameter_shapes
+
+VGG_FILE = "vgg16_relu4_3_fp16.safetensors"
+"""The bundled weights of VGG-16 to relu4_3, in `fast_style/weights`."""
+
+PREDICTOR_FILE = "predictor.safetensors"
+"""The predictor that ships, in `fast_style/weights`."""
+
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+"""VGG layers whose statistics describe a painting, shallow to deep."""
+
+BIAS_UNIT = 100.0
+"""The last bias, in levels of 0-255, is predicted in this unit: about as large as the norms'."""
+
+_METADATA_KEY = "fast_style"
+_FORMAT_VERSION = 1
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StylePredictor:
+    """A predictor in memory.
+
+    Attributes:
+        network: the configuration of the shared network.
+        shared: all weights of the shared network by parameter name. Its norm parameters and its
+            last bias are those of an average painting; a prediction replaces them.
+        constants: weights of the descriptor and of the perceptron, by name.
+        style_size: long side of the painting that the predictor was trained on, in pixels.
+        grain: noise on the network's input, see `images.grain.add_grain`.
+        training: how it was trained, for the cards of predicted styles.
+        digest: SHA-256 of the file.
+    """
+
+    network: NetworkConfig
+    shared: Weights
+    constants: Weights
+    style_size: int
+    grain: int
+    training: Mapping[str, Any]
+    digest: str
+
+    def fold(self, parameters: NDArray[np.float32]) -> Weights:
+        """Return the weights of a plain style network for one painting.
+
+        Args:
+            parameters: shape (N,), N = `parameter_count(network)`.
+        """
+        norms = norm_layers(self.network)
+        total = sum(norms.values())
+        weights = dict(self.shared)
+        for part, first in (("weight", 0), ("bias", total)):
+            for name, channels in norms.items():
+                weights[f"{name}.{part}"] = parameters[first : first + channels].astype(np.float32)
+                first += channels
+        weights["output.bias"] = (parameters[2 * total :] * BIAS_UNIT).astype(np.float32)
+        return weights
+
+
+def parameter_count(network: NetworkConfig) -> int:
+    """Return how many numbers a predictor predicts for a network."""
+    return 2 * sum(norm_layers(network).values()) + 3
+
+
+@cache
+def load_predictor() -> StylePredictor:
+    """Load the predictor that ships, once for the process.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with as_file(files("fast_style") / "weights" / PREDICTOR_FILE) as path:
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with safe_open(path, framework="numpy") as file:
+                card = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
+                names = list(file.keys())
+                arrays = {name: file.get_tensor(name).astype(np.float32) for name in names}
+        except (OSError, SafetensorError, ValueError) as error:
+            raise WeightsError(
+                f"the predictor at {path} cannot be read ({error}): reinstall fast-style"
+            ) from error
+    version = card.get("predictor_version")
+    if version != _FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has predictor version {version}; expected {_FORMAT_VERSION}: reinstall "
+            "fast-style"
+        )
+    network = NetworkConfig(**card["network"])
+    shared = {name: arrays.pop(f"network.{name}") for name in parameter_shapes(network)}
+    return StylePredictor(
+        network, shared, arrays, card["style_size"], card["grain"], card["training"], digest
+    )
+
+
+def load_vgg_weights() -> dict[str, NDArray[np.float16]]:
+    """Load the bundled VGG's weights, float16, by torchvision's names such as `features.0.weight`.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with as_file(files("fast_style") / "weights" / VGG_FILE) as path:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names = list(file.keys())
+                return {name: file.get_tensor(name) for name in names}
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(
+                f"the bundled VGG weights at {path} cannot be read ({error}): reinstall fast-style"
+            ) from error

@@ -1,0 +1,160 @@
+"""Predict a style from any picture: a small network of its own, in one pass of the predictor."""
+
+import hashlib
+import io
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_style.engines.base import GraphFunction
+from fast_style.engines.compile_cache import cache_folder
+from fast_style.engines.cpu_graph import load_cpu_graph
+from fast_style.engines.onnx.predictor_graph import (
+    MINIMUM_SIDE,
+    PAINTING,
+    PARAMETERS,
+    build_predictor_graph,
+)
+from fast_style.errors import UsageError
+from fast_style.images import ImageSource, Photo, read_image, resize_long_side
+from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel
+from fast_style.models.predictor import (
+    StylePredictor,
+    load_predictor,
+    load_vgg_weights,
+    parameter_count,
+)
+from fast_style.storage.atomic_write import replace_file
+
+CACHE_LIMIT = 1000
+"""Predictions kept on disk, of 6 KB each; the least recently used is deleted first."""
+
+
+def predict_style(
+    painting: ImageSource,
+    *,
+    name: str = "",
+    style_size: int | None = None,
+    cache: bool = True,
+) -> StyleModel:
+    """Predict a style from a picture.
+
+    Args:
+        painting: as in `fast_style.read_image`; of a transparent picture, what is visible counts.
+        name: the style's name; the file's name without its suffix if empty.
+        style_size: long side to which the painting is resized, in pixels: larger gives larger
+            strokes. None is the size that the predictor was trained on.
+        cache: whether predictions are kept on disk, by the picture's content.
+
+    Returns:
+        A model in memory, with a card that says that it was predicted.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        UsageError: the picture is too narrow, or has no visible pixel.
+        WeightsError: the predictor's file is missing or damaged.
+    """
+    predictor = load_predictor()
+    size = style_size or predictor.style_size
+    photo = read_image(painting, at_least=size)
+    label = _label(painting)
+    pixels = _prepare(photo, size, label)
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
+    parameters = _read_cached(key, predictor) if cache else None
+    if parameters is None:
+        parameters = _load_graph()({PAINTING: pixels[None]}, [PARAMETERS])[PARAMETERS][0]
+        if cache:
+            _write_cached(key, parameters)
+    card = ModelCard(
+        name=name or label,
+        network=predictor.network,
+        title=name or label,
+        grain=predictor.grain,
+        training={
+            "predicted": True,
+            "started_from": {"name": "predictor", **predictor.training},
+            "painting_sha256": digest,
+            "style_size": size,
+        },
+    )
+    return StyleModel(card, predictor.fold(np.asarray(parameters, np.float32)))
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is taken for a picture and not for a model file.
+
+    A model file has the suffix `.safetensors`, or begins as safetensors do: with the length of a
+    header, and the header's brace. Every other file is taken for a picture.
+    """
+    if path.suffix == SUFFIX:
+        return False
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(9)
+    except OSError:
+        return False  # loading it as a model says what is wrong
+    length = int.from_bytes(beginning[:8], "little")
+    return not (beginning[8:] == b"{" and length < path.stat().st_size)
+
+
+def _label(painting: ImageSource) -> str:
+    if isinstance(painting, str | os.PathLike):
+        return Path(os.fsdecode(painting)).stem or "painting"
+    return "painting"
+
+
+def _prepare(photo: Photo, size: int, label: str) -> NDArray[np.uint8]:
+    """Fill transparent parts with the mean visible colour, and resize to `size`."""
+    pixels = photo.pixels
+    if photo.alpha is not None:
+        weight = photo.alpha[..., None].astype(np.float32) / 255
+        total = float(weight.sum())
+        if total == 0:
+            raise UsageError(f"{label} is wholly transparent: a style needs a visible picture")
+        mean = (pixels * weight).sum((0, 1), dtype=np.float64) / total
+        pixels = np.rint(pixels * weight + mean * (1 - weight)).astype(np.uint8)
+    resized = resize_long_side(pixels, size, enlarge=True)
+    if min(resized.shape[:2]) < MINIMUM_SIDE:
+        raise UsageError(
+            f"{label} is {photo.width}x{photo.height} pixels, too narrow for a style: expected a "
+            f"long side of at most {size // MINIMUM_SIDE} times the short one; crop it"
+        )
+    return np.ascontiguousarray(resized)
+
+
+@cache
+def _load_graph() -> GraphFunction:
+    """Load the predictor's graph, once for the process."""
+    return load_cpu_graph(build_predictor_graph(load_predictor(), load_vgg_weights()))
+
+
+def _cached_file(key: str) -> Path:
+    return cache_folder().with_name("predicted") / f"{key}.npy"
+
+
+def _read_cached(key: str, predictor: StylePredictor) -> NDArray[np.float32] | None:
+    with suppress(OSError, ValueError, RuntimeError):
+        path = _cached_file(key)
+        parameters = np.load(path, allow_pickle=False)
+        if parameters.shape == (parameter_count(predictor.network),):
+            os.utime(path)  # marks it as recently used
+            return np.asarray(parameters, np.float32)
+    return None
+
+
+def _write_cached(key: str, parameters: NDArray[np.float32]) -> None:
+    """Keep a prediction; does nothing where the folder cannot be written."""
+    with suppress(OSError, RuntimeError):
+        path = _cached_file(key)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = io.BytesIO()
+        np.save(content, np.asarray(parameters, np.float32), allow_pickle=False)
+        replace_file(path, content.getvalue())
+        files = sorted(path.parent.glob("*.npy"), key=lambda file: file.stat().st_mtime)
+        for old in files[:-CACHE_LIMIT]:
+            old.unlink(missing_ok=True)
