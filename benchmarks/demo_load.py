@@ -31,6 +31,7 @@ from benchmarks.demo_visitor import Visitor
 from benchmarks.machine import describe_machine
 from benchmarks.photos import make_photo
 from fast_style import Stylizer, encode_image, read_image
+from fast_style.options import StyleOptions
 
 PHOTOS_EACH = 2
 SIZE = (768, 512)
@@ -79,7 +80,7 @@ def make_photo_file(folder: Path, visitor: int, number: int) -> Path:
 
 
 def make_expected(stylizer: Stylizer, path: Path) -> bytes:
-    stylized = stylizer.stylize_photo(read_image(path), size=1024)
+    stylized = stylizer.stylize_photo(read_image(path), StyleOptions(size=1024))
     return encode_image(stylized, format="JPEG", quality=QUALITY)[0]
 
 

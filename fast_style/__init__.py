@@ -1,4 +1,4 @@
-"""Fast neural style transfer: train a style from one painting, put it on photos at once.
+"""Fast neural style transfer: train a style from one painting and apply it to photos in one pass.
 
 ::
 
@@ -6,7 +6,7 @@
 
     Stylizer("starry-night").stylize("photo.jpg").save("stylized.jpg")
 
-Importing the package is cheap: a name is loaded, with what it needs, when it is first used.
+Importing the package is cheap: each name is loaded, with the packages it needs, on first use.
 """
 
 from importlib import import_module
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ModelError,
         ModelFileError,
         NewerFormatError,
+        OptionError,
         ServiceError,
         StyleNotFoundError,
         TrainingError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from fast_style.optimization.api import optimize_image, optimize_steps
     from fast_style.optimization.config import OptimizeConfig
     from fast_style.optimization.optimizer_loop import OptimizeStep
+    from fast_style.options import EngineOptions, StyleOptions
     from fast_style.styles.mixing import mix_models, parse_mixture
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
@@ -67,6 +69,7 @@ __all__ = [
     "SIZES",
     "DownloadError",
     "EngineError",
+    "EngineOptions",
     "ExportError",
     "FastStyleError",
     "ForeignCheckpointError",
@@ -82,6 +85,7 @@ __all__ = [
     "NewerFormatError",
     "OptimizeConfig",
     "OptimizeStep",
+    "OptionError",
     "Painted",
     "PerceptualLoss",
     "Photo",
@@ -91,6 +95,7 @@ __all__ = [
     "StyleModel",
     "StyleNetwork",
     "StyleNotFoundError",
+    "StyleOptions",
     "Stylizer",
     "StylizerCache",
     "TrainingConfig",
@@ -123,7 +128,7 @@ __all__ = [
     "train",
 ]
 
-_HOMES = {
+_MODULES = {
     "fast_style.models.config": ("SIZES", "NetworkConfig", "parameter_count", "size_name"),
     "fast_style.styles.mixing": ("mix_models", "parse_mixture"),
     "fast_style.styles.registry": ("StyleEntry", "list_styles", "load_style"),
@@ -141,6 +146,7 @@ _HOMES = {
         "ModelError",
         "ModelFileError",
         "NewerFormatError",
+        "OptionError",
         "ServiceError",
         "StyleNotFoundError",
         "TrainingError",
@@ -153,6 +159,7 @@ _HOMES = {
     "fast_style.images.encoding": ("encode_image",),
     "fast_style.images.photo": ("Photo",),
     "fast_style.images.resampling": ("resize_long_side",),
+    "fast_style.options": ("EngineOptions", "StyleOptions"),
     "fast_style.optimization.api": ("optimize_image", "optimize_steps"),
     "fast_style.optimization.config": ("OptimizeConfig",),
     "fast_style.optimization.optimizer_loop": ("OptimizeStep",),
@@ -172,10 +179,10 @@ _HOMES = {
     "fast_style.video.api": ("VideoResult", "stylize_video"),
     "fast_style.video.video_stylizer": ("VideoStylizer",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-# The extra of the package that brings what a home needs beyond the base install.
-_NEEDS = {
+# The optional extra with the packages that a module needs beyond the base install.
+_EXTRAS = {
     "fast_style.optimization.optimizer_loop": "torch",
     "fast_style.models.network": "torch",
     "fast_style.models.perceptual_loss": "torch",
@@ -192,13 +199,13 @@ def __getattr__(name: str) -> Any:
         AttributeError: There is no such name.
         MissingExtraError: It needs a package that is not installed.
     """
-    home = _HOME_OF.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        value = getattr(import_module(home), name)
+        value = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        extra, package = _NEEDS.get(home), (error.name or "").partition(".")[0]
+        extra, package = _EXTRAS.get(module), (error.name or "").partition(".")[0]
         if extra is None or package == __name__:
             raise
         from fast_style.errors import MissingExtraError
@@ -209,5 +216,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names beside what is loaded already."""
+    """Return the public names and those that are loaded already."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Every exception that Fast Style raises on purpose.
+"""All exceptions that Fast Style raises itself.
 
 ::
 
@@ -11,34 +11,34 @@
     │   └── ImageWriteError         the picture could not be written
     ├── ModelError
     │   ├── StyleNotFoundError      no style of that name
-    │   ├── ModelFileError          a file that is no sound model file
+    │   ├── ModelFileError          a file that is no valid model file
     │   │   └── NewerFormatError    written by a newer release
     │   ├── ForeignCheckpointError  another project's checkpoint that cannot be imported
     │   ├── ExportError             a model that cannot be written in another format
-    │   └── DownloadError           a model that cannot be fetched
-    ├── EngineError                 an engine, device or precision that is not there
+    │   └── DownloadError           a model that cannot be downloaded
+    ├── EngineError                 an engine, device or precision that is not available
     ├── MissingExtraError           an optional package that is not installed
     ├── ServiceError                a service that cannot be reached, is busy or fails
     ├── WeightsError                VGG weights that are missing, changed or cannot be downloaded
-    ├── JobError                    a background job that cannot be taken
+    ├── JobError                    a background job that cannot be accepted
     │   ├── ArchiveError            a ZIP of photos that is damaged or beyond the limits
-    │   ├── KeyReusedError          an idempotency key that came with another body before
-    │   └── QueueFullError          as many jobs wait as may wait
+    │   ├── KeyReusedError          an idempotency key that was used with another body
+    │   └── QueueFullError          the queue of jobs is full
     ├── VideoError                  a video that cannot be read or written
     ├── BulkError                   a bulk run whose input or output cannot be reached
-    └── TrainingError               training cannot start or cannot go on
+    └── TrainingError               training cannot start or continue
         ├── TrainingDataError       too few photos, no photos, no painting
         ├── NameTakenError          a model of that name exists
         └── ResumeError             nothing to resume, or another run's checkpoint
 
-A message is one sentence that names what was expected, what was seen, and what to do about it.
+A message is one sentence with what was expected, what was found, and what to do about it.
 """
 
 import os
 
 
 class FastStyleError(Exception):
-    """Base of all errors of this package; its text is written for the person at the keyboard."""
+    """Base class of all errors of this package; its text is written for users."""
 
 
 class UsageError(FastStyleError):
@@ -89,15 +89,15 @@ class ModelError(FastStyleError):
 
 
 class StyleNotFoundError(ModelError):
-    """No style of that name is there."""
+    """There is no style of that name."""
 
 
 class ModelFileError(ModelError):
-    """A file that is not a sound model file of this package."""
+    """A file that is not a valid model file of this package."""
 
 
 class NewerFormatError(ModelFileError):
-    """A model file written by a newer release in a format that this one does not know."""
+    """A model file in a newer format, written by a later release."""
 
 
 class ForeignCheckpointError(ModelError):
@@ -105,22 +105,22 @@ class ForeignCheckpointError(ModelError):
 
 
 class ExportError(ModelError):
-    """A model that cannot be written in another format, or does not give the same picture there."""
+    """A model that cannot be exported, or computes another picture after the export."""
 
 
 class DownloadError(ModelError):
-    """A model that cannot be fetched: no connection, broken off, too large, not the right bytes."""
+    """A model that cannot be downloaded: no connection, interrupted, too large, wrong checksum."""
 
 
 class EngineError(FastStyleError):
-    """An engine, a device or a precision that this machine does not have."""
+    """An engine, a device or a precision that is not available on this machine."""
 
 
 class MissingExtraError(FastStyleError):
-    """An optional package is needed and not installed."""
+    """An optional package that is needed is not installed."""
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
-        """Name the feature that needs it, the package, and the extra that brings it."""
+        """Store the feature, the package that it needs, and the extra that installs the package."""
         super().__init__(
             f'{feature} needs {package}, which is not installed: pip install "fast-style[{extra}]"'
         )
@@ -136,7 +136,7 @@ class WeightsError(FastStyleError):
 
 
 class JobError(FastStyleError):
-    """A background job that cannot be taken or cannot go on."""
+    """A background job that cannot be accepted or continued."""
 
 
 class ArchiveError(JobError):
@@ -144,39 +144,39 @@ class ArchiveError(JobError):
 
 
 class KeyReusedError(JobError):
-    """An idempotency key came with another body before."""
+    """An idempotency key that was used with another body before."""
 
 
 class QueueFullError(JobError):
-    """As many jobs wait as may wait."""
+    """The queue of jobs is full."""
 
 
 class BulkError(FastStyleError):
-    """A bulk run cannot begin or go on: its input, its output or its cluster cannot be reached."""
+    """A bulk run whose input, output or cluster cannot be reached."""
 
 
 class TrainingError(FastStyleError):
-    """Training cannot start, or cannot go on."""
+    """Training cannot start or continue."""
 
 
 class TrainingDataError(TrainingError):
-    """Photos or painting that cannot be trained on."""
+    """Photos or paintings that cannot be used for training."""
 
 
 class NameTakenError(TrainingError):
-    """A model or a run of that name exists already."""
+    """A model or a run of that name already exists."""
 
 
 class ResumeError(TrainingError):
-    """Nothing to resume, or a checkpoint that belongs to another run."""
+    """There is nothing to resume, or the checkpoint belongs to another run."""
 
 
 def describe(error: BaseException) -> str:
-    """Put an exception into one sentence for the person at the keyboard."""
+    """Return a sentence for users that describes an exception."""
     if isinstance(error, FastStyleError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "there is not memory enough: work at a smaller size (--size)"
+        return "there is not enough memory: work at a smaller size (--size)"
     if isinstance(error, OSError) and error.strerror:
         path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{path}{error.strerror}"

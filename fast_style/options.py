@@ -15,8 +15,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from fast_style.errors import OptionError
 
 __all__ = [
+    "DEFAULT_MAX_MEGAPIXELS",
     "GRAIN_LIMIT",
+    "MAX_SHEET_SIZE",
     "MAX_STROKE_SIZE",
+    "MIN_SHEET_SIZE",
     "MIN_STROKE_SIZE",
     "DeviceChoice",
     "EngineChoice",
@@ -25,6 +28,7 @@ __all__ = [
     "OutputOptions",
     "PipelineOptions",
     "PrecisionChoice",
+    "SheetOptions",
     "StyleOptions",
     "Tile",
     "VggChoice",
@@ -50,8 +54,14 @@ MIN_STROKE_SIZE, MAX_STROKE_SIZE = 0.25, 16
 """Bounds of `StyleOptions.stroke_size`. The cost of finer strokes grows with the square of their
 inverse; coarser ones leave the network next to nothing to paint."""
 
+MIN_SHEET_SIZE, MAX_SHEET_SIZE = 64, 2048
+"""Bounds of the longest side of each picture on a contact sheet, in pixels."""
+
 MIN_TILE = 64
 """The smallest `EngineOptions.tile`: strips of fewer pixels are nothing but overlap."""
+
+DEFAULT_MAX_MEGAPIXELS = 250.0
+"""Larger pictures are refused unless the caller raises the limit."""
 
 MAX_WORKERS = 64
 """More threads than that read and write no faster."""
@@ -65,7 +75,8 @@ def option(help_text: str, default: Any = ..., *, cli: bool = True, **metadata: 
         default: its default.
         cli: whether `cli.options.options_from` makes a command-line option of it.
         metadata: `minimum` and `maximum` (both allowed values), or `above` (not allowed itself);
-            `metavar`, what `--help` shows for the value.
+            `metavar`, what `--help` shows for the value; `envvar`, an environment variable that
+            sets it.
     """
     metadata = {"help": help_text, "cli": cli, **metadata}
     if default is ...:
@@ -210,7 +221,7 @@ class PipelineOptions:
     """
 
     max_megapixels: float = option(
-        "Refuse pictures that claim to be larger.", 250.0, above=0, metavar="N"
+        "Refuse pictures that claim to be larger.", DEFAULT_MAX_MEGAPIXELS, above=0, metavar="N"
     )
     workers: int | None = option(
         "Threads that read and write pictures while the network works on another; 0 does one "
@@ -218,6 +229,33 @@ class PipelineOptions:
         None,
         minimum=0,
         maximum=MAX_WORKERS,
+        metavar="N",
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetOptions:
+    """How a contact sheet is laid out; each field's metadata says what it means.
+
+    Raises:
+        OptionError: a value has the wrong type or is out of its bounds.
+    """
+
+    size: int = option(
+        "Longest side of each picture, in pixels.",
+        384,
+        minimum=MIN_SHEET_SIZE,
+        maximum=MAX_SHEET_SIZE,
+        metavar="PIXELS",
+    )
+    columns: int | None = option(
+        "Number of columns.  [default: chosen such that the sheet is a little wider than high]",
+        None,
+        minimum=1,
         metavar="N",
     )
 
@@ -260,20 +298,23 @@ def _check_option(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -
     choices, types = split_hint(hint)
     if (isinstance(value, str) and value in choices) or (value is None and NoneType in types):
         return
-    wanted = [kind for kind in types if kind is not NoneType]
-    if not choices and not {bool, int, float} & set(wanted):
-        return
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if wanted == [bool] and not isinstance(value, bool):
-        raise _option_error(name, value, "True or False")
-    if wanted == [int] and not (is_number and isinstance(value, int)):
-        number = "a whole number" + (f" of {bounds['minimum']} or more" if choices else "")
-        raise _option_error(name, value, " or ".join([*filter(None, [", ".join(choices)]), number]))
-    if wanted == [float] and not is_number:
-        raise _option_error(name, value, "a number")
-    if choices and not wanted:
+    wanted = next((kind for kind in types if kind is not NoneType), None)
+    if wanted is None:
         raise _option_error(name, value, f"one of {', '.join(choices)}")
-    _check_bounds(name, value, bounds)
+    if wanted is bool and not isinstance(value, bool):
+        raise _option_error(name, value, "True or False")
+    if wanted not in (int, float):
+        return
+    number = "a whole number" if wanted is int else "a number"
+    is_number = isinstance(value, int if wanted is int else Real) and not isinstance(value, bool)
+    if not choices:
+        if not is_number:
+            raise _option_error(name, value, number)
+        _check_bounds(name, value, bounds)
+    elif not (is_number and bounds["minimum"] <= value <= bounds.get("maximum", value)):
+        most = f" to {bounds['maximum']}" if "maximum" in bounds else " or more"
+        number += f" of {bounds['minimum']}{most}"
+        raise _option_error(name, value, f"{', '.join(choices)} or {number}")
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:

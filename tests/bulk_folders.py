@@ -12,6 +12,7 @@ from PIL import Image
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import save_model
+from fast_style.options import StyleOptions
 from tests.commands import invoke
 from tests.conftest import SMALLEST, make_card, make_weights
 
@@ -42,7 +43,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 def expected(model: Path, photo: Path, **options: Any) -> bytes:
     """The bytes that the library itself gives for a photo, as the format of the photo."""
-    stylized = Stylizer(model).stylize_photo(read_image(photo), **options)
+    stylized = Stylizer(model).stylize_photo(read_image(photo), StyleOptions(**options))
     return encode_image(stylized, format=stylized.format or "PNG")[0]
 
 

@@ -69,7 +69,9 @@ def picture(at: AppTest) -> bytes:
 
 def expected(content: bytes, style=STYLE, *, size=1024, **options) -> bytes:
     photo = fast_style.read_image(content)
-    stylized = fast_style.Stylizer(style).stylize_photo(photo, size=size, **options)
+    stylized = fast_style.Stylizer(style).stylize_photo(
+        photo, fast_style.StyleOptions(size=size, **options)
+    )
     return fast_style.encode_image(stylized, format="JPEG", quality=SHOWN_QUALITY)[0]
 
 

@@ -57,7 +57,7 @@ class TestWholeRuns:
         from fast_style.cli.bulk import bulk as command
         from fast_style.cli.stylize import stylize
 
-        shared = {"size", "strength", "preserve_color", "stroke_size", "format_name", "quality"}
+        shared = {"size", "strength", "preserve_color", "stroke_size", "format", "quality"}
         for name in shared:
             ours, theirs = (
                 next(param for param in one.params if param.name == name)

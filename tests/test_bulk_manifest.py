@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fast_style.bulk.manifest import FAILURES, Manifest, Part, new_run, open_output
+from fast_style.bulk.manifest import FAILURES, Manifest, ManifestPart, new_run, open_output
 from fast_style.bulk.output_names import picture_id
-from fast_style.bulk.worker import Order, Picture, Worker
-from fast_style.inference.pipeline import Treatment
+from fast_style.bulk.worker import BulkPicture, BulkWorker, WorkerConfig
+from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
 from tests.commands import CHECKOUT, environment
 from tests.conftest import STYLE
@@ -78,7 +78,7 @@ class TestManifest:
     def test_an_object_store_gets_whole_parts(self):
         memory = fsspec.filesystem("memory")
         store = open_output("memory://bulk-parts")
-        part = Part(store, "run")
+        part = ManifestPart(store, "run")
         try:
             threads = [
                 threading.Thread(
@@ -107,14 +107,22 @@ class TestDeaths:
 
     @pytest.fixture
     def worker(self, workplace, model_file):
-        style = {STYLE: [(model_file.name, model_file.read_bytes(), 1.0)]}
-        worker = Worker(Order(str(workplace / "out"), new_run(), style, Treatment()))
+        config = WorkerConfig(
+            output=str(workplace / "out"),
+            run=new_run(),
+            styles={STYLE: [(model_file.read_bytes(), 1.0)]},
+            style_options=StyleOptions(),
+            output_options=OutputOptions(),
+            engine_options=EngineOptions(),
+            pipeline_options=PipelineOptions(),
+        )
+        worker = BulkWorker(config)
         yield worker
         worker.close()
 
     @pytest.fixture
     def block(self, photos):
-        return [Picture(str(path), path.name, STYLE) for path in photos]
+        return [BulkPicture(str(path), path.name, STYLE) for path in photos]
 
     def test_a_block_that_comes_once(self, worker, block, workplace):
         results = worker.run_guarded("0", block)
@@ -125,7 +133,7 @@ class TestDeaths:
         assert set(times_done(workplace / "out").values()) == {1}
 
     def test_what_was_noted_is_not_done_again(self, worker, block, workplace):
-        worker.manifest.mark("0")  # by a worker that died, after four pictures
+        worker.manifest.mark_begun("0")  # by a worker that died, after four pictures
         list(worker.run(block[:4]))
         results = worker.run_guarded("0", block)
         assert len(results) == 9
@@ -136,9 +144,9 @@ class TestDeaths:
     def test_one_over_which_workers_die_is_given_up(self, worker, block, workplace):
         poison = picture_id(block[3].source, STYLE).hex()
         for deaths in range(3):
-            worker.manifest.mark("0")
+            worker.manifest.mark_begun("0")
             if deaths:  # the first time, nobody knew which it was
-                worker.manifest.mark(poison)
+                worker.manifest.mark_begun(poison)
         results = worker.run_guarded("0", block)
         (failed,) = (result for result in results if result.error)
         assert failed.source == block[3].source
@@ -233,7 +241,7 @@ class TestKilled:
     def test_interrupted(self, number, code, many, workplace):
         ended, err = self.end_at(20, number)
         assert ended == code
-        assert "the same command goes on from here" in err
+        assert "the same command continues from here" in err
         assert "Traceback" not in err
         assert not list((workplace / "out" / MANIFEST / "tmp").iterdir())
         noted = times_done(workplace / "out")

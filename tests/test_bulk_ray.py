@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.one_process import list_process_tree
 from fast_style.bulk.output_names import picture_id
-from fast_style.bulk.ray_runner import Pool, choose_pool
+from fast_style.bulk.ray_runner import ActorPool, choose_pool
 from fast_style.errors import BulkError
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, records, times_done
 from tests.commands import CHECKOUT, environment
@@ -240,17 +240,17 @@ class TestPool:
         return choose_pool({"CPU": cpu, "GPU": gpu}, **settings)
 
     def test_one_actor_a_gpu_or_four_cores(self):
-        assert self.chosen(2) == Pool(1, True, 2, 0)
-        assert self.chosen(16) == Pool(4, True, 4, 0)
-        assert self.chosen(64, 8) == Pool(8, True, 4, 1)
-        assert self.chosen(8, 4) == Pool(4, True, 2, 1)
-        assert self.chosen(64, 8, device="cpu") == Pool(16, True, 4, 0)
+        assert self.chosen(2) == ActorPool(1, True, 2, 0)
+        assert self.chosen(16) == ActorPool(4, True, 4, 0)
+        assert self.chosen(64, 8) == ActorPool(8, True, 4, 1)
+        assert self.chosen(8, 4) == ActorPool(4, True, 2, 1)
+        assert self.chosen(64, 8, device="cpu") == ActorPool(16, True, 4, 0)
 
     def test_what_is_asked_for(self):
-        assert self.chosen(16, actors=2) == Pool(2, True, 4, 0)
-        assert self.chosen(4, actors=4) == Pool(4, True, 1, 0)
-        assert self.chosen(16, cores=8) == Pool(2, True, 8, 0)
-        assert self.chosen(16, local=False) == Pool(4, False, 4, 0)
+        assert self.chosen(16, actors=2) == ActorPool(2, True, 4, 0)
+        assert self.chosen(4, actors=4) == ActorPool(4, True, 1, 0)
+        assert self.chosen(16, cores=8) == ActorPool(2, True, 8, 0)
+        assert self.chosen(16, local=False) == ActorPool(4, False, 4, 0)
 
     def test_what_does_not_fit(self):
         for asked in ({"actors": 5, "cores": 4}, {"cores": 20}):
@@ -266,7 +266,7 @@ def test_processes_claim_cores_of_their_own():
     if len(cores) < 2:
         pytest.skip("there is one core only")
     code = (
-        "import os, sys, threading; from fast_style.bulk.cores import claim_cores\n"
+        "import os, sys, threading; from fast_style.bulk.worker import claim_cores\n"
         "threading.Thread(target=sys.stdin.read, daemon=True).start()\n"
         "claim_cores(1)\n"
         "sets = {tuple(os.sched_getaffinity(int(t))) for t in os.listdir('/proc/self/task')}\n"

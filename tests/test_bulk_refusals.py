@@ -35,7 +35,7 @@ class TestRefusals:
         bulk("photos", "-o", "out", "-s", STYLE)
         before = outputs(workplace / "out")
         sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, *option, code=2)
-        assert f"was begun with {word} " in sentence
+        assert f"was started with {word} " in sentence
         assert "another output" in sentence
         assert outputs(workplace / "out") == before
 
@@ -58,7 +58,7 @@ class TestRefusals:
         assert "no pictures" in wrong("photos/*.png", "-s", STYLE)
         assert "single file" in wrong("photos/a/0000.jpg", "-s", STYLE)
         assert "--style" in wrong("photos")
-        assert "belong to a list" in wrong("photos", "-s", STYLE, "--name-column", "x")
+        assert "need a list" in wrong("photos", "-s", STYLE, "--name-column", "x")
         assert "fsspec knows" in wrong("nothing://x", "-s", STYLE)
         Path("list.csv").write_text("path,name,s\nphotos/a/0000.jpg,../x,\n")
         assert "no column image" in wrong("list.csv", "-s", STYLE, "--column", "image")
@@ -102,19 +102,19 @@ class TestRefusals:
 
     @posix
     def test_two_at_once(self, photos, workplace):
-        with Manifest(open_output(str(workplace / "out"))).held():
-            assert "at work" in failure("bulk", "photos", "-o", "out", "-s", STYLE)
+        with Manifest(open_output(str(workplace / "out"))).locked():
+            assert "is writing to" in failure("bulk", "photos", "-o", "out", "-s", STYLE)
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
 
 
 def test_which_runner_pays(monkeypatch):
     from fast_style.bulk import runner
+    from fast_style.bulk.config import BulkConfig, BulkOptions
     from fast_style.bulk.listing import Listing
-    from fast_style.inference.pipeline import Treatment
 
     def chosen(pictures, **options):
-        config = runner.BulkConfig("in", "out", STYLE, Treatment(), **options)
-        return runner._chosen_runner(config, pictures, "/out", Listing(["/in/a.jpg"]))
+        config = BulkConfig(source="in", output="out", style=STYLE, bulk=BulkOptions(**options))
+        return runner._choose_runner(config, pictures, "/out", Listing(["/in/a.jpg"]))
 
     monkeypatch.setattr(runner, "installed", lambda name: True)
     monkeypatch.setattr(runner, "gpu_count", lambda: 0)

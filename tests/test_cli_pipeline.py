@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.cli import file_pipeline as batch_module
-from fast_style.cli.file_pipeline import Batch, Treatment, default_workers
-from fast_style.cli.output_plan import Job
+from fast_style.cli import file_pipeline as pipeline_files
+from fast_style.cli.file_pipeline import FilePipeline
 from fast_style.inference import pipeline as pipeline_module
-from fast_style.inference import stylizer as stylizer_module
+from fast_style.inference import predictor as predictor_module
+from fast_style.inference.pipeline import PictureTask, default_workers
+from fast_style.options import StyleOptions
 from tests.commands import environment, failure, invoke
 from tests.conftest import STYLE
 
@@ -39,7 +40,7 @@ class Watched:
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.threads = seconds, set()
 
-    def stylize_photo(self, photo, **options):
+    def stylize_photo(self, photo, options):
         self.threads.add(threading.get_ident())
         time.sleep(self.seconds)
         return photo
@@ -52,7 +53,7 @@ class Flight:
         self._lock = threading.Lock()
         self.now, self.most, self.most_pixels = {}, 0, 0
         self.alone, self.threads, self.at_least = set(), set(), {}
-        read, write = batch_module.read_image, batch_module.write_image
+        read, write = pipeline_files.read_image, pipeline_files.write_image
 
         def counted_read(source, **options):
             with Image.open(source) as image:
@@ -77,13 +78,13 @@ class Flight:
                 del self.now[Path(target).stem]
             return notes
 
-        monkeypatch.setattr(batch_module, "read_image", counted_read)
-        monkeypatch.setattr(batch_module, "write_image", counted_write)
+        monkeypatch.setattr(pipeline_files, "read_image", counted_read)
+        monkeypatch.setattr(pipeline_files, "write_image", counted_write)
 
 
 @pytest.fixture(autouse=True)
 def place(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, options: Inverting())
+    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
@@ -105,15 +106,15 @@ def photos(place, astronaut) -> Path:
     return folder
 
 
-def jobs(count: int, sizes: dict[int, tuple[int, int]] | None = None) -> list[Job]:
+def jobs(count: int, sizes: dict[int, tuple[int, int]] | None = None) -> list[PictureTask]:
     Path("in").mkdir()
     for i in range(count):
         Image.new("RGB", (sizes or {}).get(i, (20, 10)), (i, 0, 0)).save(f"in/{i:02}.png")
-    return [Job(f"in/{i:02}.png", f"out/{i:02}.png") for i in range(count)]
+    return [PictureTask(f"in/{i:02}.png", f"out/{i:02}.png") for i in range(count)]
 
 
-def names(outcomes) -> list[str]:
-    return [Path(outcome.job.source).stem for outcome in outcomes]
+def names(results) -> list[str]:
+    return [Path(result.task.source).stem for result in results]
 
 
 def own_threads() -> list[str]:
@@ -162,7 +163,7 @@ def test_failures_in_the_middle(photos, workers, monkeypatch):
     failed = {Path(row["input"]).stem: row["error"] for row in rows if "error" in row}
     assert set(failed) == {"03", "06", "09"}
     assert failed["03"].startswith("in/03.jpg is cut off")
-    assert failed["06"].startswith("in/06.jpg: there is not memory enough")
+    assert failed["06"].startswith("in/06.jpg: there is not enough memory")
     assert "could not be written" in failed["09"]
     told = [line for line in result.lines if line.startswith("fast-style: in/")]
     assert [line.removeprefix("fast-style: ")[:5] for line in told] == ["in/03", "in/06", "in/09"]
@@ -172,7 +173,7 @@ def test_failures_in_the_middle(photos, workers, monkeypatch):
 
 def test_they_are_told_of_in_order(place, monkeypatch):
     Flight(monkeypatch, read_seconds={"00": 0.2, "03": 0.1})
-    outcomes = list(Batch(Watched(), Treatment(), workers=4).run(jobs(8)))
+    outcomes = list(FilePipeline(Watched(), StyleOptions(), workers=4).run(jobs(8)))
     assert names(outcomes) == [f"{i:02}" for i in range(8)]
     assert outcomes[0].seconds > 0.2 > outcomes[1].seconds  # without the time it waited
     assert not own_threads()
@@ -182,7 +183,7 @@ def test_they_are_told_of_in_order(place, monkeypatch):
 def test_so_many_are_in_flight_and_no_more(place, monkeypatch, workers, most):
     # Writing is what takes longest, so that pictures pile up before it if they can.
     flight, stylizer = Flight(monkeypatch, write_seconds=0.02), Watched()
-    for outcome in Batch(stylizer, Treatment(), workers=workers).run(jobs(20)):
+    for outcome in FilePipeline(stylizer, StyleOptions(), workers=workers).run(jobs(20)):
         assert outcome.error is None
     assert flight.most == most
     assert not flight.now
@@ -193,7 +194,7 @@ def test_so_many_are_in_flight_and_no_more(place, monkeypatch, workers, most):
 
 def test_a_slow_network_does_not_let_them_pile_up(place, monkeypatch):
     flight = Flight(monkeypatch)
-    assert len(list(Batch(Watched(0.01), Treatment(), workers=2).run(jobs(12)))) == 12
+    assert len(list(FilePipeline(Watched(0.01), StyleOptions(), workers=2).run(jobs(12)))) == 12
     assert 2 <= flight.most <= 4
 
 
@@ -201,15 +202,15 @@ def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
     monkeypatch.setattr(pipeline_module, "MEGAPIXELS_EACH", 0.001)  # 6000 pixels for all
     flight = Flight(monkeypatch, write_seconds=0.005)
     work = jobs(16, sizes={5: (200, 100), 6: (60, 60), 7: (60, 60), 11: (500, 500)})
-    assert names(Batch(Watched(), Treatment(), workers=4).run(work)) == names(
-        Batch(Watched(), Treatment(), workers=0).run(work)
+    assert names(FilePipeline(Watched(), StyleOptions(), workers=4).run(work)) == names(
+        FilePipeline(Watched(), StyleOptions(), workers=0).run(work)
     )
     assert flight.most > 2
     assert flight.alone >= {"05", "11"}
 
     shutil.rmtree("in")
     flight = Flight(monkeypatch, write_seconds=0.005)
-    assert len(list(Batch(Watched(), Treatment(), workers=4).run(jobs(16)))) == 16
+    assert len(list(FilePipeline(Watched(), StyleOptions(), workers=4).run(jobs(16)))) == 16
     assert 4 * 200 <= flight.most_pixels <= 6000
 
 
@@ -219,8 +220,8 @@ def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
     Path("in").mkdir()
     for i in range(8):
         Image.new("RGB", (400, 200)).save(f"in/{i}.jpg")  # 80 000 pixels, and 5000 of them read
-    work = [Job(f"in/{i}.jpg", f"out/{i}.jpg") for i in range(8)]
-    outcomes = list(Batch(Watched(), Treatment(size=100), workers=2).run(work))
+    work = [PictureTask(f"in/{i}.jpg", f"out/{i}.jpg") for i in range(8)]
+    outcomes = list(FilePipeline(Watched(), StyleOptions(size=100), workers=2).run(work))
     assert {(one.width, one.height) for one in outcomes} == {(100, 50)}
     assert flight.most > 2
 
@@ -241,18 +242,18 @@ def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
     ],
 )
 def test_a_jpeg_is_decoded_no_larger_than_need_be(place, monkeypatch, shape, size, read):
-    seen, read_image = [], batch_module.read_image
+    seen, read_image = [], pipeline_files.read_image
 
     def noted(*args, **options):
         photo = read_image(*args, **options)
         seen.append((photo.width, photo.height))
         return photo
 
-    monkeypatch.setattr(batch_module, "read_image", noted)
+    monkeypatch.setattr(pipeline_files, "read_image", noted)
     Image.new("RGB", shape, (200, 100, 50)).save("a.jpg")
     Image.new("RGB", shape, (200, 100, 50)).save("b.png")
-    (jpeg, png) = Batch(Watched(), Treatment(size=size), workers=0).run(
-        [Job("a.jpg", "out/a.png"), Job("b.png", "out/b.png")]
+    (jpeg, png) = FilePipeline(Watched(), StyleOptions(size=size), workers=0).run(
+        [PictureTask("a.jpg", "out/a.png"), PictureTask("b.png", "out/b.png")]
     )
     assert seen == [read, shape]
     assert max(read) >= min(size, max(shape))
@@ -291,7 +292,7 @@ def test_the_default_leaves_a_core_to_the_network(monkeypatch):
 
 def test_what_is_closed_early_leaves_no_thread_and_no_half_file(place, monkeypatch):
     flight = Flight(monkeypatch, write_seconds=0.02)
-    outcomes = Batch(Watched(), Treatment(), workers=3).run(jobs(40))
+    outcomes = FilePipeline(Watched(), StyleOptions(), workers=3).run(jobs(40))
     next(outcomes)
     outcomes.close()
     assert not own_threads()
@@ -304,9 +305,9 @@ def test_what_is_no_failure_of_one_picture_ends_it(place, monkeypatch):
     def gone(*args, **options):
         raise BrokenPipeError
 
-    monkeypatch.setattr(batch_module, "write_image", gone)
+    monkeypatch.setattr(pipeline_files, "write_image", gone)
     with pytest.raises(BrokenPipeError):
-        list(Batch(Watched(), Treatment(), workers=2).run(jobs(10)))
+        list(FilePipeline(Watched(), StyleOptions(), workers=2).run(jobs(10)))
     assert not own_threads()
 
 

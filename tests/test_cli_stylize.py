@@ -3,12 +3,15 @@
 import io
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.inference import stylizer as stylizer_module
+from fast_style.inference import predictor as predictor_module
+from fast_style.inference.pipeline import pillow_format
+from fast_style.options import DeviceChoice, EngineChoice, OutputFormat, PrecisionChoice
 from tests.commands import failure, invoke
 from tests.conftest import STYLE
 
@@ -24,7 +27,7 @@ class Inverting:
 
 @pytest.fixture(autouse=True)
 def place(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(stylizer_module, "create_engine", lambda model, options: Inverting())
+    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
@@ -281,7 +284,7 @@ class TestFoundBeforeAnyWork:
         def fail(*args, **options):
             raise AssertionError("the style was loaded")
 
-        monkeypatch.setattr(stylizer_module, "create_engine", fail)
+        monkeypatch.setattr(predictor_module, "create_engine", fail)
 
     def test_two_suffixes(self):
         picture("in/a.jpg")
@@ -360,21 +363,22 @@ class TestFoundBeforeAnyWork:
 
 
 def test_the_choices_are_those_of_the_engines():
-    from fast_style.cli import image_options as command
     from fast_style.engines import base
 
-    assert ("auto", *base.ENGINES) == command.ENGINES
-    assert ("auto", *base.DEVICES) == command.DEVICES
-    assert ("auto", *base.PRECISIONS) == command.PRECISIONS
+    for choices, known in (
+        (EngineChoice, base.ENGINES),
+        (DeviceChoice, base.DEVICES),
+        (PrecisionChoice, base.PRECISIONS),
+    ):
+        assert get_args(choices) == ("auto", *known)
 
 
 def test_every_format_that_is_written_can_be_asked_for():
-    from fast_style.cli.image_options import FORMATS
-    from fast_style.cli.output_plan import named_format
     from fast_style.images import WRITABLE_SUFFIXES, format_from_suffix
 
     written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}
-    assert written == {named_format(name) for name in FORMATS if f".{name}" in WRITABLE_SUFFIXES}
+    names = [name for name in get_args(OutputFormat) if f".{name}" in WRITABLE_SUFFIXES]
+    assert written == {pillow_format(name) for name in names}
     assert written >= {"JPEG", "PNG", "WEBP", "TIFF", "BMP"}
 
 

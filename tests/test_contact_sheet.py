@@ -71,9 +71,9 @@ class TestLayout:
     )
     def test_places_are_on_the_sheet_and_apart(self, photos, styles, columns):
         layout = lay_out(photos, styles, 400, columns)
-        places = [layout.place(s, i) for s in range(styles) for i in range(len(photos) + 1)]
+        places = [layout.cell(s, i) for s in range(styles) for i in range(len(photos) + 1)]
         places += [
-            layout.place(None, i, column)
+            layout.cell(None, i, column)
             for column in range(layout.columns)
             for i in range(1, len(photos) + 1)
         ]
@@ -105,7 +105,7 @@ class TestLayout:
         for photos, styles, columns, says in (
             ([], 1, None, "at least one photo"),
             ([(9, 9)], 0, None, "at least one photo and one style"),
-            ([(9, 9)], 1, 0, "columns must be 1 or more"),
+            ([(9, 9)], 1, 0, "columns is 0; expected 1 or more"),
             ([(2048, 2048)] * 9, 30, None, "smaller ones .--size 1024"),
         ):
             with pytest.raises(UsageError, match=says):
@@ -157,7 +157,7 @@ class TestSheet:
                 expected = pixels
                 if name:
                     expected = Stylizer(name).stylize_photo(Photo(pixels)).pixels
-                found = box(image, layout.place(style, i))
+                found = box(image, layout.cell(style, i))
                 height = (found.shape[0] - pixels.shape[0]) // 2
                 middle = found[height : height + pixels.shape[0]].astype(int)
                 assert np.abs(middle - expected).mean() < 3
@@ -165,7 +165,7 @@ class TestSheet:
     def test_paintings_and_captions(self, photos):
         image = contact_sheet(photos[:1], size=SIZE, columns=1)
         layout = lay_out([(96, 64)], 2, SIZE, 1)
-        cafe, wave = (box(image, layout.place(i, 0)).astype(int) for i in (0, 1))
+        cafe, wave = (box(image, layout.cell(i, 0)).astype(int) for i in (0, 1))
         red = (cafe[..., 0] > 200) & (cafe[..., 1] < 60)
         assert red.sum() > 300
         rows, columns = np.nonzero(red)
@@ -180,7 +180,7 @@ class TestSheet:
         image.putalpha(0)
         page = contact_sheet([image], ["wave"], size=SIZE)
         layout = lay_out([(96, 64)], 1, SIZE)
-        assert (box(page, layout.place(0, 1)) == page.getpixel((0, 0))).all()
+        assert (box(page, layout.cell(0, 1)) == page.getpixel((0, 0))).all()
 
     def test_problems_are_told_and_the_rest_goes_on(self, photos, place):
         (place / "broken.safetensors").write_bytes(b"no model")
@@ -210,7 +210,7 @@ class TestSheet:
 
     @pytest.mark.parametrize("size", [63, 2049, 96.0, True])
     def test_sizes_out_of_range(self, photos, size):
-        with pytest.raises(UsageError, match="size must be"):
+        with pytest.raises(UsageError, match="size is"):
             contact_sheet(photos, size=size)
 
     def test_one_style_after_the_other(self, photos, monkeypatch):
@@ -221,9 +221,9 @@ class TestSheet:
                 super().__init__(*args, **kwargs)
                 alive.append(self)
 
-        def only_one(self, photo, **kwargs):
+        def only_one(self, photo, options):
             assert self is alive[-1]
-            return Stylizer.stylize_photo(self, photo, **kwargs)
+            return Stylizer.stylize_photo(self, photo, options)
 
         monkeypatch.setattr(Counted, "stylize_photo", only_one, raising=False)
         monkeypatch.setattr(sheet_module, "Stylizer", Counted)

@@ -154,7 +154,9 @@ class TestStylize:
         at.session_state["format"] = format
         run(at)
         photo = fast_style.read_image(SAMPLE)
-        whole = fast_style.Stylizer(STYLE).stylize_photo(photo, size=1024, strength=0.6)
+        whole = fast_style.Stylizer(STYLE).stylize_photo(
+            photo, fast_style.StyleOptions(size=1024, strength=0.6)
+        )
         assert offered() == fast_style.encode_image(whole, format=format)[0]
 
 

@@ -195,7 +195,9 @@ def test_upload_stylize_and_download(page, folder, tmp_path):
         page.get_by_role("button", name="Download", exact=True).click()
     assert coming.value.suggested_filename == "mine-waves.png"
     stylizer = fast_style.Stylizer(folder / "waves.safetensors")
-    whole = stylizer.stylize_photo(fast_style.read_image(photo), size=1024, strength=0.6)
+    whole = stylizer.stylize_photo(
+        fast_style.read_image(photo), fast_style.StyleOptions(size=1024, strength=0.6)
+    )
     wanted, _ = fast_style.encode_image(whole, format="PNG")
     assert coming.value.path().read_bytes() == wanted
 

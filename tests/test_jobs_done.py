@@ -12,6 +12,7 @@ pytest.importorskip("fastapi")
 
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
 from fast_style.service.jobs.client import Desk
 from fast_style.service.jobs.expiry import sweep
 from tests.conftest import STYLE
@@ -53,7 +54,7 @@ class TestWithAWorker:
         assert sorted(files) == [f"photo-{n}.webp" for n in range(3)] + ["report.json"]
         stylizer = Stylizer(STYLE)
         for name in list(photos)[:3]:
-            painted = stylizer.stylize_photo(read_image(photos[name]), strength=0.5)
+            painted = stylizer.stylize_photo(read_image(photos[name]), StyleOptions(strength=0.5))
             expected = encode_image(painted, format="WEBP")[0]
             assert files[name.replace("png", "webp")] == expected
         report = json.loads(files["report.json"])

@@ -23,6 +23,7 @@ pytest.importorskip("fastapi")
 
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
 from fast_style.service.jobs.settings import JobSettings
 from tests.conftest import STYLE
 from tests.job_service import (
@@ -142,7 +143,7 @@ class Jobs:
             assert not any(entry["error"] for entry in json.loads(files["report.json"]))
             strength = 1 - int(name[-1]) / 20
             for photo, data in self.photos.items():
-                painted = stylizer.stylize_photo(read_image(data), strength=strength)
+                painted = stylizer.stylize_photo(read_image(data), StyleOptions(strength=strength))
                 assert files[photo] == encode_image(painted, format="PNG")[0], (name, photo)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
 from fast_style.service.jobs import optimize_job
 from fast_style.service.jobs.archives import Limits
 from fast_style.service.jobs.batch_job import ARCHIVE, RESULT, Batch
@@ -77,7 +78,7 @@ def batch_of(work, photos, **options):
 
 def expected(photo, name, **options):
     """What the library makes of a photo, encoded."""
-    stylized = Stylizer(STYLE).stylize_photo(read_image(photo, name=name), **options)
+    stylized = Stylizer(STYLE).stylize_photo(read_image(photo, name=name), StyleOptions(**options))
     return encode_image(stylized, format="PNG")[0]
 
 

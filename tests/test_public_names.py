@@ -14,7 +14,7 @@ from fast_style import errors
 
 def test_all_is_sorted_and_complete():
     assert len(set(fast_style.__all__)) == len(fast_style.__all__)
-    assert set(fast_style.__all__) == {"__version__", *fast_style._HOME_OF}
+    assert set(fast_style.__all__) == {"__version__", *fast_style._MODULE_OF}
     assert set(fast_style.__all__) <= set(dir(fast_style))
 
 
@@ -23,7 +23,7 @@ def test_each_name_is_there_and_documented(name):
     value = getattr(fast_style, name)
     assert value is getattr(fast_style, name)
     if inspect.isclass(value) or inspect.isfunction(value):
-        assert value.__module__ == fast_style._HOME_OF[name]
+        assert value.__module__ == fast_style._MODULE_OF[name]
         assert inspect.getdoc(value)
 
 
@@ -40,7 +40,7 @@ def test_type_checkers_see_the_same_names():
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
-    assert seen == fast_style._HOME_OF
+    assert seen == fast_style._MODULE_OF
 
 
 def test_every_kind_of_error_that_a_caller_may_tell_apart_is_public():

@@ -15,6 +15,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from fast_style import Stylizer, encode_image, read_image
 from fast_style.models.model_file import read_card, save_model
+from fast_style.options import StyleOptions
 from fast_style.service.app import create_app
 from fast_style.service.middleware import LOGGER
 from fast_style.service.settings import ServiceSettings
@@ -84,7 +85,7 @@ def post(client, photo, **fields):
 
 def library(photo, style=STYLE, format="JPEG", keep=False, **options):
     """What the library makes of a photo, as a file."""
-    stylized = Stylizer(style).stylize_photo(read_image(photo), **options)
+    stylized = Stylizer(style).stylize_photo(read_image(photo), StyleOptions(**options))
     if not keep:
         stylized = dataclasses.replace(stylized, exif=None, icc_profile=None)
     return encode_image(stylized, format=format)[0]

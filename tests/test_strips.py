@@ -96,15 +96,15 @@ def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPa
         calls.append(area)
         return pixels
 
-    monkeypatch.setattr("fast_style.inference.stylizer.sweep", watched)
+    monkeypatch.setattr("fast_style.inference.predictor.sweep", watched)
     model = make_model(NetworkConfig(2, 0))
     picture = make_picture(80, 70)
     Stylizer(model).stylize(picture)
     assert calls == []
     Stylizer(model, tile=64).stylize(picture)
     assert calls == [64 * 64]
-    monkeypatch.setattr("fast_style.inference.stylizer.available_memory", lambda: 20_000)
-    monkeypatch.setattr("fast_style.inference.stylizer._ALWAYS_WHOLE", 0)
+    monkeypatch.setattr("fast_style.inference.predictor.available_memory", lambda: 20_000)
+    monkeypatch.setattr("fast_style.inference.predictor._ALWAYS_WHOLE_BYTES", 0)
     Stylizer(model, tile="off").stylize(picture)
     assert len(calls) == 1
     Stylizer(model).stylize(picture)
@@ -115,7 +115,9 @@ def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("tile", [0, 63, "on", 1.5, True, -1])
 def test_bad_tiles_are_refused(tile: object) -> None:
-    with pytest.raises(UsageError, match="tile must be auto, off or a number of 64 or more"):
+    with pytest.raises(
+        UsageError, match=r"tile is .*; expected auto, off or a whole number of 64 or more"
+    ):
         Stylizer(make_model(NetworkConfig(2, 0)), tile=tile)  # type: ignore[arg-type]
 
 

@@ -1,1 +1,1 @@
-"""`fast-style bulk`: millions of pictures, on one machine or a cluster, killed and gone on with."""
+"""`fast-style bulk`: millions of pictures, on one machine or a cluster, resumed after a kill."""

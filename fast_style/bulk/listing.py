@@ -1,4 +1,4 @@
-"""Which pictures there are: a folder, a glob, a URL, or a list in Parquet or CSV."""
+"""List the pictures of a bulk run: from a folder, a glob, a URL, or a list in Parquet or CSV."""
 
 import csv
 import glob
@@ -22,40 +22,40 @@ from fast_style.storage.object_store import (
     short_reason,
 )
 
-_LISTS = (".csv", ".parquet")
-_WILD = re.compile(r"[*?\[]")
+_LIST_SUFFIXES = (".csv", ".parquet")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(slots=True)
 class Listing:
-    """The pictures of an input, in columns: there may be millions.
+    """The pictures of an input, stored in columns since there may be millions.
 
     Attributes:
         sources: paths or URLs.
-        root: what all sources begin with and their names leave out; None if names are whole paths.
-        names: what to call each picture in the output, if the list says so; "" where it does not.
-        styles: the style of each, if the list says so; "" where it does not.
-        problems: folders that could not be searched: the path, and a sentence.
+        root: the common prefix that names leave out; None if names are whole paths.
+        names: the name of each picture's output, if a list gives them; "" where it gives none.
+        styles: the style of each picture, if a list gives them; "" where it gives none.
+        errors: folders that could not be searched: the path, and a sentence.
     """
 
     sources: list[str]
     root: str | None = None
     names: Sequence[str] | None = None
     styles: Sequence[str] | None = None
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        """Count the pictures."""
+        """Return the number of pictures."""
         return len(self.sources)
 
     def name(self, index: int) -> str:
-        """Give a picture's path below the input, with slashes; without root, its whole path."""
+        """Return a picture's path relative to the root, with slashes; whole if there is none."""
         source = self.sources[index]
         if self.root is not None:
             return source[len(self.root) :].replace(os.sep, "/").lstrip("/")
         scheme, mark, rest = source.partition("://")
         whole = rest if mark else scheme
-        # `C:` is no name of a folder, nor are `.` and `..`.
+        # A drive's `C:` cannot be the name of a folder, and neither can `.` and `..`.
         parts = whole.replace(os.sep, "/").replace(":", "").split("/")
         return "/".join(part for part in parts if part not in ("", ".", ".."))
 
@@ -73,40 +73,44 @@ def list_pictures(
     Args:
         source: a folder or a URL, searched with its subfolders; a glob, `**` for any folders; or a
             file `.csv` or `.parquet`. Names in a list are relative to the list's folder.
-        leave_out: the output; pictures in it are no input.
+        leave_out: the output, whose pictures are not listed.
         column: the list's column with paths or URLs.
-        name_column: its column with names for the output, below the output's folder.
-        style_column: its column with styles.
+        name_column: the list's column with names of the outputs.
+        style_column: the list's column with styles.
 
     Raises:
-        UsageError: there is no such input, no picture in it, or the list is not sound.
+        UsageError: there is no such input or no picture in it, or the list lacks a column or path.
         BulkError: it cannot be read.
         MissingExtraError: fsspec, or pyarrow for Parquet, is not installed.
     """
     path = local_path(source)
     suffix = PurePosixPath(source).suffix.lower()
-    there = path is not None and os.path.exists(path)
-    if suffix in _LISTS and not (there and os.path.isdir(str(path))) and not _WILD.search(source):
+    exists = path is not None and os.path.exists(path)
+    if (
+        suffix in _LIST_SUFFIXES
+        and not (exists and os.path.isdir(str(path)))
+        and not _WILDCARD.search(source)
+    ):
         listing = _from_list(source, suffix, column, name_column, style_column)
     elif name_column or style_column:
         raise UsageError(
-            f"--name-column and --style-column belong to a list, and {source} is none: give a "
+            f"--name-column and --style-column need a list, and {source} is not one: give a "
             ".csv or .parquet file"
         )
     elif path is None:
         listing = _from_url(source, leave_out)
     elif os.path.isdir(path):
         listing = _from_folder(path, leave_out)
-    elif _WILD.search(path) and not there:
+    elif _WILDCARD.search(path) and not exists:
         listing = _from_glob(path, leave_out)
-    elif there:
+    elif exists:
         raise UsageError(
             f"{source} is a single file, and a folder, a glob, a URL or a list (.csv, .parquet) "
             "was expected: fast-style stylize does one picture"
         )
     else:
         raise UsageError(f"there is no folder, file or list {source}: check the path")
-    if not listing.sources and not listing.problems:
+    if not listing.sources and not listing.errors:
         raise UsageError(f"there are no pictures in {source}: check the path")
     return listing
 
@@ -117,7 +121,7 @@ def _from_folder(folder: str, leave_out: str) -> Listing:
 
     def note(error: OSError) -> None:
         where = str(error.filename)
-        listing.problems.append((where, f"the folder cannot be read: {error.strerror or error}"))
+        listing.errors.append((where, f"the folder cannot be read: {error.strerror or error}"))
 
     found = find_pictures(root, local_path(leave_out) or "", recursive=True, on_error=note)
     listing.sources += map(str, found)
@@ -126,31 +130,31 @@ def _from_folder(folder: str, leave_out: str) -> Listing:
 
 def _from_glob(pattern: str, leave_out: str) -> Listing:
     whole = os.path.abspath(pattern)
-    # The folder before the first wildcard is what names leave out.
-    fixed = os.path.dirname(whole[: _found(_WILD.search(whole)).start()])
+    # Names are relative to the folder before the first wildcard.
+    fixed = os.path.dirname(_WILDCARD.split(whole, maxsplit=1)[0])
     root = os.path.realpath(fixed)
     found = glob.iglob(root + whole[len(fixed) :], recursive=True)
     own = local_path(leave_out) or ""
-    sources = [one for one in found if _wanted(one, own) and os.path.isfile(one)]
+    sources = [one for one in found if _is_wanted(one, own) and os.path.isfile(one)]
     return Listing(sorted(sources), root)
 
 
 def _from_url(url: str, leave_out: str) -> Listing:
-    wild = _WILD.search(url)
+    wild = _WILDCARD.search(url)
     root = url[: wild.start()].rpartition("/")[0] if wild else url.rstrip("/")
     system, path = open_filesystem(url, extra="bulk")
     try:
         system.invalidate_cache()
         found = system.glob(path) if wild else system.find(path)
-    except Exception as error:  # of the remote file system's own kinds
+    except Exception as error:  # remote file systems have exceptions of their own
         raise BulkError(f"{url} cannot be listed: {short_reason(error)}") from error
-    # The user's own form of the URL, whatever the file system makes of it.
+    # Keep the form of the URL that the user wrote, since file systems change it.
     below = len(open_filesystem(root, extra="bulk")[1].rstrip("/"))
     sources = [root + str(one)[below:] for one in found]
-    return Listing(sorted(one for one in sources if _wanted(one, leave_out)), root)
+    return Listing(sorted(one for one in sources if _is_wanted(one, leave_out)), root)
 
 
-def _wanted(source: str, leave_out: str) -> bool:
+def _is_wanted(source: str, leave_out: str) -> bool:
     inside = bool(leave_out) and source.startswith(leave_out.rstrip("/" + os.sep) + "/")
     return not inside and is_picture_name(PurePosixPath(source).name)
 
@@ -165,7 +169,7 @@ def _from_list(
         columns = (_csv_columns if suffix == ".csv" else _parquet_columns)(data, wanted)
     except FastStyleError:
         raise
-    except Exception as error:  # a file that is not what its name says, or cannot be reached
+    except Exception as error:  # a file of another format, or one that cannot be reached
         raise BulkError(f"the list {source} cannot be read: {short_reason(error)}") from error
     missing = [name for name in wanted if name not in columns]
     if missing:
@@ -180,7 +184,7 @@ def _from_list(
         raise UsageError(f"row {empty} of the list {source} has no {column}: fill it or remove it")
     return Listing(
         [_from_base(base, one) for one in paths],
-        # Relative paths keep their folders; with one that is not, all are called by the whole.
+        # If all paths are relative, outputs keep their folders; else names are the whole paths.
         base if all(map(_is_relative, paths)) else None,
         columns[name_column] if name_column else None,
         columns[style_column] if style_column else None,
@@ -190,11 +194,11 @@ def _from_list(
 def _csv_columns(data: bytes, wanted: Sequence[str]) -> dict[str, list[str]]:
     rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
     head = next(rows, [])
-    places = {name: head.index(name) for name in wanted if name in head}
-    columns: dict[str, list[str]] = {name: [] for name in places}
+    positions = {name: head.index(name) for name in wanted if name in head}
+    columns: dict[str, list[str]] = {name: [] for name in positions}
     for row in rows:
         if row:  # not an empty line
-            for name, at in places.items():
+            for name, at in positions.items():
                 columns[name].append(row[at] if at < len(row) else "")
     return columns
 
@@ -220,13 +224,8 @@ def _from_base(base: str, path: str) -> str:
     return os.path.normpath(os.path.join(base, path))
 
 
-def _found(match: re.Match[str] | None) -> re.Match[str]:
-    assert match is not None  # the caller has looked
-    return match
-
-
 def each_style(listing: Listing, default: str) -> Iterator[str]:
-    """Give the style of each picture, in order: the list's, or the default where it has none."""
+    """Yield the style of each picture in order: the list's, or the default where it has none."""
     if listing.styles is None:
         yield from (default for _ in listing.sources)
     else:

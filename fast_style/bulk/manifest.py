@@ -1,17 +1,17 @@
-"""What a bulk run has done so far, kept beside its output, exact after a kill.
+"""The manifest of a bulk run, kept in its output; exact even after a kill.
 
     OUTPUT/.fast-style-bulk/
-        settings.json     what every picture of this output is made with
+        settings.json     the options with which all pictures of this output are made
         parts/*.jsonl     a line for each picture that is done or has failed
-        begun/            which pictures are being worked on, to find those that kill workers
+        begun/            marks of blocks and pictures in work, to find those that kill workers
         tmp/              files that are being written
-        failures.csv      the pictures that have failed, with the reasons
-        lock              held by the run at work (folders only)
+        failures.csv      the failed pictures with the reasons
+        lock              locked by the running command (folders only)
 
-A line is added once its picture is in place. In a folder that is one write to the end of a file, in
-the hands of the system at once; an object store cannot append, and gets a part for each block. Each
-worker writes parts of its own. A line that a kill cut short does not end in a line break, and is no
-line; its picture is done again.
+A line is added when its picture has been written. In a folder that is one write to the end of a
+file; an object store cannot append, so that it gets a part for each block. Each worker writes parts
+of its own. A line that a kill cut short lacks the line break and is ignored; its picture is done
+again.
 """
 
 import csv
@@ -39,33 +39,33 @@ VERSION = 1
 
 _SETTINGS, _PARTS, _BEGUN = f"{FOLDER}/settings.json", f"{FOLDER}/parts", f"{FOLDER}/begun"
 _SECONDS_UNWRITTEN = 5.0
-"""How long lines may wait, where they cannot be appended, before they become a part."""
+"""How long lines may wait before they are written as a part, where they cannot be appended."""
 _MANY_PARTS = 512
-"""From how many parts on they are put into one: on an object store each is a request to read."""
+"""More parts than this are merged into one: on an object store, reading each takes a request."""
 
 
 @dataclass(slots=True)
 class History:
-    """What earlier runs have left.
+    """The results of earlier runs, by the ids of the pictures.
 
     Attributes:
-        done: for each picture that is done, by its id, the key of its name in the output.
-        failed: for each that failed, by its id, its path, its style and the reason.
+        done: for each picture that is done, the key of its name in the output.
+        failed: for each picture that failed, its path, its style and the reason.
     """
 
     done: dict[bytes, int] = field(default_factory=dict)
     failed: dict[bytes, tuple[str, str, str]] = field(default_factory=dict)
 
 
-class Part:
-    """The lines of one worker; safe to use from several threads."""
+class ManifestPart:
+    """The lines that one worker writes; safe to use from several threads."""
 
     def __init__(self, store: ObjectStore, run: str) -> None:
-        """Name the part; it is made with the first line.
+        """Name the part; it is created with the first line.
 
         Args:
             store: the output.
-            run: the run's name; parts begin with it.
+            run: the run's name, with which the part's name begins.
         """
         self._store, self._lock = store, threading.Lock()
         self._stem = f"{_PARTS}/{run}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -85,7 +85,7 @@ class Part:
                 self._since = self._since if self._waiting else time.monotonic()
                 self._waiting.append(line)
                 if time.monotonic() - self._since > _SECONDS_UNWRITTEN:
-                    self._put()
+                    self._write_waiting()
                 return
             if self._file is None:
                 path = self._store.folder / f"{self._stem}.jsonl"
@@ -97,7 +97,7 @@ class Part:
                 os.write(self._file, line[written:])  # raises
 
     def flush(self) -> None:
-        """Put all lines where not even a power cut takes them, as far as the system can say.
+        """Write all lines to the disk or the store, so that they survive a power cut.
 
         Raises:
             Exception: they cannot be written.
@@ -106,35 +106,39 @@ class Part:
             if self._file is not None:
                 os.fsync(self._file)
             if self._waiting:
-                self._put()
+                self._write_waiting()
 
     def close(self) -> None:
-        """Write what waits, and let go of the file."""
+        """Write the waiting lines and close the file."""
         self.flush()
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
                 self._file = None
 
-    def _put(self) -> None:
+    def _write_waiting(self) -> None:
         self._store.write(f"{self._stem}-{self._count:06}.jsonl", b"".join(self._waiting))
         self._waiting.clear()
         self._count += 1
 
 
 class Manifest:
-    """The manifest of one output."""
+    """The manifest of one output.
+
+    Attributes:
+        store: the output.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
-        """Take the output."""
+        """Store the output; nothing is read yet."""
         self.store = store
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other runs out meanwhile, where the output is a folder and the system has locks.
+    def locked(self) -> Iterator[None]:
+        """Lock the output during the block, if it is a folder and the system has file locks.
 
         Raises:
-            BulkError: another run is at work there.
+            BulkError: another run has locked it.
         """
         if self.store.folder is None or sys.platform == "win32":
             yield
@@ -150,28 +154,28 @@ class Manifest:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BulkError(
-                    f"another fast-style bulk is at work in {self.store.location}: wait for its "
+                    f"another fast-style bulk is writing to {self.store.location}: wait for it to "
                     "end, or give another output"
                 ) from None
             except OSError:  # a network file system without locks
                 pass
             yield
 
-    def compared(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Compare what pictures are to be made with to what earlier runs made theirs with.
+    def merge_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Compare the settings of this run to those of earlier runs.
 
         Args:
-            settings: plain JSON values; `styles` maps each style to the hash of its weights.
+            settings: JSON values; `styles` maps each style to the hash of its weights.
 
         Returns:
-            The settings of all runs, for `begin`.
+            The settings with the styles of all runs, for `write_settings`.
 
         Raises:
-            UsageError: an earlier run made its pictures in another way.
+            UsageError: an earlier run had other settings.
             BulkError: the output cannot be reached.
         """
         wanted: dict[str, Any] = {"version": VERSION, **json.loads(json.dumps(settings))}
-        anew = f"give another output, or remove {self.store.url(FOLDER)} to begin anew"
+        remedy = f"give another output, or delete {self.store.url(FOLDER)} to start over"
         with bulk_errors(self.store, "cannot be reached"):
             try:
                 data = self.store.read(_SETTINGS)
@@ -181,17 +185,17 @@ class Manifest:
             found = json.loads(data)
             before = dict(found["styles"])
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{self.store.url(_SETTINGS)} is damaged: {anew}") from None
+            raise UsageError(f"{self.store.url(_SETTINGS)} is damaged: {remedy}") from None
         for name in sorted({*wanted, *found} - {"styles"}):
             if wanted.get(name) != found.get(name):
                 raise UsageError(
-                    f"{self.store.location} was begun with {_told(name, found.get(name))}, and now "
-                    f"{_told(name, wanted.get(name))} is asked for: {anew}"
+                    f"{self.store.location} was started with {_setting(name, found.get(name))}, "
+                    f"and this command has {_setting(name, wanted.get(name))}: {remedy}"
                 )
         return wanted | {"styles": before | wanted["styles"]}
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Write down what the pictures of this output are made with.
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings of this output.
 
         Raises:
             BulkError: the output cannot be written.
@@ -201,7 +205,7 @@ class Manifest:
             self.store.write(_SETTINGS, data)
 
     def read(self) -> History:
-        """Read what earlier runs have left, and clear away what a kill left behind.
+        """Read the results of earlier runs, and delete the temporary files of killed ones.
 
         Raises:
             BulkError: it cannot be read.
@@ -211,22 +215,22 @@ class Manifest:
             self.store.delete_folder(SCRATCH, ignore_errors=True)
             parts = self._parts()
             for record in self._records(parts):
-                _take(history, record)
+                _add_record(history, record)
             if len(parts) > _MANY_PARTS:
-                self._put_together(parts)
+                self._merge(parts)
         return history
 
-    def noted_by(self, run: str) -> dict[bytes, dict[str, Any]]:
-        """Read the lines that workers of one run have written so far, by the pictures' ids."""
+    def records_of_run(self, run: str) -> dict[bytes, dict[str, Any]]:
+        """Return the records that the workers of a run have written, by the pictures' ids."""
         parts = (name for name in self._parts() if name.startswith(f"{_PARTS}/{run}-"))
         return {picture_id(one["path"], one["style"]): one for one in self._records(parts)}
 
-    def mark(self, name: str) -> int:
-        """Write down that something is begun; tell how often it had been begun before.
+    def mark_begun(self, name: str) -> int:
+        """Mark a block or picture as begun, and return how often it was begun before.
 
-        Marks stay to the end of the run: a worker may die when a block is done and its results have
-        not been told of, and then the block comes again. Those of a run that was killed are there
-        for the next one.
+        Marks remain until the run ends: a worker may die after a block is done and before its
+        results are sent, and then the block is sent again. The marks of a killed run remain for the
+        next one.
         """
         times = 0
         while self.store.exists(f"{_BEGUN}/{name}.{times}"):
@@ -234,12 +238,12 @@ class Manifest:
         self.store.write(f"{_BEGUN}/{name}.{times}", b"")
         return times
 
-    def unmark_all(self) -> None:
-        """Forget what was begun, for nobody is at it any more."""
+    def clear_begun(self) -> None:
+        """Delete all marks of begun blocks and pictures."""
         self.store.delete_folder(_BEGUN, ignore_errors=True)
 
     def write_failures(self, failures: Iterable[tuple[str, str, str]]) -> str | None:
-        """Write the table of failures; without any, there is none.
+        """Write the table of failures; delete it if there are none.
 
         Args:
             failures: path, style and reason of each.
@@ -272,18 +276,18 @@ class Manifest:
             for line in data[: data.rfind(b"\n") + 1].splitlines():
                 try:
                     record = json.loads(line)
-                except ValueError:  # damaged: as if it had not been written
+                except ValueError:  # damaged: ignore it, as if it had not been written
                     continue
                 if isinstance(record, dict) and {"path", "style"} <= record.keys():
                     yield record
 
-    def _put_together(self, parts: Iterable[str]) -> None:
-        # In the order of time, so that the last word on a picture stays the last. A kill on the way
-        # leaves lines twice, which does no harm.
-        whole = Part(self.store, "0-together")
+    def _merge(self, parts: Iterable[str]) -> None:
+        # In the order of time, since the last line about a picture counts. A kill during this
+        # leaves some lines twice, which does no harm.
+        merged = ManifestPart(self.store, "0-together")
         for record in self._records(parts):
-            whole.add(record)
-        whole.close()
+            merged.add(record)
+        merged.close()
         for name in parts:
             self.store.delete_file(name)
 
@@ -315,11 +319,11 @@ def bulk_errors(store: ObjectStore, problem: str) -> Iterator[None]:
 
 
 def new_run() -> str:
-    """Name a run; later runs have later names."""
+    """Return a name for a run; names sort by time."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
 
 
-def _take(history: History, record: Mapping[str, Any]) -> None:
+def _add_record(history: History, record: Mapping[str, Any]) -> None:
     path, style = record["path"], record["style"]
     identity = picture_id(path, style)
     if "target" in record:
@@ -329,5 +333,5 @@ def _take(history: History, record: Mapping[str, Any]) -> None:
         history.failed[identity] = (path, style, str(record.get("error", "")))
 
 
-def _told(name: str, value: Any) -> str:
+def _setting(name: str, value: Any) -> str:
     return f"{name.replace('_', ' ')} {'as the default' if value is None else value}"

@@ -1,9 +1,9 @@
-"""What each picture is called in the output: always the same, and never two alike.
+"""Names of the outputs of a bulk run: unique, and the same in every run.
 
-The input's folders are kept. A name is the input's own, with the suffix of the format that is
-written. Where that would be one name for two pictures (`a.jpg` and `a.png`, both written as WebP),
-each keeps its suffix within its name (`a.jpg.webp`, `a.png.webp`); and where that is not enough
-(one photo in two styles), a hash is put into it.
+The input's folders are kept. An output has the input's name with the suffix of its format. If two
+pictures would have the same name (`a.jpg` and `a.png`, both written as WebP), both keep their
+suffix within it (`a.jpg.webp`, `a.png.webp`); if that is not enough (one photo in two styles), the
+names contain a hash.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ from fast_style.errors import UsageError
 from fast_style.images import WRITABLE_SUFFIXES, suffix_for
 from fast_style.images.folder import output_name
 
-_LAST_STAGE = 2
+_LAST_STAGE = 2  # 0: plain name, 1: with the input's suffix, 2: with a hash
 _HASH_DIGITS = 12
 
 
 def picture_id(source: str, style: str) -> bytes:
-    """Give what a picture is known by: 16 bytes of its path and its style."""
+    """Return the id of a picture: a hash of its path and its style, 16 bytes."""
     return hashlib.blake2b(
         f"{style}\0{source}".encode(errors="surrogateescape"), digest_size=16
     ).digest()
 
 
 def name_key(name: str) -> int:
-    """Give 64 bits that are the same for names that some file systems hold to be one."""
+    """Return a 64-bit key that is equal for names that are one file on some file systems."""
     folded = unicodedata.normalize("NFC", name).casefold()
     return int.from_bytes(
         hashlib.blake2b(folded.encode(errors="surrogateescape"), digest_size=8).digest(), "little"
@@ -39,7 +39,7 @@ def name_key(name: str) -> int:
 
 
 class OutputNames:
-    """The names of all pictures of a listing; each is made when it is asked for."""
+    """The names of all outputs of a listing; each is computed when it is indexed."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class OutputNames:
         *,
         taken: Collection[int] = (),
     ) -> None:
-        """Settle the names.
+        """Find the names that are not unique, and resolve them.
 
         Args:
             listing: the pictures.
-            ids: what each is known by; a picture that is there twice is one.
-            format: Pillow's name of the output format; that of the input where None.
-            taken: keys of names that other pictures have in the output already.
+            ids: the id of each, without duplicates.
+            format: Pillow's name of the output format; that of the input if None.
+            taken: keys of names of other pictures that are in the output already.
 
         Raises:
             UsageError: the list gives a name that leads out of the output.
@@ -67,7 +67,7 @@ class OutputNames:
         )
         others = np.fromiter(taken, np.uint64, len(taken))
         while True:
-            # That two keys agree by chance does no harm: one name is longer than it had to be.
+            # Keys that are equal by chance do no harm: a name is longer than it had to be.
             values, counts = np.unique(keys, return_counts=True)
             shared = np.union1d(values[counts > 1], others)
             again = np.isin(keys, shared) & (self._stages < _LAST_STAGE)
@@ -78,16 +78,16 @@ class OutputNames:
                 keys[i] = name_key(self[i])
 
     def __getitem__(self, index: int) -> str:
-        """Give a picture's name below the output, with slashes."""
+        """Return the name of a picture's output, relative to the output folder, with slashes."""
         given = self._listing.names[index] if self._listing.names is not None else ""
         if given:
             path = PurePosixPath(given)
             if path.is_absolute() or ".." in path.parts or not path.name:
                 raise UsageError(
-                    f"the list calls {self._listing.sources[index]} {given!r} in the output: give "
-                    "a name below the output's folder, without .."
+                    f"the list names the output of {self._listing.sources[index]} {given!r}: give "
+                    "a name relative to the output folder, without .."
                 )
-            # A name without a suffix that is written says nothing of the format.
+            # A name without the suffix of a writable format does not determine the format.
             if path.suffix.lower() in WRITABLE_SUFFIXES:
                 plain = output_name(path, self._format)
             else:

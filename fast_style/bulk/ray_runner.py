@@ -1,10 +1,10 @@
-"""A bulk run on Ray Data: a pool of actors, on this machine or on a cluster.
+"""A bulk run on Ray Data: a pool of actors on this machine or on a cluster.
 
-Through Ray go the names of pictures and what became of them, a few kilobytes a block; the pictures
-themselves are read and written inside the actor. As operators of their own, reading and writing
-would put every picture into the object store twice, decoded (36 MB at 12 megapixels) or at least as
-its file, to be copied out again, and spilled to disk where the network is slower than the readers.
-`benchmarks/bulk.py` compares the two.
+Ray transports only names of pictures and results, a few kilobytes a block; the actors read and
+write the pictures themselves. With reading and writing as operators of their own, every picture
+would be copied into and out of the object store twice, decoded (36 MB at 12 megapixels) or at least
+as a file, and spilled to disk if the network is slower than the readers. `benchmarks/bulk.py`
+compares the two.
 """
 
 import logging
@@ -19,35 +19,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fast_style.bulk.worker import Order, Picture, Result, Worker
+from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
 from fast_style.errors import BulkError, FastStyleError
 from fast_style.storage.hardware import import_optional
 
 _CORES_EACH = 4
-"""Cores of an actor where nothing else is asked for: one network gains little by more."""
+"""Default cores of an actor: one network gains little from more."""
 
-_MOST_IN_BLOCK = 32
-_MOST_BLOCKS = 50_000
-"""Each block costs the driver some kilobytes as long as the run lasts."""
+_MAX_BLOCK_SIZE = 32
+_MAX_BLOCKS = 50_000
+"""Each block takes some kilobytes in the driver until the run ends."""
 
-_AT_ONCE = 2
-"""Blocks that an actor is at: while one ends, the network has the next one's pictures to do."""
+_BLOCKS_AT_ONCE = 2
+"""Blocks that an actor processes at once: while one ends, the network works on the next."""
 
-_SECONDS_TO_ANSWER = 10.0
+_CONNECT_SECONDS = 10.0
 
-_OBJECT_STORE = 100 << 20
-"""Bytes; names and sentences only go through it. Ray takes no less than 75 MiB."""
+_OBJECT_STORE_BYTES = 100 << 20
+"""Size of Ray's object store, through which only names and messages go; the minimum is 75 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """How many actors, and how large.
+class ActorPool:
+    """The number of actors and the resources of each.
 
     Attributes:
-        actors: how many to begin with.
-        fixed: whether it stays so; else there may be more as the cluster grows.
-        cores: of each.
-        gpus: of each.
+        actors: number of actors at the start.
+        fixed: whether the number is fixed, or may grow with the cluster.
+        cores: cores of each actor.
+        gpus: GPUs of each actor.
     """
 
     actors: int
@@ -63,92 +63,92 @@ def choose_pool(
     cores: int | None,
     device: str,
     local: bool,
-) -> Pool:
-    """Settle how many actors there are and what each has.
+) -> ActorPool:
+    """Choose the number of actors and the resources of each.
 
     Args:
         resources: `CPU` and `GPU` of the cluster.
-        actors: how many are asked for; None lets the resources say.
-        cores: for each; None chooses.
-        device: as for `Stylizer`; with `cpu`, GPUs are left alone.
-        local: whether this machine is all there is.
+        actors: number of actors that the user wants; None chooses it by the resources.
+        cores: cores of each actor; None chooses.
+        device: as for `Stylizer`; with `cpu`, GPUs are not used.
+        local: whether there is no cluster but this machine.
 
     Raises:
-        BulkError: there is less than one actor needs.
+        BulkError: the resources do not suffice.
     """
-    there = int(resources.get("CPU", 0))
+    available = int(resources.get("CPU", 0))
     gpus = int(resources.get("GPU", 0)) if device in ("auto", "cuda") else 0
     each = 1 if gpus else 0
     if device == "cuda" and not gpus:
         raise BulkError("no GPU is registered with Ray: check `ray status`, or leave out --device")
     if cores is None:
-        cores = max(1, min(_CORES_EACH, there // max(1, actors or gpus or 1)))
-    fit = gpus or there // cores
+        cores = max(1, min(_CORES_EACH, available // max(1, actors or gpus or 1)))
+    fit = gpus or available // cores
     if gpus:
-        fit = min(fit, there // cores)
+        fit = min(fit, available // cores)
     if fit < 1 or (actors or 0) > fit:
         raise BulkError(
-            f"{actors or 1} actors of {cores} cores were asked for, and Ray has {there} cores"
+            f"{actors or 1} actors of {cores} cores were asked for, and Ray has {available} cores"
             + (f" and {gpus} GPUs" if gpus else "")
             + ": give fewer --actors, or fewer --cpus-per-actor"
         )
-    return Pool(actors or fit, local or actors is not None, cores, each)
+    return ActorPool(actors or fit, local or actors is not None, cores, each)
 
 
 def run_on_ray(
-    order: Order,
-    pictures: Sequence[Picture],
+    config: WorkerConfig,
+    pictures: Sequence[BulkPicture],
     *,
     address: str | None = None,
     actors: int | None = None,
     cores: int | None = None,
     local_cores: int,
-) -> Iterator[list[Result]]:
-    """Stylize pictures on Ray, telling block by block what became of them.
+) -> Iterator[list[BulkResult]]:
+    """Stylize pictures on Ray, and yield the results block by block.
 
-    To be closed if it is not gone through: Ray, if it was started for this run, ends with it.
+    Close the iterator if you leave it early: a Ray that was started for this run is stopped then.
 
     Args:
-        order: what the workers have to know.
-        pictures: all that are to be done; indexed once each, in blocks.
-        address: of a cluster, as for `ray.init`; None starts Ray on this machine alone.
-        actors: how many; None lets the cluster's resources say.
-        cores: of each actor; None chooses.
-        local_cores: how many cores this machine is to give.
+        config: what the workers need to know.
+        pictures: the pictures to do; each is indexed once, in blocks.
+        address: address of a cluster, as for `ray.init`; None starts Ray on this machine.
+        actors: number of actors; None chooses it by the cluster's resources.
+        cores: cores of each actor; None chooses.
+        local_cores: number of cores of this machine that a local Ray may use.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        BulkError: the cluster cannot be reached, or a worker could not go on.
-        FastStyleError: a worker's own.
+        BulkError: the cluster cannot be reached, or Ray failed.
+        FastStyleError: an error that a worker raised.
     """
-    _settle_environment(local=address is None)
+    _set_environment(local=address is None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are of Ray's own code, nobody here can mend it
+        warnings.simplefilter("ignore")  # they concern Ray's own code
         ray, data = (import_optional(name, "--runner ray", "bulk") for name in ("ray", "ray.data"))
-        with _own_output_only(), _started(ray, address, local_cores):
+        with _ray_output_suppressed(), _started(ray, address, local_cores):
             pool = choose_pool(
                 ray.cluster_resources(),
                 actors=actors,
                 cores=cores,
-                device=order.device,
+                device=config.engine_options.device,
                 local=address is None,
             )
-            yield from _results(data, replace(order, cores=pool.cores), pictures, pool)
+            yield from _results(data, replace(config, cores=pool.cores), pictures, pool)
 
 
-def _settle_environment(*, local: bool) -> None:
-    """Set what Ray reads when it is imported, unless the user has."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report to its makers
-    # It calls errors what are none: every actor with large arguments "will fail" to come back.
+def _set_environment(*, local: bool) -> None:
+    """Set the environment variables that Ray reads on import, unless the user has set them."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
+    # Ray logs harmless things as errors, such as that an actor with large arguments "will fail".
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if local and not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        # Ray's own default is a token too, but one that it leaves in the user's home.
+        # Ray's default is a token as well, but it is left in the user's home folder.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def _results(
-    data: Any, order: Order, pictures: Sequence[Picture], pool: Pool
-) -> Iterator[list[Result]]:
+    data: Any, config: WorkerConfig, pictures: Sequence[BulkPicture], pool: ActorPool
+) -> Iterator[list[BulkResult]]:
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -156,12 +156,12 @@ def _results(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     number = {"size": pool.actors} if pool.fixed else {"initial_size": pool.actors}
     strategy = data.ActorPoolStrategy(
-        **number, max_concurrent_calls_per_actor=_AT_ONCE, enable_true_multi_threading=True
+        **number, max_concurrent_calls_per_actor=_BLOCKS_AT_ONCE, enable_true_multi_threading=True
     )
-    blocks = _blocks(pictures, pool.actors)
+    blocks = _make_blocks(pictures, pool.actors)
     results = data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
         _Actor,
-        fn_constructor_args=(order,),
+        fn_constructor_args=(config,),
         batch_size=None,  # a block is a batch
         batch_format="pyarrow",
         num_cpus=pool.cores,
@@ -172,44 +172,44 @@ def _results(
         for batch in results.iter_batches(
             batch_size=None, batch_format="numpy", prefetch_batches=0
         ):
-            columns = (batch[name].tolist() for name in Result._fields)
-            yield [Result(*row) for row in zip(*columns, strict=True)]
-    except Exception as error:  # a worker's, in Ray's wrapping, or Ray's own
-        raise _own_error(error) from error
+            columns = (batch[name].tolist() for name in BulkResult._fields)
+            yield [BulkResult(*row) for row in zip(*columns, strict=True)]
+    except Exception as error:  # of a worker, wrapped by Ray, or of Ray itself
+        raise _unwrap_error(error) from error
 
 
-def _blocks(pictures: Sequence[Picture], actors: int) -> list[dict[str, Any]]:
-    """Put pictures into blocks: large enough for the overhead, small enough for the end.
+def _make_blocks(pictures: Sequence[BulkPicture], actors: int) -> list[dict[str, Any]]:
+    """Group pictures into blocks: large for little overhead, small so that all actors end together.
 
-    A block is one row of Ray's, with the pictures in lists: Ray would cut rows anew as it likes.
+    A block is one row for Ray, with the pictures in lists, since Ray regroups rows as it likes.
     """
-    size = min(_MOST_IN_BLOCK, len(pictures) // (actors * 8))
-    size = max(1, size, len(pictures) // _MOST_BLOCKS)
+    size = min(_MAX_BLOCK_SIZE, len(pictures) // (actors * 8))
+    size = max(1, size, len(pictures) // _MAX_BLOCKS)
     blocks = []
     for start in range(0, len(pictures), size):
         columns = map(list, zip(*pictures[start : start + size], strict=True))
-        blocks.append({"block": str(start), **dict(zip(Picture._fields, columns, strict=True))})
+        blocks.append({"block": str(start), **dict(zip(BulkPicture._fields, columns, strict=True))})
     return blocks
 
 
 class _Actor:
-    """A `Worker` as Ray Data wants it."""
+    """A `BulkWorker` with the interface that Ray Data needs."""
 
-    def __init__(self, order: Order) -> None:
-        self._worker = Worker(order)
+    def __init__(self, config: WorkerConfig) -> None:
+        self._worker = BulkWorker(config)
 
     def __call__(self, rows: Any) -> dict[str, list[Any]]:
         results = []
         for row in rows.to_pylist():
-            columns = (row[name] for name in Picture._fields)
-            pictures = [Picture(*values) for values in zip(*columns, strict=True)]
+            columns = (row[name] for name in BulkPicture._fields)
+            pictures = [BulkPicture(*values) for values in zip(*columns, strict=True)]
             results += self._worker.run_guarded(row["block"], pictures)
-        return {name: [getattr(one, name) for one in results] for name in Result._fields}
+        return {name: [getattr(one, name) for one in results] for name in BulkResult._fields}
 
 
 @contextmanager
 def _started(ray: Any, address: str | None, cores: int) -> Iterator[None]:
-    """Start Ray, or join a cluster; and leave signals as they were."""
+    """Start Ray or connect to a cluster during the block; keep the signal handlers as they were."""
     main = threading.current_thread() is threading.main_thread()
     signals = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.getsignal(number) for number in signals} if main else {}
@@ -219,15 +219,15 @@ def _started(ray: Any, address: str | None, cores: int) -> Iterator[None]:
             "address": "local",
             "num_cpus": cores,
             "include_dashboard": False,
-            "object_store_memory": _OBJECT_STORE,
+            "object_store_memory": _OBJECT_STORE_BYTES,
         }
     else:
         settings["address"] = address
     try:
         try:
             if address is not None:
-                _knock(address)
-            with _silenced():
+                _check_connection(address)
+            with _stderr_suppressed():
                 ray.init(**settings)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, ...
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -247,22 +247,22 @@ def _started(ray: Any, address: str | None, cores: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _knock(address: str) -> None:
-    """Look whether anybody listens at `HOST:PORT`; Ray itself would try for minutes.
+def _check_connection(address: str) -> None:
+    """Check that a server listens at `HOST:PORT`; Ray itself would try for minutes.
 
     Raises:
-        OSError: nobody does.
+        OSError: none does.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Keep back what Ray's C++ part writes to stderr as it starts, the level of its log above all.
+def _stderr_suppressed() -> Iterator[None]:
+    """Discard what Ray's C++ code writes to stderr while it starts, such as its log level.
 
-    What goes wrong comes as an exception.
+    Errors are raised as exceptions.
     """
     try:
         kept = os.dup(2)
@@ -280,10 +280,10 @@ def _silenced() -> Iterator[None]:
 
 
 @contextmanager
-def _own_output_only() -> Iterator[None]:
-    """Keep Ray from stdout, which is for data.
+def _ray_output_suppressed() -> Iterator[None]:
+    """Keep Ray from printing to stdout, which is for data.
 
-    A thread of its prints there that a worker has died, whatever Ray is told of logging.
+    One of its threads prints there when a worker has died, whatever the logging options are.
     """
     from ray._private import worker as ray_worker
 
@@ -299,14 +299,14 @@ def _own_output_only() -> Iterator[None]:
         setattr(ray_worker, name, printing)
 
 
-def _own_error(error: BaseException) -> FastStyleError:
-    """Find our own error in what Ray has wrapped it in, else tell what there is."""
+def _unwrap_error(error: BaseException) -> FastStyleError:
+    """Return the `FastStyleError` that Ray has wrapped, else a `BulkError` with Ray's message."""
     seen: BaseException | None = error
     while seen is not None:
         inner = getattr(seen, "cause", None) or seen.__cause__
-        # Ray's wrapping is of the wrapped error's class too, but its text is a traceback.
+        # Ray's wrapper is an instance of the wrapped error's class too, but contains a traceback.
         if isinstance(seen, FastStyleError) and inner is None:
             return seen
         seen = inner
     lines = [line for line in str(error).splitlines() if line.strip()]
-    return BulkError(f"Ray could not go on: {lines[-1].strip() if lines else type(error).__name__}")
+    return BulkError(f"Ray failed: {lines[-1].strip() if lines else type(error).__name__}")

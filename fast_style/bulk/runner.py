@@ -1,19 +1,19 @@
-"""A bulk run from its input to its output: what is to be done, by whom, and what became of it."""
+"""A bulk run: find the pictures, skip those that are done, run the others, record the failures."""
 
 import hashlib
-from collections.abc import Generator, Iterator
+from array import array
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, overload
 
+from fast_style.bulk.config import BulkConfig
 from fast_style.bulk.listing import Listing, each_style, list_pictures
 from fast_style.bulk.manifest import Manifest, bulk_errors, new_run, open_output
 from fast_style.bulk.output_names import OutputNames, picture_id
-from fast_style.bulk.pending import Pending
-from fast_style.bulk.worker import Order, Result, Worker
+from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
-from fast_style.inference.pipeline import Treatment
-from fast_style.inference.stylizer import Tile
+from fast_style.inference.pipeline import pillow_format
 from fast_style.models.model_file import load_model, model_from_bytes
 from fast_style.storage.hardware import (
     core_limit,
@@ -26,98 +26,90 @@ from fast_style.styles.fingerprint import weights_sha256
 from fast_style.styles.mixing import mixture_name
 from fast_style.styles.registry import find_parts
 
-Runner = Literal["auto", "ray", "local"]
-
-_BLOCK = 256  # pictures, between two times that the manifest is made safe from a power cut
+_BLOCK = 256  # pictures after which the manifest is written to disk
 _SUSPECTS = 64
-"""Pictures that are taken one by one after a run that was killed: more than a process has in
-flight, so that one which kills it is among them, since they come in the same order again."""
+"""Pictures that are processed one by one after a run that was killed. That is more than a process
+has in flight, so that a picture that kills it is among them: the order is the same every time."""
 _MANY_PICTURES = 1000
 _MANY_CORES = 16
-"""From there on several processes are worth the seconds that Ray takes to start: one network on so
-many cores, with one process to decode for it, leaves most of them idle."""
+"""With so many pictures and cores, several processes are worth the seconds that Ray takes to start:
+one process leaves most of the cores idle."""
 
 
-@dataclass(frozen=True, slots=True)
-class BulkConfig:
-    """What a bulk run is to do; see the options of the command.
+class PendingPictures(Sequence[BulkPicture]):
+    """The pictures that are still to do, ordered by style; each is made when it is indexed."""
 
-    Attributes:
-        source: folder, glob, URL or list.
-        output: folder or URL.
-        style: for pictures whose style the list does not name; None if it names all.
-        treatment: what to do with each picture.
-        column: the list's column with paths.
-        name_column: its column with names in the output.
-        style_column: its column with styles.
-        retry_failed: whether those that failed in earlier runs are tried again.
-        runner: `ray`, `local`, or whichever pays.
-        address: of a Ray cluster.
-        actors: how many processes stylize; None chooses.
-        cores: of each; None chooses.
-        engine: as for `Stylizer`.
-        device: as for `Stylizer`.
-        precision: as for `Stylizer`.
-        max_megapixels: as for `Stylizer`.
-        tile: as for `Stylizer`.
-        threads: that read and write, in each process; None chooses.
-    """
+    def __init__(
+        self,
+        listing: Listing,
+        styles: Sequence[str],
+        names: OutputNames,
+        indices: Sequence[int],
+    ) -> None:
+        """Store the pictures.
 
-    source: str
-    output: str
-    style: str | None
-    treatment: Treatment
-    column: str = "path"
-    name_column: str | None = None
-    style_column: str | None = None
-    retry_failed: bool = False
-    runner: Runner = "auto"
-    address: str | None = None
-    actors: int | None = None
-    cores: int | None = None
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    max_megapixels: float = 250.0
-    tile: Tile = "auto"
-    threads: int | None = None
+        Args:
+            listing: all pictures.
+            styles: the label of each one's style.
+            names: the name of each one's output.
+            indices: which of them are to do.
+        """
+        self._listing, self._styles, self._names = listing, styles, names
+        # Ordered by style, since a worker keeps few styles loaded.
+        self._indices = array("q", sorted(indices, key=lambda index: styles[index]))
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> BulkPicture: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[BulkPicture]: ...
+    def __getitem__(self, index: int | slice) -> BulkPicture | list[BulkPicture]:
+        if isinstance(index, slice):
+            return [self._picture(i) for i in self._indices[index]]
+        return self._picture(self._indices[index])
+
+    def _picture(self, index: int) -> BulkPicture:
+        return BulkPicture(self._listing.sources[index], self._names[index], self._styles[index])
 
 
 @dataclass(slots=True)
 class BulkRun:
-    """A run, ready to be gone through.
+    """A run that is prepared; iterate over `results` and then call `close`.
 
     Attributes:
-        total: how many pictures the input has.
-        done_before: how many of them earlier runs have done.
-        failed_before: how many of them failed then, and are not tried again.
-        pending: the pictures that are to be done.
-        runner: what does them.
-        failures: of all pictures that have failed and are not done: path, style, reason.
+        config: what to do.
+        total: number of pictures of the input.
+        done_before: number of them that earlier runs have done.
+        failed_before: number of them that failed in earlier runs and are not tried again.
+        pending: the pictures that are still to do.
+        runner: `ray`, or `local` for this process alone.
+        failures: the reason for each failed picture, by its path and style.
     """
 
     config: BulkConfig
     total: int
     done_before: int
     failed_before: int
-    pending: Pending
+    pending: PendingPictures
     runner: Literal["ray", "local"]
     failures: dict[tuple[str, str], str]
     _manifest: Manifest
-    _order: Order
-    _held: ExitStack = field(default_factory=ExitStack)
+    _worker_config: WorkerConfig
+    _lock: ExitStack = field(default_factory=ExitStack)
 
-    def results(self) -> Generator[list[Result], None, None]:
-        """Stylize what is to be done, telling now and then what became of some pictures.
+    def results(self) -> Generator[list[BulkResult], None, None]:
+        """Stylize the pending pictures, and yield results as they come, some at a time.
 
-        To be closed if it is not gone through; what is done by then stays done.
+        Close the generator if you leave it early; pictures that are done remain done.
 
         Raises:
-            FastStyleError: the run cannot go on.
+            FastStyleError: the run cannot continue.
         """
-        batches = self._on_ray() if self.runner == "ray" else self._here()
-        with closing(batches):
-            for results in batches:
+        blocks = self._run_on_ray() if self.runner == "ray" else self._run_here()
+        with closing(blocks):
+            for results in blocks:
                 for result in results:
                     key = (result.source, result.style)
                     if result.error:
@@ -127,24 +119,27 @@ class BulkRun:
                 yield results
 
     def close(self) -> str | None:
-        """Write the table of failures, let other runs in; give the table's place if there is one.
+        """Write the table of failures and unlock the output.
+
+        Returns:
+            The table's path or URL; None if there are no failures.
 
         Raises:
             BulkError: it cannot be written.
         """
-        with self._held:
+        with self._lock:
             with bulk_errors(self._manifest.store, "cannot be written"):
-                self._manifest.unmark_all()
+                self._manifest.clear_begun()
             return self._manifest.write_failures(
                 (path, style, reason) for (path, style), reason in self.failures.items()
             )
 
-    def _here(self) -> Generator[list[Result], None, None]:
-        worker = Worker(self._order)
+    def _run_here(self) -> Generator[list[BulkResult], None, None]:
+        worker = BulkWorker(self._worker_config)
         try:
             with bulk_errors(self._manifest.store, "cannot be written"):
-                killed = self._manifest.mark("here") > 0
-            for block in self._blocks_here(worker, _SUSPECTS if killed else 0):
+                was_killed = self._manifest.mark_begun("here") > 0
+            for block in self._blocks(worker, _SUSPECTS if was_killed else 0):
                 with closing(block) as results:
                     for result in results:
                         yield [result]
@@ -152,83 +147,90 @@ class BulkRun:
             with bulk_errors(self._manifest.store, "cannot be written"):
                 worker.close()
 
-    def _blocks_here(
-        self, worker: Worker, suspects: int
-    ) -> Iterator[Generator[Result, None, None]]:
+    def _blocks(
+        self, worker: BulkWorker, suspects: int
+    ) -> Iterator[Generator[BulkResult, None, None]]:
         if suspects:
             yield worker.run_singly(self.pending[:suspects])
         for start in range(suspects, len(self.pending), _BLOCK):
             yield worker.run(self.pending[start : start + _BLOCK])
 
-    def _on_ray(self) -> Generator[list[Result], None, None]:
+    def _run_on_ray(self) -> Generator[list[BulkResult], None, None]:
         from fast_style.bulk.ray_runner import run_on_ray
 
-        config = self.config
+        options = self.config.bulk
         with bulk_errors(self._manifest.store, "cannot be written"):
-            self._manifest.unmark_all()  # blocks are numbered anew in each run
+            self._manifest.clear_begun()  # every run numbers its blocks from 0
         yield from run_on_ray(
-            self._order,
+            self._worker_config,
             self.pending,
-            address=config.address,
-            actors=config.actors,
-            cores=config.cores,
+            address=options.address,
+            actors=options.actors,
+            cores=options.cpus_per_actor,
             local_cores=core_limit() or visible_cores(),
         )
 
 
 def prepare(config: BulkConfig) -> BulkRun:
-    """Settle what a run will do, before any work; it is to be closed.
+    """Prepare a run: find and name its pictures, and compare it to earlier runs.
+
+    Returns:
+        The run, which locks the output until it is closed.
 
     Raises:
-        UsageError: arguments that do not fit together or do not fit what is there; an output that
-            was begun with other settings; an output that would overwrite an input.
-        StyleNotFoundError: a style is not there.
+        UsageError: options that do not fit together or do not fit the input; an output that was
+            started with other settings; an output that would overwrite an input.
+        StyleNotFoundError: there is no such style.
         ModelFileError: its file is no sound model file.
-        BulkError: input or output cannot be reached, or another run is at work there.
+        BulkError: input or output cannot be reached, or another run is writing to the output.
         MissingExtraError: a package of the extra `bulk` is needed and not installed.
     """
+    # 1) List the pictures and load their styles.
     _check_runner(config)
     output = absolute_location(config.output)
     if absolute_location(config.source) == output:
         raise UsageError(
             f"the output {config.output} is the input: give another, or the photos are overwritten"
         )
+    options = config.bulk
     listing = list_pictures(
         config.source,
         output,
-        column=config.column,
-        name_column=config.name_column,
-        style_column=config.style_column,
+        column=options.column,
+        name_column=options.name_column,
+        style_column=options.style_column,
     )
-    styles = _load_styles(each_style(listing, config.style or ""), config)
-    ids, labels = _without_repetitions(listing, config, styles)
+    styles = _load_styles(each_style(listing, config.style or ""))
+    ids, labels = _remove_duplicates(listing, config, styles)
 
     manifest = Manifest(open_output(output))
-    with ExitStack() as held:
-        held.enter_context(manifest.held())
-        settings = manifest.compared(_settings(config, styles))
+    with ExitStack() as lock:
+        # 2) Lock the output, and read what earlier runs have done.
+        lock.enter_context(manifest.locked())
+        settings = manifest.merge_settings(_settings(config, styles))
         history = manifest.read()
+        # 3) Name the outputs, and select the pictures that are still to do.
         known = set(ids)
         taken = [key for identity, key in history.done.items() if identity not in known]
-        names = OutputNames(listing, ids, config.treatment.format, taken=taken)
-        pending = Pending(listing, labels, names)
-        again = config.retry_failed
-        pending.add(
-            [
-                index
-                for index, identity in enumerate(ids)
-                if identity not in history.done and (again or identity not in history.failed)
-            ]
-        )
+        format = pillow_format(config.output_options.format)
+        names = OutputNames(listing, ids, format, taken=taken)
+        retry = options.retry_failed
+        todo = [
+            index
+            for index, identity in enumerate(ids)
+            if identity not in history.done and (retry or identity not in history.failed)
+        ]
+        pending = PendingPictures(listing, labels, names, todo)
         _refuse_overwritten_inputs(listing, names, manifest.store)
-        runner = _chosen_runner(config, len(pending), output, listing)
-        manifest.begin(settings)
+        runner = _choose_runner(config, len(pending), output, listing)
+        manifest.write_settings(settings)
+        # 4) Collect the failures of earlier runs.
         failures = {
             (path, style): reason
             for identity, (path, style, reason) in history.failed.items()
             if identity in known
         }
-        failures |= {(path, ""): sentence for path, sentence in listing.problems}
+        failures |= {(path, ""): sentence for path, sentence in listing.errors}
         done = sum(identity in history.done for identity in ids)
         return BulkRun(
             config=config,
@@ -239,51 +241,51 @@ def prepare(config: BulkConfig) -> BulkRun:
             runner=runner,
             failures=failures,
             _manifest=manifest,
-            _order=_order(config, output, styles),
-            _held=held.pop_all(),
+            _worker_config=_make_worker_config(config, output, styles),
+            _lock=lock.pop_all(),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
-    """A style as the workers need it.
+class _LoadedStyle:
+    """A style as it is sent to the workers.
 
     Attributes:
-        label: what it is called in the manifest: its name, and the beginning of its hash.
-        sha256: of its weights and shares.
-        parts: for each model file, its name, its bytes and its share.
+        label: its name in the manifest, which contains the beginning of its hash.
+        sha256: hash of its weights and shares.
+        parts: for each model file, its contents and its share.
     """
 
     label: str
     sha256: str
-    parts: tuple[tuple[str, bytes, float], ...]
+    parts: tuple[tuple[bytes, float], ...]
 
 
-def _load_styles(wanted: Iterator[str], config: BulkConfig) -> dict[str, _Style]:
-    styles: dict[str, _Style] = {}
+def _load_styles(wanted: Iterator[str]) -> dict[str, _LoadedStyle]:
+    styles: dict[str, _LoadedStyle] = {}
     for text in dict.fromkeys(wanted):
         if not text:
             raise UsageError(
-                "there are pictures without a style: give --style for those whose style the list "
-                "does not name"
+                "there are pictures without a style: give --style for those for which the list "
+                "names none"
             )
         parts, digest, stems = [], hashlib.sha256(), []
         for path, share in find_parts(text):
             data = path.read_bytes()
-            load_model(path)  # says in a sentence what is wrong with it
+            load_model(path)  # raises an error that names the file
             digest.update(weights_sha256(model_from_bytes(data).weights).encode())
             digest.update(f" {share!r}\n".encode())
-            parts.append((path.name, data, share))
+            parts.append((data, share))
             stems.append(path.stem)
         sha256 = digest.hexdigest()
-        styles[text] = _Style(f"{mixture_name(stems)}@{sha256[:8]}", sha256, tuple(parts))
+        styles[text] = _LoadedStyle(f"{mixture_name(stems)}@{sha256[:8]}", sha256, tuple(parts))
     return styles
 
 
-def _without_repetitions(
-    listing: Listing, config: BulkConfig, styles: dict[str, _Style]
+def _remove_duplicates(
+    listing: Listing, config: BulkConfig, styles: dict[str, _LoadedStyle]
 ) -> tuple[list[bytes], list[str]]:
-    """Give each picture's id and its style's label; one that is listed twice is left once."""
+    """Remove pictures that are listed twice; return each picture's id and its style's label."""
     labels = [styles[text].label for text in each_style(listing, config.style or "")]
     ids = [picture_id(*pair) for pair in zip(listing.sources, labels, strict=True)]
     first: dict[bytes, int] = {}
@@ -298,71 +300,74 @@ def _without_repetitions(
     return ids, labels
 
 
-def _settings(config: BulkConfig, styles: dict[str, _Style]) -> dict[str, Any]:
-    treatment = config.treatment
+def _settings(config: BulkConfig, styles: dict[str, _LoadedStyle]) -> dict[str, Any]:
+    """Return the settings on which the pictures of an output depend."""
     default = styles.get(config.style or "")
     return {
         "input": absolute_location(config.source),
         "style": default.label if default else None,
-        "size": treatment.size,
-        "strength": treatment.strength,
-        "preserve_color": treatment.preserve_color,
-        "stroke_size": treatment.stroke_size,
-        "format": treatment.format,
-        "quality": treatment.quality,
+        **asdict(config.style_options),
+        **asdict(config.output_options),
+        "format": pillow_format(config.output_options.format),
         "styles": {style.label: style.sha256 for style in styles.values()},
     }
 
 
-def _order(config: BulkConfig, output: str, styles: dict[str, _Style]) -> Order:
-    return Order(
+def _make_worker_config(
+    config: BulkConfig, output: str, styles: dict[str, _LoadedStyle]
+) -> WorkerConfig:
+    return WorkerConfig(
         output=output,
         run=new_run(),
         styles={style.label: style.parts for style in styles.values()},
-        treatment=config.treatment,
-        engine=config.engine,
-        device=config.device,
-        precision=config.precision,
-        max_megapixels=config.max_megapixels,
-        tile=config.tile,
-        threads=config.threads,
-        cores=0 if config.cores is None else config.cores,
+        style_options=config.style_options,
+        output_options=config.output_options,
+        engine_options=config.engine_options,
+        pipeline_options=config.pipeline_options,
+        cores=config.bulk.cpus_per_actor or 0,
     )
 
 
 def _check_runner(config: BulkConfig) -> None:
-    if config.runner == "local":
-        for flag, value in (
-            ("--address", config.address),
-            ("--actors", config.actors),
-        ):
+    options = config.bulk
+    if options.runner == "local":
+        for flag, value in (("--address", options.address), ("--actors", options.actors)):
             if value is not None:
                 raise UsageError(f"{flag} is for Ray, and --runner local was given: leave out one")
         return
-    wanted = config.runner == "ray" or config.address is not None or config.actors is not None
-    if wanted and not installed("ray"):
-        raise MissingExtraError("--address" if config.address else "--runner ray", "ray", "bulk")
+    if _ray_is_asked_for(config) and not installed("ray"):
+        flag = "--address" if options.address else "--runner ray"
+        raise MissingExtraError(flag, "ray", "bulk")
 
 
-def _chosen_runner(
+def _ray_is_asked_for(config: BulkConfig) -> bool:
+    options = config.bulk
+    return options.runner == "ray" or options.address is not None or options.actors is not None
+
+
+def _choose_runner(
     config: BulkConfig, pictures: int, output: str, listing: Listing
 ) -> Literal["ray", "local"]:
-    asked = config.runner == "ray" or config.address is not None or config.actors is not None
+    asked = _ray_is_asked_for(config)
     in_memory = [one for one in (output, *listing.sources[:1]) if one.startswith("memory://")]
     if asked and in_memory:
         raise UsageError(
-            f"{in_memory[0]} is in this process only, and Ray's workers are others: give "
+            f"{in_memory[0]} is in this process only, and Ray's workers are other processes: give "
             "--runner local"
         )
-    if asked or config.runner == "local" or in_memory:
+    if asked or config.bulk.runner == "local" or in_memory:
         return "ray" if asked else "local"
     cores = core_limit() or visible_cores()
-    pays = pictures >= _MANY_PICTURES and (gpu_count() > 1 or cores >= _MANY_CORES)
-    return "ray" if pays and installed("ray") else "local"
+    is_worthwhile = pictures >= _MANY_PICTURES and (gpu_count() > 1 or cores >= _MANY_CORES)
+    return "ray" if is_worthwhile and installed("ray") else "local"
 
 
 def _refuse_overwritten_inputs(listing: Listing, names: OutputNames, store: ObjectStore) -> None:
-    """Look whether a picture would be written to where another one is read."""
+    """Refuse outputs that are inputs.
+
+    Raises:
+        UsageError: an input would be overwritten.
+    """
     root = store.location.rstrip("/") + "/"
     inside = {source for source in listing.sources if source.startswith(root)}
     if not inside:

@@ -1,19 +1,19 @@
-"""What stylizes: one process's part of a bulk run, the same with Ray and without."""
+"""The worker of a bulk run: one process that stylizes pictures, with Ray or without."""
 
 import io
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fast_style._version import __version__
-from fast_style.bulk.cores import claim_cores
-from fast_style.bulk.manifest import Manifest, Part, open_output
+from fast_style.bulk.manifest import Manifest, ManifestPart, open_output
 from fast_style.bulk.output_names import picture_id
 from fast_style.errors import (
     BulkError,
@@ -24,31 +24,33 @@ from fast_style.errors import (
 from fast_style.images import Photo, encode_image, format_from_suffix, read_image
 from fast_style.inference.pipeline import (
     MEGAPIXELS_EACH,
-    Job,
-    Outcome,
-    Passage,
+    PictureInFlight,
+    PictureResult,
+    PictureTask,
     Pipeline,
-    Treatment,
 )
-from fast_style.inference.stylizer import Stylizer, Tile
+from fast_style.inference.stylizer import Stylizer
 from fast_style.inference.stylizer_cache import StylizerCache
 from fast_style.models.model_file import model_from_bytes
+from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 from fast_style.storage.object_store import is_url, read_url, short_reason
 
-_MOST_STYLES = 2
+_MAX_STYLES = 2
 """Styles that a worker keeps loaded; the pictures come in the order of their styles."""
 
-_DEATHS = 2
-"""So many workers may die over one picture before it is given up."""
+_MAX_DEATHS = 2
+"""A picture over which more workers than this have died is given up."""
+
+_core_locks: list[int] = []  # files that stay locked while this process lives
 
 
-class Picture(NamedTuple):
-    """One picture to do.
+class BulkPicture(NamedTuple):
+    """One picture to stylize.
 
     Attributes:
         source: its path or URL.
         target: its name in the output.
-        style: what its style is called in the manifest.
+        style: the style's label in the manifest.
     """
 
     source: str
@@ -56,14 +58,14 @@ class Picture(NamedTuple):
     style: str
 
 
-class Result(NamedTuple):
-    """What became of a picture.
+class BulkResult(NamedTuple):
+    """The result for one picture.
 
     Attributes:
         source: its path or URL.
-        style: what its style is called in the manifest.
-        megapixels: of what was written; 0 if it failed.
-        error: what went wrong, in a sentence; "" if nothing did.
+        style: the style's label in the manifest.
+        megapixels: size of the written picture; 0 if it failed.
+        error: the error as a sentence; empty if there was none.
     """
 
     source: str
@@ -72,62 +74,63 @@ class Result(NamedTuple):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """All that a worker has to know; it travels to other machines.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """All that a worker needs to know; it is sent to other machines.
 
     Attributes:
         output: a folder or URL.
         run: the run's name.
-        styles: for each style, the bytes of its model files with their names and shares.
-        treatment: what to do with each picture.
-        engine: as for `Stylizer`.
-        device: as for `Stylizer`.
-        precision: as for `Stylizer`.
-        max_megapixels: as for `Stylizer`.
-        tile: as for `Stylizer`.
-        threads: that read and write; None chooses.
-        cores: to claim on its machine; 0 takes what there is.
-        version: of this package, where the order was given.
+        styles: for each style's label, the contents of its model files and their shares.
+        style_options: how pictures are stylized.
+        output_options: how they are written.
+        engine_options: what runs the network.
+        pipeline_options: limits and threads of the process.
+        cores: number of cores to claim; 0 uses all.
+        version: version of this package where the run was started.
     """
 
     output: str
     run: str
-    styles: Mapping[str, Sequence[tuple[str, bytes, float]]]
-    treatment: Treatment
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    max_megapixels: float = 250.0
-    tile: Tile = "auto"
-    threads: int | None = None
+    styles: Mapping[str, Sequence[tuple[bytes, float]]]
+    style_options: StyleOptions
+    output_options: OutputOptions
+    engine_options: EngineOptions
+    pipeline_options: PipelineOptions
     cores: int = 0
     version: str = __version__
 
 
-class Worker:
-    """Stylizes blocks of pictures, from several threads if need be."""
+class BulkWorker:
+    """Stylizes blocks of pictures and records each in the manifest; safe to use from threads.
 
-    def __init__(self, order: Order) -> None:
-        """Take the order; a style is loaded when its first picture comes.
+    Attributes:
+        config: what to do.
+        store: the output.
+        manifest: the output's manifest.
+        part: this worker's part of the manifest.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        """Open the output; a style is loaded when its first picture comes.
 
         Raises:
             BulkError: this machine has another version of the package.
         """
-        if order.version != __version__:
+        if config.version != __version__:
             raise BulkError(
-                f"fast-style is {order.version} where the command runs and {__version__} on a "
-                "machine of the cluster: install the same on all"
+                f"fast-style is {config.version} where the command runs and {__version__} on a "
+                "machine of the cluster: install the same version on all"
             )
-        claim_cores(order.cores)
-        self.order = order
-        self.store = open_output(order.output)
+        claim_cores(config.cores)
+        self.config = config
+        self.store = open_output(config.output)
         self.manifest = Manifest(self.store)
-        self.part = Part(self.store, order.run)
-        self._stylizers = StylizerCache(_MOST_STYLES)
+        self.part = ManifestPart(self.store, config.run)
+        self._stylizers = StylizerCache(_MAX_STYLES)
 
-    def run(self, pictures: Iterable[Picture]) -> Generator[Result, None, None]:
-        """Stylize pictures and note each in the manifest, telling what became of them.
+    def run(self, pictures: Iterable[BulkPicture]) -> Generator[BulkResult, None, None]:
+        """Stylize pictures, record each in the manifest, and yield the results.
 
         Raises:
             FastStyleError: a style cannot be loaded here.
@@ -135,147 +138,179 @@ class Worker:
         """
         for style, group in groupby(pictures, lambda picture: picture.style):
             pipeline = _BulkPipeline(self, style)
-            jobs = [Job(picture.source, picture.target) for picture in group]
-            with closing(pipeline.run(jobs)) as outcomes:
-                for outcome in outcomes:
-                    yield self._noted(outcome, style)
+            tasks = [PictureTask(picture.source, picture.target) for picture in group]
+            with closing(pipeline.run(tasks)) as results:
+                for result in results:
+                    yield self._record(result, style)
         self.part.flush()
 
-    def run_guarded(self, block: str, pictures: Sequence[Picture]) -> list[Result]:
-        """Do a block that may come again because the worker that had it died.
+    def run_guarded(self, block: str, pictures: Sequence[BulkPicture]) -> list[BulkResult]:
+        """Process a block that is sent again if the worker that had it died.
 
-        The second time, its pictures are taken one by one, without those that are noted; one over
-        which workers die is noted as failed.
+        The second time, its pictures are processed one by one, see `run_singly`.
+
+        Args:
+            block: name of the block.
+            pictures: its pictures.
         """
-        if not self.manifest.mark(block):
+        if not self.manifest.mark_begun(block):
             return list(self.run(pictures))
         return list(self.run_singly(pictures))
 
-    def run_singly(self, pictures: Iterable[Picture]) -> Generator[Result, None, None]:
-        """Take pictures one by one, since a worker died with one of them in flight.
+    def run_singly(self, pictures: Iterable[BulkPicture]) -> Generator[BulkResult, None, None]:
+        """Process pictures one by one, because a worker died with one of them in flight.
 
-        Those that are noted are told of, and one over which workers die is noted as failed.
+        Pictures that this run has recorded are not done again, and a picture over which workers die
+        repeatedly is recorded as failed.
         """
-        noted = self.manifest.noted_by(self.order.run)
+        recorded = self.manifest.records_of_run(self.config.run)
         for picture in pictures:
             identity = picture_id(picture.source, picture.style)
-            if identity in noted:
-                yield _told_by(noted[identity])
-            elif self.manifest.mark(identity.hex()) < _DEATHS:
+            if identity in recorded:
+                yield _result_from_record(recorded[identity])
+            elif self.manifest.mark_begun(identity.hex()) < _MAX_DEATHS:
                 yield from self.run([picture])
             else:
-                yield self._given_up(picture)
+                yield self._give_up(picture)
 
     def stylizer(self, style: str) -> Stylizer:
-        """Return the stylizer of a style, and load it first if necessary."""
-        return self._stylizers.get_or_load(style, lambda: self._loaded(style))
+        """Return the stylizer of a style's label, loaded on first use."""
+        return self._stylizers.get_or_load(style, lambda: self._load(style))
 
     def close(self) -> None:
-        """Let go of the manifest."""
+        """Close this worker's part of the manifest."""
         self.part.close()
 
-    def _noted(self, outcome: Outcome, style: str) -> Result:
-        source = outcome.job.source
-        if outcome.error is not None:
-            self.part.add({"path": source, "style": style, "error": outcome.sentence})
-        megapixels = outcome.width * outcome.height / 1e6
-        return Result(source, style, megapixels, outcome.sentence)
+    def _load(self, style: str) -> Stylizer:
+        config = self.config
+        parts = [(model_from_bytes(data), share) for data, share in config.styles[style]]
+        limit = config.pipeline_options.max_megapixels
+        return Stylizer.from_options(parts, config.engine_options, max_megapixels=limit)
 
-    def _given_up(self, picture: Picture) -> Result:
+    def _record(self, result: PictureResult, style: str) -> BulkResult:
+        source, error = result.task.source, result.error_message
+        if error:
+            self.part.add({"path": source, "style": style, "error": error})
+        return BulkResult(source, style, result.width * result.height / 1e6, error)
+
+    def _give_up(self, picture: BulkPicture) -> BulkResult:
         sentence = (
-            f"{picture.source}: the process that worked on it died, {_DEATHS + 1} times: look at "
-            "the file, and at the memory of the machine"
+            f"{picture.source}: the process that worked on it died, {_MAX_DEATHS + 1} times: look "
+            "at the file, and at the memory of the machine"
         )
         self.part.add({"path": picture.source, "style": picture.style, "error": sentence})
         self.part.flush()
-        return Result(picture.source, picture.style, 0.0, sentence)
-
-    def _loaded(self, style: str) -> Stylizer:
-        order = self.order
-        settings: dict[str, Any] = {
-            "engine": order.engine,
-            "device": order.device,
-            "precision": order.precision,
-            "max_megapixels": order.max_megapixels,
-            "tile": order.tile,
-        }
-        parts = order.styles[style]
-        if len(parts) == 1:
-            return Stylizer(model_from_bytes(parts[0][1]), **settings)
-        with tempfile.TemporaryDirectory(prefix="fast-style-") as folder:
-            mixture = []
-            for number, (name, data, share) in enumerate(parts):
-                path = Path(folder, f"{number}", name)
-                path.parent.mkdir()
-                path.write_bytes(data)
-                mixture.append(f"{path}:{share!r}")
-            return Stylizer(",".join(mixture), **settings)
-
-
-def _told_by(record: Mapping[str, Any]) -> Result:
-    """Give the result that a line of the manifest tells of."""
-    megapixels = record.get("width", 0) * record.get("height", 0) / 1e6
-    return Result(record["path"], record["style"], megapixels, record.get("error", ""))
+        return BulkResult(picture.source, picture.style, 0.0, sentence)
 
 
 class _BulkPipeline(Pipeline):
-    """Reads paths and URLs, writes into the output, and notes what is written at once."""
+    """Reads paths and URLs, writes into the output, and records each written picture at once."""
 
-    def __init__(self, worker: Worker, style: str) -> None:
-        order = worker.order
-        super().__init__(worker.stylizer(style), order.treatment, workers=order.threads)
+    def __init__(self, worker: BulkWorker, style: str) -> None:
+        config = worker.config
+        super().__init__(
+            worker.stylizer(style),
+            config.style_options,
+            config.output_options,
+            workers=config.pipeline_options.workers,
+        )
         self._worker, self._style = worker, style
 
-    def _prepared(self, job: Job) -> Passage:
-        passage = Passage(job)
-        if is_url(job.source):
-            # To look first would be a request more; it counts for as much as each may.
-            passage.megapixels = MEGAPIXELS_EACH
-        elif os.path.isfile(job.source):
-            self._look_at_file(passage)
-        return passage
+    def _prepare(self, task: PictureTask) -> PictureInFlight:
+        picture = PictureInFlight(task)
+        if is_url(task.source):
+            # Reading its header would take another request: count it as an average picture.
+            picture.megapixels = MEGAPIXELS_EACH
+        elif os.path.isfile(task.source):
+            self._inspect_file(picture)
+        return picture
 
-    def _loaded(self, passage: Passage) -> Photo:
-        job, most = passage.job, self.stylizer.max_megapixels
-        if not is_url(job.source):
-            # One would wait for a pipe without end.
-            if os.path.exists(job.source) and stat.S_ISFIFO(os.stat(job.source).st_mode):
-                raise UnreadableImageError(f"{job.source} is a pipe: give the path of a file")
-            return read_image(job.source, max_megapixels=most, at_least=passage.at_least)
+    def _load(self, picture: PictureInFlight) -> Photo:
+        source, limit = picture.task.source, self.stylizer.max_megapixels
+        if not is_url(source):
+            # Reading a pipe could wait for ever.
+            if os.path.exists(source) and stat.S_ISFIFO(os.stat(source).st_mode):
+                raise UnreadableImageError(f"{source} is a pipe: give the path of a file")
+            return read_image(source, max_megapixels=limit, at_least=picture.at_least)
         try:
-            data = read_url(job.source, extra="bulk")
+            data = read_url(source, extra="bulk")
         except FastStyleError:
             raise
         except FileNotFoundError:
-            raise UnreadableImageError(f"{job.source} is not there: check the URL") from None
-        except Exception as error:  # of the remote file system's own kinds
+            raise UnreadableImageError(f"{source} is not there: check the URL") from None
+        except Exception as error:  # remote file systems have exceptions of their own
             raise UnreadableImageError(
-                f"{job.source} cannot be read ({short_reason(error)}): try again with "
-                "--retry-failed"
+                f"{source} cannot be read ({short_reason(error)}): try again with --retry-failed"
             ) from error
-        self._looked_at(passage, io.BytesIO(data))
-        return read_image(data, max_megapixels=most, at_least=passage.at_least, name=job.source)
+        self._inspect_header(picture, io.BytesIO(data))
+        return read_image(data, max_megapixels=limit, at_least=picture.at_least, name=source)
 
-    def _written(self, photo: Photo, job: Job) -> tuple[str, ...]:
-        treatment, store = self.treatment, self._worker.store
+    def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
+        store = self._worker.store
         data, notes = encode_image(
-            photo, format=format_from_suffix(job.target), quality=treatment.quality
+            photo, format=format_from_suffix(task.target), quality=self.quality
         )
         try:
-            store.write(job.target, data)
+            store.write(task.target, data)
         except Exception as error:
             raise ImageWriteError(
-                f"{store.url(job.target)} cannot be written ({short_reason(error)}): try again "
+                f"{store.url(task.target)} cannot be written ({short_reason(error)}): try again "
                 "with --retry-failed"
             ) from error
         self._worker.part.add(
             {
-                "path": job.source,
+                "path": task.source,
                 "style": self._style,
-                "target": job.target,
+                "target": task.target,
                 "width": photo.width,
                 "height": photo.height,
                 "bytes": len(data),
             }
         )
         return notes
+
+
+def claim_cores(count: int) -> tuple[int, ...]:
+    """Bind this process to cores that no other process has claimed; Linux only.
+
+    Engines use all cores that they see, and OpenVINO binds its threads to the first of them, so
+    that ten processes of two threads each would share two cores. A process that is bound to some
+    cores sees no others, whichever engine it uses.
+
+    Args:
+        count: number of cores; 0 claims none.
+
+    Returns:
+        The cores; empty if the process was not bound, because too few are free or the system
+        cannot.
+    """
+    if sys.platform != "linux" or count < 1:
+        return ()
+    import fcntl
+
+    visible = sorted(os.sched_getaffinity(0))
+    if count >= len(visible):
+        return ()
+    folder = Path(tempfile.gettempdir(), f"fast-style-cores-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for first in range(0, len(visible) - count + 1, count):
+        cores = tuple(visible[first : first + count])
+        # The lock is released when the process ends, however it ends.
+        file = os.open(folder / f"{cores[0]}-{count}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            continue
+        _core_locks.append(file)
+        # Bind all existing threads; new threads inherit the binding.
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(OSError):  # it has just ended
+                os.sched_setaffinity(int(thread), cores)
+        return cores
+    return ()
+
+
+def _result_from_record(record: Mapping[str, Any]) -> BulkResult:
+    megapixels = record.get("width", 0) * record.get("height", 0) / 1e6
+    return BulkResult(record["path"], record["style"], megapixels, record.get("error", ""))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fast_style.bulk.config import BulkConfig, BulkOptions
 from fast_style.cli.exit_codes import (
     EXIT_CODES,
     FAILED,
@@ -15,16 +16,16 @@ from fast_style.cli.exit_codes import (
     debug_option,
     debugging,
 )
-from fast_style.cli.image_options import engine_options, look_options, written_options
+from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
 if TYPE_CHECKING:
-    from fast_style.bulk.runner import BulkRun, Runner
-    from fast_style.bulk.worker import Result
-    from fast_style.cli.progress import Report
-    from fast_style.inference.stylizer import Tile
+    from fast_style.bulk.runner import BulkRun
+    from fast_style.bulk.worker import BulkResult
+    from fast_style.cli.progress import ProgressReporter
 
-_MOST_TOLD = 20
-"""Failures that are told one by one; the table has all."""
+_MAX_PRINTED_FAILURES = 20
+"""Failures that are printed; the table contains all."""
 
 
 @click.command(epilog=EXIT_CODES)
@@ -34,57 +35,23 @@ _MOST_TOLD = 20
     "-o",
     metavar="OUTPUT",
     required=True,
-    help="Where to write: a folder, or a URL such as s3://bucket/stylized. What is done and what "
-    "has failed is noted there, in .fast-style-bulk.",
+    help="Where to write: a folder, or a URL such as s3://bucket/stylized. Its subfolder "
+    ".fast-style-bulk records what is done and what has failed.",
 )
 @click.option(
     "--style",
     "-s",
     metavar="NAME|FILE",
-    help="The style, as for `fast-style stylize`; can be left out where a list names one for each "
-    "picture (--style-column).",
+    help="The style, as for `fast-style stylize`; not needed if a list gives one for each picture "
+    "(--style-column).",
 )
-@look_options
-@written_options
-@click.option(
-    "--column",
-    metavar="NAME",
-    default="path",
-    show_default=True,
-    help="The column of a list with the paths or URLs.",
-)
-@click.option(
-    "--name-column",
-    metavar="NAME",
-    help="The column of a list with names for the output, below its folder.  [default: the path]",
-)
-@click.option("--style-column", metavar="NAME", help="The column of a list with the styles.")
-@click.option("--retry-failed", is_flag=True, help="Try again what has failed in earlier runs.")
-@click.option(
-    "--runner",
-    type=click.Choice(("auto", "ray", "local")),
-    default="auto",
-    show_default=True,
-    help="What runs it: ray (the extra bulk), or this process alone; auto takes ray for a cluster, "
-    "and for many pictures where there are several GPUs or 16 cores.",
-)
-@click.option("--address", metavar="ADDRESS", help="A Ray cluster to work on, such as auto.")
-@click.option(
-    "--actors",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes that stylize, with ray.  [default: one for each GPU, or for each 4 cores]",
-)
-@click.option(
-    "--cpus-per-actor",
-    "cores",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Cores for each, with ray.  [default: at most 4]",
-)
-@engine_options
-@click.option("--json", "as_json", is_flag=True, help="Write a summary as JSON to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell of failures only.")
+@options_from(StyleOptions, "style_options")
+@options_from(OutputOptions, "output_options")
+@options_from(BulkOptions, "bulk_options")
+@options_from(PipelineOptions, "pipeline_options")
+@options_from(EngineOptions, "engine_options")
+@json_option
+@quiet_option
 @debug_option
 @click.pass_context
 def bulk(
@@ -92,138 +59,122 @@ def bulk(
     source: str,
     output: str,
     style: str | None,
-    size: int | None,
-    strength: float,
-    preserve_color: bool,
-    stroke_size: float,
-    format_name: str | None,
-    quality: int | None,
-    column: str,
-    name_column: str | None,
-    style_column: str | None,
-    retry_failed: bool,
-    runner: "Runner",
-    address: str | None,
-    actors: int | None,
-    cores: int | None,
-    max_megapixels: float,
-    engine: str,
-    device: str,
-    precision: str,
-    tile: "Tile",
-    workers: int | None,
+    style_options: StyleOptions,
+    output_options: OutputOptions,
+    bulk_options: BulkOptions,
+    pipeline_options: PipelineOptions,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Put a style on millions of photos.
+    """Apply a style to millions of photos.
 
     INPUT is a folder, searched with its subfolders; a glob in quotes; a URL such as s3://bucket/in;
-    or a list, .csv or .parquet. Killed or interrupted, the same command goes on where it was.
+    or a list, .csv or .parquet. After a kill or an interruption, the same command continues.
 
     \b
     fast-style bulk photos -o stylized --style starry-night --size 1024
     fast-style bulk s3://bucket/in -o s3://bucket/out --style starry-night --address auto
     fast-style bulk list.parquet --style-column style -o stylized --format webp
     """  # noqa: D301 (the \b is click's)
-    # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.bulk.runner import BulkConfig, prepare
-    from fast_style.cli.output_plan import named_format
-    from fast_style.cli.progress import Report
-    from fast_style.inference.pipeline import Treatment
-
-    if style is None and style_column is None:
+    if style is None and bulk_options.style_column is None:
         raise click.UsageError("name a style with --style, or a list's column with --style-column")
-    config = BulkConfig(
-        source,
-        output,
-        style,
-        Treatment(size, strength, preserve_color, named_format(format_name), quality, stroke_size),
-        column,
-        name_column,
-        style_column,
-        retry_failed,
-        runner,
-        address,
-        actors,
-        cores,
-        engine,
-        device,
-        precision,
-        max_megapixels,
-        tile,
-        workers,
+    # Imported here, so that help and errors in the options come at once.
+    from fast_style.bulk.runner import prepare
+    from fast_style.cli.progress import ProgressReporter
+
+    run = prepare(
+        BulkConfig(
+            source=source,
+            output=output,
+            style=style,
+            bulk=bulk_options,
+            style_options=style_options,
+            output_options=output_options,
+            engine_options=engine_options,
+            pipeline_options=pipeline_options,
+        )
     )
-    report = Report(quiet=quiet, debug=debugging())
-    run = prepare(config)
-    progress = _Progress(report, run)
+    progress = _BulkProgress(ProgressReporter(quiet=quiet, debug=debugging()), run)
     try:
-        progress.go()
+        progress.run_all()
     finally:
-        # Also when it is cut short: the table of failures is as true as the manifest then.
+        # Also when it is interrupted, so that the table of failures matches the manifest.
         table = run.close()
-    failed = len(run.failures)
-    progress.summary(table)
+    progress.print_summary(table)
     if as_json:
-        click.echo(json.dumps(progress.document(table), indent=2))
-    if failed:
+        click.echo(json.dumps(progress.to_dict(table), indent=2))
+    if run.failures:
         context.exit(SOME_FAILED if run.done_before + progress.done else FAILED)
 
 
-class _Progress:
-    """Goes through a run, counts, and tells of it."""
+class _BulkProgress:
+    """Runs a bulk run, counts its results, and prints them.
 
-    def __init__(self, report: "Report", run: "BulkRun") -> None:
-        self._report, self._run = report, run
+    Attributes:
+        done: number of pictures stylized in this run.
+        failed: number of pictures that failed in this run.
+        megapixels: size of the stylized pictures.
+        seconds: duration of the run.
+    """
+
+    def __init__(self, reporter: "ProgressReporter", run: "BulkRun") -> None:
+        self._reporter, self._run = reporter, run
         self.done = self.failed = 0
         self.megapixels = self.seconds = 0.0
 
-    def go(self) -> None:
-        run, report = self._run, self._report
-        if run.done_before and not report.quiet:
-            report.note(f"{run.done_before} of {run.total} pictures were done before")
-        if run.failed_before and not report.quiet:
-            report.note(f"{run.failed_before} have failed before: --retry-failed tries them again")
+    def run_all(self) -> None:
+        """Stylize all pending pictures.
+
+        Raises:
+            FastStyleError: the run cannot continue.
+        """
+        run, reporter = self._run, self._reporter
+        if run.done_before:
+            reporter.note(f"{run.done_before} of {run.total} pictures were done before")
+        if run.failed_before:
+            reporter.note(f"{run.failed_before} failed before: --retry-failed tries them again")
         if not run.pending:
             return
         start = time.perf_counter()
         try:
-            with (
-                report.showing(len(run.pending)),
-                closing(run.results()) as batches,
-            ):
-                for batch in batches:
-                    for result in batch:
-                        self._take(result)
-                    report.advance(len(batch), f"{self.megapixels:,.0f} megapixels")
+            with reporter.bar(len(run.pending)), closing(run.results()) as blocks:
+                for results in blocks:
+                    for result in results:
+                        self._count(result)
+                    reporter.advance(len(results), f"{self.megapixels:,.0f} megapixels")
         except (KeyboardInterrupt, Terminated):
-            self.seconds = time.perf_counter() - start
-            if not report.quiet:
-                report.note(f"{self.done} done in this run; the same command goes on from here")
+            reporter.note(f"{self.done} done in this run; the same command continues from here")
             raise
-        self.seconds = time.perf_counter() - start
+        finally:
+            self.seconds = time.perf_counter() - start
 
-    def _take(self, result: "Result") -> None:
+    def _count(self, result: "BulkResult") -> None:
         if not result.error:
             self.done += 1
             self.megapixels += result.megapixels
             return
         self.failed += 1
-        if self.failed <= _MOST_TOLD:
-            self._report.problem(result.error)
-        elif self.failed == _MOST_TOLD + 1:
-            self._report.problem("further failures are in the table only")
+        if self.failed <= _MAX_PRINTED_FAILURES:
+            self._reporter.error(result.error)
+        elif self.failed == _MAX_PRINTED_FAILURES + 1:
+            self._reporter.error("further failures are only in the table")
 
-    def summary(self, table: str | None) -> None:
-        """Tell how it ended."""
+    def print_summary(self, table: str | None) -> None:
+        """Print the numbers of pictures and the speed.
+
+        Args:
+            table: path or URL of the table of failures, if there are any.
+        """
         run = self._run
         rate = f" ({self.done / self.seconds:.3g} photos/s)" if self.done else ""
         parts = [f"{self.done} stylized{rate}"]
         parts += [f"{run.done_before} done before"] if run.done_before else []
         parts += [f"{len(run.failures)} failed, see {table}"] if table else []
-        self._report.line(", ".join(parts))
+        self._reporter.line(", ".join(parts))
 
-    def document(self, table: str | None) -> dict[str, Any]:
-        """Give the summary for machines."""
+    def to_dict(self, table: str | None) -> dict[str, Any]:
+        """Return the summary as JSON values; `table` as in `print_summary`."""
         run = self._run
         return {
             "input": run.config.source,

@@ -19,21 +19,23 @@ _PACKAGE = Path(__file__).parents[1]
     metavar="N",
     default=8501,
     show_default=True,
-    help="Where the page is served; 0 takes one that is free.",
+    help="Port of the page; 0 chooses a free one.",
 )
 @click.option(
     "--host",
     metavar="ADDRESS",
     default="localhost",
     show_default=True,
-    help="From where it can be reached; 0.0.0.0 is from everywhere.",
+    help="Address to listen on; 0.0.0.0 makes the page reachable from other machines.",
 )
-@click.option("--browser/--no-browser", default=True, help="Open the page in the browser, or not.")
+@click.option(
+    "--browser/--no-browser", default=True, help="Whether to open the page in the browser."
+)
 @debug_option
 def demo(port: int, host: str, browser: bool) -> None:
-    """Open the demo in the browser: pick a style, see your photo.
+    """Open the demo in the browser: choose a style and see your photo in it.
 
-    Everything is computed on this machine. Ctrl-C ends it.
+    Everything is computed on this machine. Ctrl-C ends the demo.
     """
     if importlib.util.find_spec("streamlit") is None:
         from fast_style.errors import MissingExtraError
@@ -45,10 +47,10 @@ def demo(port: int, host: str, browser: bool) -> None:
         # Streamlit asks for an e-mail address on its first start, and waits for the answer.
         "--server.showEmailPrompt=false",
     ]
-    if not browser:  # else Streamlit opens one wherever there is a display
+    if not browser:  # otherwise Streamlit opens one if there is a display
         arguments.append("--server.headless=true")
     command = [sys.executable, "-m", "streamlit", "run", str(script()), *arguments]
-    if os.name == "posix":  # it is this process then that Ctrl-C and signals reach
+    if os.name == "posix":  # replace this process, so that Streamlit gets its signals
         os.execv(sys.executable, command)
     else:
         import subprocess
@@ -57,7 +59,7 @@ def demo(port: int, host: str, browser: bool) -> None:
 
 
 def script() -> Path:
-    """Find the page's script, beside which are its settings: in a checkout, or in the wheel."""
+    """Return the path of the page's script, in a checkout or in the wheel."""
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file():
         return checkout / "streamlit_main.py"

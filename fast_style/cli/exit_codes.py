@@ -1,4 +1,4 @@
-"""How a command ends: in one line and an exit code, whatever happens, and never in a traceback."""
+"""Exit codes and error messages: every command ends with one line on stderr, never a traceback."""
 
 import io
 import os
@@ -27,20 +27,24 @@ EXIT_CODES = (
     "Exit codes: 0 all done, 1 failed, 2 wrong usage, 3 some inputs failed (each is named), "
     "130 interrupted, 143 terminated."
 )
-"""For the end of a command's help."""
+"""Text for the end of a command's help."""
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
 
 @dataclass(slots=True)
-class Settings:
-    """What holds for a whole run of the command; the click context's `obj`."""
+class CommandState:
+    """CommandState of the running command, kept as the click context's `obj`.
+
+    Attributes:
+        debug: whether `--debug` was given.
+    """
 
     debug: bool = False
 
 
 class Terminated(BaseException):
-    """SIGTERM came; not an Exception, so that nothing takes it for a failure of one picture."""
+    """Raised on SIGTERM; not an Exception, so that no picture's error handling catches it."""
 
 
 def run(
@@ -51,23 +55,23 @@ def run(
     Args:
         command: the command or group.
         args: its arguments, those of the process if None.
-        prog_name: its name in help and usage; told from the process if None.
+        prog_name: its name in help and usage; that of the process if None.
     """
-    settings = Settings()
-    # A painting's title may have letters that the terminal's encoding has not.
+    state = CommandState()
+    # A painting's title may contain letters that the terminal's encoding lacks.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _terminable():
-            # Unbound: a group's own `main` leads back here.
+        with _sigterm_raises():
+            # Called unbound, since a group's own `main` calls this function.
             result = click.Command.main(
                 command,
                 args,
                 prog_name,
                 standalone_mode=False,
-                obj=settings,
-                # A group's commands inherit these.
+                obj=state,
+                # Inherited by a group's commands.
                 help_option_names=["-h", "--help"],
                 max_content_width=100,
             )
@@ -75,19 +79,19 @@ def run(
                 sys.stdout.flush()
         code = result if isinstance(result, int) else 0
     except BaseException as error:
-        code = _report(error, settings.debug)
+        code = _print_error(error, state.debug)
     sys.exit(code)
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """Print a line to stderr, with the name of the program before it."""
-    # Whoever listened may have gone, and then there is nobody to tell.
+    # The reader of stderr may have closed it.
     with suppress(OSError):
         click.echo(f"fast-style: {one_line(message)}", err=True)
 
 
 def one_line(text: str) -> str:
-    """Make text safe to print: a single line, without control characters (file names have them)."""
+    """Replace line breaks and control characters, which file names may contain."""
     return "".join(
         character
         if character.isprintable()
@@ -97,44 +101,44 @@ def one_line(text: str) -> str:
 
 
 def debug_option(command: _Decorated) -> _Decorated:
-    """Add `--debug` to a command, which shows the traceback of whatever goes wrong."""
+    """Add `--debug` to a command, which shows the traceback of an error."""
     return click.option(
         "--debug",
         is_flag=True,
-        is_eager=True,  # also in force when another option is wrong
+        is_eager=True,  # so that it also applies to errors in other options
         expose_value=False,
-        callback=_note_debug,
+        callback=_set_debug,
         help="Show the traceback of an error.",
     )(command)
 
 
 def debugging() -> bool:
-    """Tell whether the running command was given `--debug`."""
+    """Return whether the running command was given `--debug`."""
     context = click.get_current_context(silent=True)
-    settings = context.find_object(Settings) if context else None
-    return settings is not None and settings.debug
+    state = context.find_object(CommandState) if context else None
+    return state is not None and state.debug
 
 
-def _note_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        context.ensure_object(Settings).debug = True
+        context.ensure_object(CommandState).debug = True
 
 
-def _report(error: BaseException, debug: bool) -> int:
-    """Tell of an exception in one line, and give the exit code that it means."""
+def _print_error(error: BaseException, debug: bool) -> int:
+    """Print an exception as one line to stderr, and return the exit code."""
     if isinstance(error, SystemExit):
         raise error
-    # Click makes an Abort of a KeyboardInterrupt, but of an EOFError too, which is none.
+    # Click raises Abort for a KeyboardInterrupt, but also for an EOFError.
     if isinstance(error, click.Abort) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("interrupted")
+        print_message("interrupted")
         return INTERRUPTED
     if isinstance(error, Terminated):
-        say("terminated")
+        print_message("terminated")
         return TERMINATED
-    if isinstance(error, BrokenPipeError):  # `fast-style styles | head`: nothing went wrong here
-        _abandon_stdout()
+    if isinstance(error, BrokenPipeError):  # such as `fast-style styles | head`
+        _discard_stdout()
         return FAILED
     if debug:
         traceback.print_exception(error)
@@ -144,29 +148,30 @@ def _report(error: BaseException, debug: bool) -> int:
         return WRONG_USAGE
     if isinstance(error, click.UsageError):
         help_hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
-        say(error.format_message().rstrip(".") + help_hint)
+        print_message(error.format_message().rstrip(".") + help_hint)
         return WRONG_USAGE
     if isinstance(error, click.ClickException):
-        say(error.format_message())
+        print_message(error.format_message())
         return error.exit_code
     if isinstance(error, OptionError):
-        say(f"--{error.option.replace('_', '-')} {error.problem}")
+        print_message(f"--{error.option.replace('_', '-')} {error.problem}")
         return WRONG_USAGE
-    say(describe(error))
+    print_message(describe(error))
     if isinstance(error, OSError):
-        _abandon_stdout()  # a full disk, perhaps: the interpreter would try again, and complain
+        _discard_stdout()  # on a full disk the interpreter would try to write again at exit
     return WRONG_USAGE if isinstance(error, UsageError) else FAILED
 
 
-def _abandon_stdout() -> None:
+def _discard_stdout() -> None:
+    """Redirect stdout to nowhere, so that flushing it at exit raises nothing."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that temporary files go."""
+def _sigterm_raises() -> Iterator[None]:
+    """Make SIGTERM raise an exception as Ctrl-C does, so that temporary files are deleted."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

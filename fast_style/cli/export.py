@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fast_style.cli.exit_codes import debug_option, say
+from fast_style.cli.exit_codes import debug_option, print_message
+from fast_style.cli.options import json_option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from fast_style.models.model_file import StyleModel
 
-# Those of fast_style.styles.exporting.options, which `--help` need not load; a test compares them.
+# As in fast_style.styles.exporting.options, which `--help` should not load; a test compares them.
 FORMAT_NAMES = ("onnx", "torchscript", "pt2", "safetensors")
 
 
@@ -29,22 +30,24 @@ FORMAT_NAMES = ("onnx", "torchscript", "pt2", "safetensors")
     show_default="float",
     help="Pictures as uint8 (B, H, W, 3), 0-255, or as float32 (B, 3, H, W), [0, 1].",
 )
-@click.option("--rgba", is_flag=True, help="With --uint8: four channels, as a canvas has them.")
+@click.option("--rgba", is_flag=True, help="With --uint8: four channels, as a web canvas has.")
 @click.option(
-    "--fixed-size", metavar="HxW", help="Take pictures of this size only, such as 720x1280."
+    "--fixed-size", metavar="HxW", help="Only allow pictures of this size, such as 720x1280."
 )
 @click.option(
     "--float16",
     is_flag=True,
-    help="Half the size; convolutions in float16, norms in float32, pictures as before.",
+    help="Half the file size: convolutions in float16, norms in float32; pictures keep their type.",
 )
-@click.option("--no-grain", is_flag=True, help="Leave out the grain that the library adds.")
+@click.option(
+    "--no-grain", is_flag=True, help="Do not add the grain that the library adds to pictures."
+)
 @click.option(
     "--photo",
     type=click.Path(path_type=Path),
-    help="The photo to compare on.  [default: a picture made up for it]",
+    help="The photo for the comparison.  [default: a generated picture]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Write a JSON document to stdout.")
+@json_option
 @debug_option
 def export(
     style: str,
@@ -58,27 +61,27 @@ def export(
     photo: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a style for other programs, and compare what was written with the library.
+    """Export a style for other programs, and compare the result with the library.
 
-    STYLE is a name, a file, or a mixture of styles that grew from one base
-    (starry-night:0.6,great-wave:0.4). The file is run once it is written, and the largest
-    difference of its picture from the library's in float32 goes to stdout; a file that is off is
-    not kept.
+    STYLE is a name, a file, or a mixture of styles trained from one base
+    (starry-night:0.6,great-wave:0.4). The exported file is run on a picture, and the largest
+    difference from the library's result in float32 is printed to stdout; a file whose difference is
+    too large is deleted.
 
-    An ONNX file (operator set 17) takes `image` and gives `stylized`, of any size from 5x5 pixels
-    on and of any batch. Ranges, grain, rounding and crop are inside: with --uint8 (and --rgba for a
-    canvas) an app has nothing to do before or after. Its metadata says what it takes. TorchScript
-    and pt2 programs, which need torch, take and give the same; safetensors are a model file of Fast
-    Style, in float32 unless --float16.
+    An ONNX file (operator set 17) has the input `image` and the output `stylized`, of any size from
+    5x5 pixels and any batch size. Value ranges, grain, rounding and cropping are inside: with
+    --uint8 (and --rgba for a canvas) an app needs no steps before or after. Its metadata describes
+    its input. TorchScript and pt2 programs need torch and have the same input and output; a
+    safetensors file is a model file of Fast Style, in float32 unless --float16.
     """
     from fast_style.styles.exporting import OPSET, ExportOptions, export_model
     from fast_style.styles.exporting.options import FORMATS
 
-    size = _parsed_size(fixed_size)
+    size = _parse_size(fixed_size)
     (form,) = (name for name in FORMATS if name == kind)
     options = ExportOptions(form, uint8, rgba, float16, size, not no_grain)
     picture = None if photo is None else _read_photo(photo, size)
-    result = export_model(_load(style), output, options, picture)
+    result = export_model(_load_model(style), output, options, picture)
     document = {
         "path": str(output),
         "format": kind,
@@ -94,7 +97,7 @@ def export(
         click.echo(json.dumps(document, indent=2))
         return
     stated = f", opset {OPSET}" if kind == "onnx" else ""
-    say(f"wrote {output}: {kind}{stated}, {document['bytes']:,} bytes")
+    print_message(f"wrote {output}: {kind}{stated}, {document['bytes']:,} bytes")
     height, width = result.size
     click.echo(
         f"largest difference from the library: {result.difference:.2e} of [0, 1] "
@@ -103,8 +106,8 @@ def export(
     )
 
 
-def _load(style: str) -> "StyleModel":
-    """Load a style, or the one network that a mixture of styles makes."""
+def _load_model(style: str) -> "StyleModel":
+    """Load a style, or a mixture of styles as one network."""
     from fast_style.errors import UsageError
     from fast_style.styles.mixing import how_to_mix, mix_models
     from fast_style.styles.registry import load_parts
@@ -114,14 +117,14 @@ def _load(style: str) -> "StyleModel":
         return parts[0][0]
     if how_to_mix([model.card for model, _ in parts]) == "pictures":
         raise UsageError(
-            f"{style} are mixed picture by picture, for their networks were trained apart: export "
-            "each of them"
+            f"{style} cannot be one network, because the styles were trained from different bases: "
+            "export each of them"
         )
     return mix_models(parts)
 
 
 def _read_photo(path: Path, size: tuple[int, int] | None) -> "NDArray[np.uint8]":
-    """Read a photo, brought to a size if one is fixed."""
+    """Read a photo, resized if the size is fixed."""
     import numpy as np
     from PIL import Image
 
@@ -134,7 +137,7 @@ def _read_photo(path: Path, size: tuple[int, int] | None) -> "NDArray[np.uint8]"
     return np.asarray(Image.fromarray(pixels).resize((width, height)))
 
 
-def _parsed_size(text: str | None) -> tuple[int, int] | None:
+def _parse_size(text: str | None) -> tuple[int, int] | None:
     from fast_style.errors import UsageError
 
     if text is None:

@@ -1,4 +1,4 @@
-"""The pictures of `stylize`: files, or one on stdin and stdout, through the pipeline."""
+"""The pictures of `stylize`: files, or one picture on stdin and stdout, through the pipeline."""
 
 import os
 import stat
@@ -14,62 +14,53 @@ from fast_style.images import (
     suffix_for,
     write_image,
 )
-from fast_style.inference.pipeline import (
-    STANDARD,
-    Job,
-    Outcome,
-    Passage,
-    Pipeline,
-    Treatment,
-    default_workers,
-)
+from fast_style.inference.pipeline import STANDARD, PictureInFlight, PictureTask, Pipeline
 
-__all__ = ["Batch", "Outcome", "Treatment", "default_workers"]
+__all__ = ["FilePipeline"]
 
 
-class Batch(Pipeline):
-    """Stylizes the pictures of a plan with one stylizer."""
+class FilePipeline(Pipeline):
+    """Stylizes the pictures of an output plan with one stylizer."""
 
-    def _prepared(self, job: Job) -> Passage:
-        passage = Passage(job)
-        once_only = _may_block(job.source)
-        # A thread that waits for the other end of a pipe could not be stopped.
-        passage.alone = once_only or _may_block(job.target)
-        if not once_only:
-            self._look_at_file(passage)
-        return passage
+    def _prepare(self, task: PictureTask) -> PictureInFlight:
+        picture = PictureInFlight(task)
+        reads_once = _may_block(task.source)
+        # A thread that waits for the other end of a pipe cannot be stopped.
+        picture.alone = reads_once or _may_block(task.target)
+        if not reads_once:
+            self._inspect_file(picture)
+        return picture
 
-    def _loaded(self, passage: Passage) -> Photo:
-        job, most = passage.job, self.stylizer.max_megapixels
-        if job.source == STANDARD:
-            return read_image(sys.stdin.buffer, max_megapixels=most, name=job.name)
-        return read_image(job.source, max_megapixels=most, at_least=passage.at_least)
+    def _load(self, picture: PictureInFlight) -> Photo:
+        task, limit = picture.task, self.stylizer.max_megapixels
+        if task.source == STANDARD:
+            return read_image(sys.stdin.buffer, max_megapixels=limit, name=task.name)
+        return read_image(task.source, max_megapixels=limit, at_least=picture.at_least)
 
-    def _written(self, photo: Photo, job: Job) -> tuple[str, ...]:
-        quality = self.treatment.quality
-        if job.target == STANDARD:
-            # What is only read, such as GIF, becomes PNG.
-            format = self.treatment.format or format_from_suffix(f"x{suffix_for(photo.format)}")
-            data, notes = encode_image(photo, format=format, quality=quality)
+    def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
+        if task.target == STANDARD:
+            # A format that is only read, such as GIF, becomes PNG.
+            format = self.format or format_from_suffix(f"x{suffix_for(photo.format)}")
+            data, notes = encode_image(photo, format=format, quality=self.quality)
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return notes
-        folder = Path(job.target).parent
+        folder = Path(task.target).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ImageWriteError(
                 f"the folder {folder} for the output could not be made: {error.strerror}"
             ) from error
-        return write_image(photo, job.target, format=self.treatment.format, quality=quality)
+        return write_image(photo, task.target, format=self.format, quality=self.quality)
 
 
 def _may_block(path: str) -> bool:
-    """Tell whether a path leads to a pipe, a terminal or the like, where one waits for others."""
+    """Return whether a path is a pipe, a terminal or the like, which may have to be waited for."""
     if path == STANDARD:
         return True
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # not there, as an output is not; or reading it will say more
+    except (OSError, ValueError):  # missing, as an output is; or reading it will raise the same
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

@@ -4,33 +4,32 @@ from pathlib import Path
 
 import click
 
-from fast_style.cli.exit_codes import debug_option, one_line, say
+from fast_style.cli.exit_codes import debug_option, one_line, print_message
+from fast_style.cli.options import quiet_option
 
-# Those of fast_style.styles.importing.layouts, which `--help` need not load; a test compares them.
+# As in fast_style.styles.importing.layouts, which `--help` should not load; a test compares them.
 LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
 
 
-@click.command(
-    "import",
-)
+@click.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="What the style is to be called.")
+@click.option("--name", required=True, help="Name of the new style.")
 @click.option(
     "--layout",
     type=click.Choice(("auto", *LAYOUT_NAMES)),
     default="auto",
     show_default=True,
-    help="The project that the checkpoint comes from; auto tells by its keys and shapes.",
+    help="The project that the checkpoint comes from; auto recognizes it by its keys and shapes.",
 )
 @click.option(
     "--tanh",
     is_flag=True,
-    help="It is rrmina's variant that ends in a tanh, which has the same keys as the other one.",
+    help="For rrmina's variant that ends in a tanh, which has the same keys as the other one.",
 )
 @click.option(
     "--tanh-multiplier",
     type=float,
-    help="What that tanh is multiplied by.  [default: 150]",
+    help="Factor of that tanh.  [default: 150]",
 )
 @click.option("--title", default="", help="The painting's title, for the model's card.")
 @click.option("--artist", default="", help="Who painted it, for the model's card.")
@@ -41,9 +40,11 @@ LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
     type=click.Path(path_type=Path),
     help="Folder for the model.  [default: your own, see `fast-style models path`]",
 )
-@click.option("--float16", is_flag=True, help="Half the size, at the cost of a third of a level.")
-@click.option("--overwrite", is_flag=True, help="Replace a style of this name.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@click.option(
+    "--float16", is_flag=True, help="Half the file size; pixels differ by up to a third of a level."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing style of this name.")
+@quiet_option
 @debug_option
 def import_(
     file: Path,
@@ -60,12 +61,12 @@ def import_(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Make a style of another project's checkpoint, and write its path to stdout.
+    """Import another project's checkpoint as a style, and print its path to stdout.
 
-    Known are checkpoints (.pth, .pt, .model) of pytorch/examples (fast_neural_style), of
-    rrmina/fast-neural-style-pytorch and of gordicaleksa/pytorch-neural-style-transfer-johnson, of
-    any width and number of residual blocks. Nothing in them is run: a file that holds more than
-    tensors is refused.
+    Supported are checkpoints (.pth, .pt, .model) of pytorch/examples (fast_neural_style), of
+    rrmina/fast-neural-style-pytorch and of gordicaleksa/pytorch-neural-style-transfer-johnson, with
+    any width and number of residual blocks. No code in them is executed: a file that contains more
+    than tensors is refused.
     """
     from fast_style.errors import UsageError
     from fast_style.models.config import size_name
@@ -82,7 +83,7 @@ def import_(
 
     path = destination(name, models, overwrite=overwrite)
     if tanh_multiplier is not None and not tanh:
-        raise UsageError("--tanh-multiplier is of use with --tanh only")
+        raise UsageError("--tanh-multiplier needs --tanh: give both")
     if tanh_multiplier is not None and not tanh_multiplier > 0:
         raise UsageError(f"--tanh-multiplier is {tanh_multiplier}; expected more than 0")
     state = read_state_dict(file)
@@ -102,7 +103,7 @@ def import_(
     save_model(path, card, weights, float32=not float16)
     add_fingerprint(path)
     if not quiet:
-        say(
+        print_message(
             f"{one_line(file.name)} is a checkpoint of {found.project}: "
             f"{size_name(network)}; imported as {name}"
         )

@@ -7,18 +7,19 @@ from typing import Any
 import click
 
 from fast_style.cli.exit_codes import debug_option, one_line
+from fast_style.cli.options import json_option
 
-_WIDE = 12
+_LABEL_WIDTH = 12
 
 
 @click.command()
 @click.argument("style", metavar="NAME|FILE")
-@click.option("--json", "as_json", is_flag=True, help="Write a JSON document to stdout.")
+@json_option
 @debug_option
 def info(style: str, as_json: bool) -> None:
-    """Show what is known of a style.
+    """Show the card and the size of a style.
 
-    The file is read in full and checked: what this shows can be used.
+    The whole file is read and checked: if this command succeeds, the style can be used.
     """
     from fast_style.models.config import parameter_count, size_name
     from fast_style.models.model_file import load_model
@@ -49,7 +50,7 @@ def info(style: str, as_json: bool) -> None:
 
 
 def _lines(named: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
-    """Write names and values below each other, what belongs to a name indented; nothing empty."""
+    """Yield a line for each name and value, nested values indented; empty values are left out."""
     for name, value in named.items():
         if value in ("", None) or value == {}:
             continue
@@ -59,4 +60,4 @@ def _lines(named: Mapping[str, Any], indent: int = 0) -> Iterator[str]:
             yield from _lines(value, indent + 2)
         else:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield f"{label:<{_WIDE + indent}} {one_line(text)}"
+            yield f"{label:<{_LABEL_WIDTH + indent}} {one_line(text)}"

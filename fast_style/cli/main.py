@@ -1,4 +1,4 @@
-"""The group `fast-style`; the file of a command is imported when that command is called."""
+"""The command group `fast-style`; a command's module is imported only when it is called."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,47 +12,53 @@ from fast_style.cli.exit_codes import EXIT_CODES, debug_option, run
 from fast_style.errors import MissingExtraError
 
 
-class _Entry(NamedTuple):
+class _CommandEntry(NamedTuple):
     target: str
     help: str
     extra: str | None = None
 
 
 COMMANDS = {
-    "stylize": _Entry("fast_style.cli.stylize:stylize", "Put a style on photos."),
-    "video": _Entry("fast_style.cli.video:video", "Put a style on a video.", "video"),
-    "optimize": _Entry(
-        "fast_style.cli.optimize:optimize", "Put any painting on a photo, in minutes.", "torch"
+    "stylize": _CommandEntry("fast_style.cli.stylize:stylize", "Apply a style to photos."),
+    "video": _CommandEntry("fast_style.cli.video:video", "Apply a style to a video.", "video"),
+    "optimize": _CommandEntry(
+        "fast_style.cli.optimize:optimize", "Apply any painting to a photo, in minutes.", "torch"
     ),
-    "bulk": _Entry("fast_style.cli.bulk:bulk", "Put a style on millions of photos."),
-    "sheet": _Entry("fast_style.cli.sheet:sheet", "Show all styles on photos, on one sheet."),
-    "styles": _Entry("fast_style.cli.styles:styles", "List the styles that are there."),
-    "info": _Entry("fast_style.cli.info:info", "Show what is known of a style."),
-    "train": _Entry("fast_style.cli.train:train", "Learn a style from a painting.", "train"),
-    "import": _Entry("fast_style.cli.import_:import_", "Make a style of another's checkpoint."),
-    "export": _Entry("fast_style.cli.export:export", "Write a style for other programs."),
-    "verify": _Entry("fast_style.cli.verify:verify", "Check that model files are what they were."),
-    "models": _Entry("fast_style.cli.models:models", "Add styles to your folder, remove them."),
-    "demo": _Entry("fast_style.cli.demo:demo", "Open the demo in the browser.", "demo"),
-    "serve": _Entry("fast_style.cli.serve:serve", "Serve styles over HTTP.", "serve"),
-    "worker": _Entry("fast_style.cli.worker:worker", "Do the background jobs of serve.", "serve"),
+    "bulk": _CommandEntry("fast_style.cli.bulk:bulk", "Apply a style to millions of photos."),
+    "sheet": _CommandEntry(
+        "fast_style.cli.sheet:sheet", "Show all styles on photos, on one sheet."
+    ),
+    "styles": _CommandEntry("fast_style.cli.styles:styles", "List the available styles."),
+    "info": _CommandEntry("fast_style.cli.info:info", "Show a style's card."),
+    "train": _CommandEntry("fast_style.cli.train:train", "Train a style from a painting.", "train"),
+    "import": _CommandEntry(
+        "fast_style.cli.import_:import_", "Import another project's checkpoint."
+    ),
+    "export": _CommandEntry("fast_style.cli.export:export", "Export a style for other programs."),
+    "verify": _CommandEntry("fast_style.cli.verify:verify", "Check that model files are intact."),
+    "models": _CommandEntry("fast_style.cli.models:models", "Add and remove your own styles."),
+    "demo": _CommandEntry("fast_style.cli.demo:demo", "Open the demo in the browser.", "demo"),
+    "serve": _CommandEntry("fast_style.cli.serve:serve", "Serve styles over HTTP.", "serve"),
+    "worker": _CommandEntry(
+        "fast_style.cli.worker:worker", "Run the background jobs of serve.", "serve"
+    ),
 }
-"""Each command: where it is, the line that `--help` shows, the extra of the package it needs."""
+"""The commands: the function, the line in `--help`, and the extra with the packages it needs."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command only to run it.
+    """A group that imports a command only when it is run.
 
-    The pattern of click's documentation ("Lazily Loading Subcommands"), but with the short helps in
-    the table, so that `fast-style --help` imports nothing either.
+    This follows "Lazily Loading Subcommands" in click's documentation; the one-line helps are in
+    the table, so that `fast-style --help` imports no command either.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands, in the order in which one needs them."""
+        """Return the names of the commands in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if there is none of that name."""
+        """Import and return a command; None if there is none of that name."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
@@ -70,7 +76,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is called, or say which one may have been meant."""
+        """Find the command that is called, or suggest a similar one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -78,26 +84,22 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the table."""
+        """Write the list of commands for `--help`."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run and exit; see `run` for how failures are told."""
+        """Run the group and end the process, see `exit_codes.run`."""
         if not kwargs.get("standalone_mode", True):
             return super().main(*args, **kwargs)
         run(self, *args, **kwargs)
 
 
-@click.command(
-    "fast-style",
-    cls=LazyGroup,
-    epilog=EXIT_CODES,
-)
+@click.command("fast-style", cls=LazyGroup, epilog=EXIT_CODES)
 @click.version_option(__version__, prog_name="fast-style", message="%(prog)s %(version)s")
 @debug_option
 def group() -> None:
-    """Fast neural style transfer: put the style of a painting on photos."""
+    """Fast neural style transfer: apply the style of a painting to photos."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

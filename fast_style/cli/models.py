@@ -1,36 +1,37 @@
-"""The command `fast-style models`: your own folder of styles."""
+"""The command `fast-style models`: manage the folder of your own styles."""
 
 from pathlib import Path
 
 import click
 
-from fast_style.cli.exit_codes import debug_option, say
+from fast_style.cli.exit_codes import debug_option, print_message
+from fast_style.cli.options import quiet_option
 
 
 @click.group()
 @debug_option
 def models() -> None:
-    """Look after your own folder of styles.
+    """Add styles to your own folder and remove them.
 
-    It is $FAST_STYLE_MODELS, or else the fast-style/models of your data directory; `fast-style
-    styles` lists what is in it among the others.
+    The folder is $FAST_STYLE_MODELS, or else fast-style/models in your data directory; `fast-style
+    styles` lists its styles with the others.
     """
 
 
 @models.command()
 @click.argument("source", metavar="URL|FILE")
-@click.option("--name", help="What the style is to be called.  [default: the file's name]")
-@click.option("--sha256", help="Take the file only if it has this SHA-256.")
+@click.option("--name", help="Name of the style.  [default: the file's name]")
+@click.option("--sha256", help="Refuse the file if its SHA-256 is another one.")
 @click.option(
     "--max-size",
     type=click.IntRange(min=1),
     default=200,
     show_default=True,
-    help="The largest download, in megabytes.",
+    help="Largest download, in megabytes.",
 )
-@click.option("--offline", is_flag=True, help="Connect to nothing ($FAST_STYLE_OFFLINE=1).")
-@click.option("--overwrite", is_flag=True, help="Replace a style of this name.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@click.option("--offline", is_flag=True, help="Make no connections ($FAST_STYLE_OFFLINE=1).")
+@click.option("--overwrite", is_flag=True, help="Replace an existing style of this name.")
+@quiet_option
 @debug_option
 def add(
     source: str,
@@ -41,10 +42,10 @@ def add(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Add a model file, or fetch one; write its new path to stdout.
+    """Copy or download a model file into your folder, and print its new path to stdout.
 
-    The file is checked before it gets its name. A download that broke off goes on when the command
-    is given again. A URL may end in #sha256=DIGITS.
+    The file is checked first. An interrupted download continues when the command is run again. A
+    URL may end in #sha256=DIGITS.
     """
     from fast_style.errors import DownloadError
     from fast_style.storage.downloads import OFFLINE_VARIABLE, is_offline
@@ -57,7 +58,7 @@ def add(
         digits = file_sha256(path)
     elif offline or is_offline():
         raise DownloadError(
-            f"{source} is not fetched: "
+            f"{source} is not downloaded: "
             f"{'--offline' if offline else OFFLINE_VARIABLE} forbids connections"
         )
     else:
@@ -67,10 +68,10 @@ def add(
             sha256=sha256,
             overwrite=overwrite,
             limit=max_size * 1_000_000,
-            note=(lambda _: None) if quiet else say,
+            note=(lambda _: None) if quiet else print_message,
         )
     if not quiet:
-        say(f"added {path.stem}, SHA-256 {digits}")
+        print_message(f"added {path.stem}, SHA-256 {digits}")
     click.echo(str(path))
 
 
@@ -78,7 +79,7 @@ def add(
 @click.argument("name", required=False)
 @debug_option
 def path(name: str | None) -> None:
-    """Write the path of your folder, or of the style NAME."""
+    """Print the path of your folder, or of the style NAME."""
     from fast_style.styles.registry import find_style, user_folder
 
     click.echo(str(user_folder() if name is None else find_style(name)))
@@ -86,7 +87,7 @@ def path(name: str | None) -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr.")
+@quiet_option
 @debug_option
 def remove(name: str, quiet: bool) -> None:
     """Delete the style NAME from your own folder."""
@@ -94,4 +95,4 @@ def remove(name: str, quiet: bool) -> None:
 
     path = remove_style(name)
     if not quiet:
-        say(f"removed {path}")
+        print_message(f"removed {path}")

@@ -1,4 +1,4 @@
-"""`fast-style optimize`: any painting on one photo, without training."""
+"""The command `fast-style optimize`."""
 
 import json
 import sys
@@ -14,21 +14,21 @@ from fast_style.cli.exit_codes import (
     Terminated,
     debug_option,
     one_line,
-    say,
+    print_message,
 )
-from fast_style.cli.options import options_from
+from fast_style.cli.options import json_option, options_from, quiet_option
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.optimization.config import OptimizeConfig, parse_painting
+from fast_style.options import OutputOptions
 from fast_style.storage.hardware import installed
 
 if TYPE_CHECKING:
-    from fast_style.cli.output_plan import Job
     from fast_style.images import Photo
+    from fast_style.inference.pipeline import PictureTask
     from fast_style.optimization.optimizer_loop import Optimization, OptimizeStep
     from fast_style.optimization.outputs import StepWriter
     from fast_style.training.progress_bar import ProgressDisplay
 
-FORMATS = ("jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -40,15 +40,15 @@ _SECONDS_BETWEEN_LINES = 10.0
     metavar="PAINTING[:WEIGHT]",
     multiple=True,
     required=True,
-    help="The painting; several times for a mixture, with weights if they are to differ.",
+    help="The painting; several times for a mixture, with weights unless all count the same.",
 )
 @click.option(
     "--mask",
     "masks",
     metavar="PICTURE",
     multiple=True,
-    help="Where a painting goes: a picture of the photo's size, white there and black elsewhere; "
-    "one for each --style-image, in the same order.",
+    help="Where a painting is applied: a picture of the photo's size, white there and black "
+    "elsewhere; one for each --style-image, in the same order.",
 )
 @click.option(
     "-o",
@@ -56,29 +56,20 @@ _SECONDS_BETWEEN_LINES = 10.0
     metavar="OUT",
     help="Where to write; - for stdout.  [default: NAME-PAINTING.EXT beside the photo]",
 )
-@options_from(OptimizeConfig)
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(FORMATS, case_sensitive=False),
-    metavar="FORMAT",
-    help=f"Format to write: {', '.join(FORMATS)}.  [default: told by the output's name]",
-)
-@click.option(
-    "--quality", type=click.IntRange(1, 100), metavar="1..100", help="Of JPEG, WebP and AVIF."
-)
+@options_from(OptimizeConfig, "config")
+@options_from(OutputOptions, "output_options")
 @click.option(
     "--keep-every",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Keep the picture of every N iterations.",
+    help="Also write the picture after every N iterations.",
 )
 @click.option(
     "--keep-in",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Where: a folder, an archive (.zip) or an animation (.gif, .webp).  [default: the folder "
-    "OUT-steps]",
+    help="Where to write these pictures: a folder, an archive (.zip) or an animation (.gif, "
+    ".webp).  [default: the folder OUT-steps]",
 )
 @click.option(
     "--curve",
@@ -92,8 +83,8 @@ _SECONDS_BETWEEN_LINES = 10.0
     metavar="FILE",
     help="Plot the losses (.png, .svg, .pdf, .jpg); needs matplotlib.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@quiet_option
 @debug_option
 @click.pass_context
 def optimize(
@@ -103,72 +94,53 @@ def optimize(
     style_images: tuple[str, ...],
     masks: tuple[str, ...],
     output: str | None,
-    format_name: str | None,
-    quality: int | None,
+    config: OptimizeConfig,
+    output_options: OutputOptions,
     keep_every: int | None,
     keep_in: Path | None,
     curve: Path | None,
     plot: Path | None,
     as_json: bool,
     quiet: bool,
-    **options: Any,
 ) -> None:
-    """Put any painting on one photo, by optimising its pixels (Gatys et al. 2015): minutes.
+    """Apply any painting to one photo by optimising its pixels (Gatys et al. 2015), in minutes.
 
-    Goes from a small size to the full one. Ctrl-C and SIGTERM write the best picture so far.
+    Works from a small size up to the full one. Ctrl-C and SIGTERM write the best picture so far.
 
     \b
     fast-style optimize photo.jpg --style-image painting.jpg -o out.jpg
     fast-style optimize photo.jpg --style-image a.jpg:0.7 --style-image b.jpg:0.3 --size 1024
     fast-style optimize photo.jpg --style-image painting.jpg --init starry-night --iterations 40
     """  # noqa: D301 (the \b is click's)
-    config = OptimizeConfig(**options)
     if keep_in is not None and keep_every is None:
-        raise click.UsageError("--keep-in says where, and --keep-every N how often: give both")
+        raise click.UsageError("--keep-in needs --keep-every N: give both")
     if not installed("torch"):
         raise MissingExtraError("fast-style optimize", "torch", "torch")
     paintings = [parse_painting(text) for text in style_images]
-    from fast_style.cli.output_plan import STANDARD, named_format
-
-    written_format = named_format(format_name)
-    job = _job(photo, output, [path for path, _ in paintings], masks, written_format)
-    if as_json and job.target == STANDARD:
+    task = _plan_output(photo, output, [path for path, _ in paintings], masks, output_options)
+    if as_json and task.target == "-":
         raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
 
-    # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.images import format_from_suffix, suffix_for
+    # Imported here, so that help and errors in the options come at once.
     from fast_style.optimization.api import make_optimization
     from fast_style.optimization.outputs import check_plot, plot_curve, write_curve
 
     if plot is not None:
         check_plot(plot)
     run = make_optimization(
-        sys.stdin.buffer if photo == STANDARD else photo,
+        sys.stdin.buffer if photo == "-" else photo,
         [path for path, _ in paintings],
         weights=[weight for _, weight in paintings],
         masks=masks,
         config=config,
     )
-    kind = written_format or format_from_suffix(
-        job.target if job.target != STANDARD else f"x{suffix_for(run.best().format)}"
-    )
-    writer = _writer(keep_every, keep_in, job, kind, quality)
-    stopped = _descend(run, writer, quiet)
-    best = run.best()
-    notes = _write(best, job, kind, quality)
-    losses = run.measure()
+    format = _choose_format(output_options, task, run.best())
+    writer = _make_step_writer(keep_every, keep_in, task, format, output_options.quality)
+    stopped = _run_steps(run, writer, quiet)
+    notes = _write(run.best(), task, format, output_options.quality)
+    document = _describe_run(run, task, paintings, masks, stopped)
     if writer is not None:
         writer.finish()
-    document = run.to_dict() | {
-        "input": photo,
-        "paintings": [{"path": path, "weight": weight} for path, weight in paintings],
-        "masks": list(masks),
-        "output": job.target,
-        "width": best.width,
-        "height": best.height,
-        "stopped": stopped,
-        "losses": losses.to_dict(),
-    }
     if curve is not None:
         write_curve(curve, document)
     if plot is not None and run.history:
@@ -176,51 +148,93 @@ def optimize(
     if as_json:
         click.echo(json.dumps({k: v for k, v in document.items() if k != "steps"}, indent=2))
     if not quiet:
-        for note in notes:
-            say(f"note: {note}")
-        click.echo(
-            f"{one_line(photo)} -> {one_line(job.target)} ({best.width}x{best.height}, "
-            f"{len(run.history)} iterations, {run.seconds:.1f} s, loss {losses.total:.5g})",
-            err=True,
-        )
+        _print_summary(document, len(run.history), run.seconds, notes)
     if stopped:
-        say(f"{stopped}; the best picture so far is written")
+        print_message(f"{stopped}; the best picture so far is written")
         context.exit(INTERRUPTED if stopped == "interrupted" else TERMINATED)
 
 
-def _job(
-    photo: str, output: str | None, paintings: list[str], masks: tuple[str, ...], kind: str | None
-) -> "Job":
-    """Settle what is written, before any work."""
+def _plan_output(
+    photo: str,
+    output: str | None,
+    paintings: list[str],
+    masks: tuple[str, ...],
+    output_options: OutputOptions,
+) -> "PictureTask":
+    """Decide where the picture is written, before any work."""
     from fast_style.cli.output_plan import make_plan
+    from fast_style.inference.pipeline import pillow_format
 
     if Path(photo).is_dir():
         raise UsageError(f"{photo} is a folder, and one picture was expected")
     names = "-".join(Path(path).stem for path in paintings)
-    (job,) = make_plan([photo], output, style=names, format=kind).jobs
+    format = pillow_format(output_options.format)
+    (task,) = make_plan([photo], output, style=names, format=format).tasks
     for path in (*paintings, *masks):
-        if Path(job.target).exists() and Path(path).exists() and Path(path).samefile(job.target):
+        if Path(task.target).exists() and Path(path).exists() and Path(path).samefile(task.target):
             raise UsageError(f"{path} would be overwritten by the picture: choose another -o")
-    return job
+    return task
 
 
-def _writer(
-    every: int | None, place: Path | None, job: "Job", kind: str, quality: int | None
+def _choose_format(output_options: OutputOptions, task: "PictureTask", best: "Photo") -> str:
+    """Return Pillow's name of the format: the one asked for, or the output's, or the photo's."""
+    from fast_style.images import format_from_suffix, suffix_for
+    from fast_style.inference.pipeline import pillow_format
+
+    name = task.target if task.target != "-" else f"x{suffix_for(best.format)}"
+    return pillow_format(output_options.format) or format_from_suffix(name)
+
+
+def _make_step_writer(
+    every: int | None, path: Path | None, task: "PictureTask", format: str, quality: int | None
 ) -> "StepWriter | None":
-    from fast_style.cli.output_plan import STANDARD
     from fast_style.optimization.outputs import StepWriter
 
     if every is None:
         return None
-    if place is None:
-        if job.target == STANDARD:
-            raise click.UsageError("say where to keep the pictures (--keep-in)")
-        target = Path(job.target)
-        place = target.with_name(f"{target.stem}-steps")
-    return StepWriter(place, every, format=kind, quality=quality)
+    if path is None:
+        if task.target == "-":
+            raise click.UsageError("give a folder or file for the steps (--keep-in)")
+        target = Path(task.target)
+        path = target.with_name(f"{target.stem}-steps")
+    return StepWriter(path, every, format=format, quality=quality)
 
 
-def _descend(run: "Optimization", writer: "StepWriter | None", quiet: bool) -> str:
+def _describe_run(
+    run: "Optimization",
+    task: "PictureTask",
+    paintings: list[tuple[str, float]],
+    masks: tuple[str, ...],
+    stopped: str,
+) -> dict[str, Any]:
+    """Return the document for `--json` and `--curve`."""
+    best = run.best()
+    return run.to_dict() | {
+        "input": task.source,
+        "paintings": [{"path": path, "weight": weight} for path, weight in paintings],
+        "masks": list(masks),
+        "output": task.target,
+        "width": best.width,
+        "height": best.height,
+        "stopped": stopped,
+        "losses": run.measure().to_dict(),
+    }
+
+
+def _print_summary(
+    document: dict[str, Any], iterations: int, seconds: float, notes: tuple[str, ...]
+) -> None:
+    for note in notes:
+        print_message(f"note: {note}")
+    click.echo(
+        f"{one_line(document['input'])} -> {one_line(document['output'])} "
+        f"({document['width']}x{document['height']}, {iterations} iterations, {seconds:.1f} s, "
+        f"loss {document['losses']['total']:.5g})",
+        err=True,
+    )
+
+
+def _run_steps(run: "Optimization", writer: "StepWriter | None", quiet: bool) -> str:
     """Run all steps; returns `interrupted` or `terminated` if a signal stopped them, else ""."""
     from fast_style.training.progress_bar import ProgressDisplay
 
@@ -240,14 +254,13 @@ def _descend(run: "Optimization", writer: "StepWriter | None", quiet: bool) -> s
     return ""
 
 
-def _write(best: "Photo", job: "Job", kind: str, quality: int | None) -> tuple[str, ...]:
-    from fast_style.cli.output_plan import STANDARD
+def _write(best: "Photo", task: "PictureTask", format: str, quality: int | None) -> tuple[str, ...]:
     from fast_style.images import encode_image, write_image
 
-    if job.target != STANDARD:
-        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
-        return best.notes + write_image(best, job.target, format=kind, quality=quality)
-    data, notes = encode_image(best, format=kind, quality=quality)
+    if task.target != "-":
+        Path(task.target).parent.mkdir(parents=True, exist_ok=True)
+        return best.notes + write_image(best, task.target, format=format, quality=quality)
+    data, notes = encode_image(best, format=format, quality=quality)
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
     return best.notes + notes

@@ -1,49 +1,115 @@
-"""Command-line options made from the fields of a configuration dataclass."""
+"""Command-line options made from the fields of a dataclass, and options that commands share.
 
-from collections.abc import Callable
-from dataclasses import MISSING, fields
+The fields are made with `fast_style.options.option`; the dataclass checks the values.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, Field, fields
+from functools import wraps
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, TypeVar, get_type_hints
 
 import click
+
+from fast_style.options import split_hint
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def options_from(config: type) -> Callable[[Command], Command]:
+def options_from(
+    config: Callable[..., Any],
+    parameter: str,
+    *,
+    only: Collection[str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[[Command], Command]:
     """Decorate a command with one option for each field of a dataclass.
 
     The field's name becomes the flag, its type the option's type, its default the default, and
     `metadata["help"]` the help text; a field without a default is required, a bool is a flag.
+    Fields made with `option(..., cli=False)` are left out and keep their defaults.
+
+    Args:
+        config: the dataclass.
+        parameter: the command's parameter that gets the instance made from the options.
+        only: names of the fields to make options of; all if None.
+        defaults: defaults of this command that differ from those of the dataclass.
     """
+    hints = get_type_hints(config)
+    specs = [
+        spec
+        for spec in fields(config)  # type: ignore[arg-type]
+        if spec.metadata["cli"] and (only is None or spec.name in only)
+    ]
 
     def decorate(command: Command) -> Command:
-        hints = get_type_hints(config)
-        for spec in reversed(fields(config)):
-            flag = f"--{spec.name.replace('_', '-')}"
-            help_text = spec.metadata["help"]
-            if hints[spec.name] is bool:
-                command = click.option(flag, is_flag=True, help=help_text)(command)
-                continue
-            required = spec.default is MISSING
-            command = click.option(
-                flag,
-                spec.name,
-                type=_click_type(hints[spec.name]),
-                required=required,
-                default=None if required else spec.default,
-                show_default=spec.default not in (MISSING, None, ""),
-                help=help_text,
-            )(command)
-        return command
+        @wraps(command)
+        def call_with_config(*args: Any, **values: Any) -> Any:
+            own = {spec.name: values.pop(spec.name) for spec in specs}
+            return command(*args, **values, **{parameter: config(**own)})
+
+        decorated: Any = call_with_config
+        for spec in reversed(specs):
+            default = (defaults or {}).get(spec.name, spec.default)
+            decorated = _click_option(spec, hints[spec.name], default)(decorated)
+        result: Command = decorated
+        return result
 
     return decorate
 
 
+def json_option(command: Command) -> Command:
+    """Add `--json` to a command, as the parameter `as_json`."""
+    help_text = "Print one JSON document to stdout."
+    return click.option("--json", "as_json", is_flag=True, help=help_text)(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """Add `-q` and `--quiet` to a command, as the parameter `quiet`."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print errors only.")(command)
+
+
+def _click_option(spec: "Field[Any]", hint: Any, default: Any) -> Callable[[Any], Any]:
+    flag = f"--{spec.name.replace('_', '-')}"
+    if hint is bool:
+        return click.option(flag, is_flag=True, help=spec.metadata["help"])
+    required = default is MISSING
+    return click.option(
+        flag,
+        spec.name,
+        type=_click_type(hint),
+        required=required,
+        default=None if required else default,
+        show_default=default not in (MISSING, None, ""),
+        metavar=spec.metadata.get("metavar"),
+        envvar=spec.metadata.get("envvar"),
+        show_envvar="envvar" in spec.metadata,
+        help=spec.metadata["help"],
+    )
+
+
 def _click_type(hint: Any) -> Any:
-    if get_origin(hint) is UnionType:
-        (hint,) = (part for part in get_args(hint) if part is not NoneType)
-    if get_origin(hint) is Literal:
-        return click.Choice(get_args(hint))
-    return click.Path(path_type=Path) if hint is Path else hint
+    choices, types = split_hint(hint)
+    wanted = [kind for kind in types if kind is not NoneType]
+    if choices and wanted:
+        return _ChoiceOrNumber(choices, wanted[0])
+    if choices:
+        return click.Choice(choices, case_sensitive=False)
+    return click.Path(path_type=Path) if wanted[0] is Path else wanted[0]
+
+
+class _ChoiceOrNumber(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5
+    """One of some names, or a number, such as `auto`, `off` or `512`."""
+
+    def __init__(self, choices: tuple[str, ...], number: type) -> None:
+        self._choices, self._number = choices, number
+        self.name = "|".join((*choices, "N"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value in self._choices:
+            return value
+        try:
+            return self._number(value)
+        except ValueError:
+            self.fail(f"{value!r} is not {', '.join(self._choices)} or a number", param, ctx)

@@ -1,6 +1,7 @@
-"""What a call of `stylize` will read and write, settled before any work.
+"""Decide what a call of `stylize` reads and writes, before any work.
 
-Names that collide and inputs that would be overwritten are found here, when nothing is lost yet.
+Outputs with the same name and inputs that would be overwritten are refused here, before time is
+spent on pictures.
 """
 
 import os
@@ -13,38 +14,24 @@ from pathlib import Path
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
 from fast_style.images.folder import find_pictures, output_name
-from fast_style.inference.pipeline import STANDARD, Job
+from fast_style.inference.pipeline import STANDARD, PictureTask
 
-__all__ = ["STANDARD", "Job", "Plan", "make_plan", "named_format"]
+__all__ = ["OutputPlan", "make_plan"]
 
 
 @dataclass(slots=True)
-class Plan:
-    """All that a call will do.
+class OutputPlan:
+    """The inputs and outputs of a call.
 
     Attributes:
-        jobs: the pictures to stylize, in order.
-        skipped: those whose output exists already, where that was asked for.
-        problems: inputs that give no picture: the input, and a sentence.
+        tasks: the pictures to stylize, in order.
+        skipped: pictures whose output exists, if those are to be skipped.
+        errors: inputs without a picture: the input, and a sentence.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    skipped: list[Job] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-
-
-def named_format(name: str | None) -> str | None:
-    """Give Pillow's name of a format that the user named, such as `jpg`.
-
-    Raises:
-        UsageError: such files are not written here.
-    """
-    if name is None:
-        return None
-    try:
-        return format_from_suffix(f"picture.{name}")
-    except ImageWriteError:
-        raise UsageError(f"this installation of Pillow cannot write {name.upper()} files") from None
+    tasks: list[PictureTask] = field(default_factory=list)
+    skipped: list[PictureTask] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
 
 
 def make_plan(
@@ -55,20 +42,20 @@ def make_plan(
     format: str | None = None,
     recursive: bool = False,
     skip_existing: bool = False,
-) -> Plan:
-    """Settle what is read and what is written.
+) -> OutputPlan:
+    """Decide what is read and what is written.
 
     Args:
-        inputs: paths of pictures and folders, or "-" alone.
-        output: a file, a folder or "-"; None puts NAME-STYLE.EXT beside each picture, and the
-            pictures of a folder into FOLDER-STYLE beside it.
-        style: what to call the style in those names.
-        format: Pillow's name of the output format; that of the input where None.
-        recursive: whether the folders in a folder are searched too.
-        skip_existing: whether pictures whose output is there are left out.
+        inputs: paths of pictures and folders, or "-" alone for stdin.
+        output: a file, a folder, or "-" for stdout; None writes NAME-STYLE.EXT beside each picture,
+            and the pictures of a folder into FOLDER-STYLE beside it.
+        style: the style's name in these names.
+        format: Pillow's name of the output format; that of the input if None.
+        recursive: whether subfolders are searched too.
+        skip_existing: whether pictures whose output exists are skipped.
 
     Returns:
-        The plan. Whether single files can be read shows only when they are.
+        The plan; whether single files can be read is not checked.
 
     Raises:
         UsageError: the arguments do not fit together, two pictures would be written to one file, or
@@ -76,29 +63,31 @@ def make_plan(
     """
     if not all(inputs) or output == "":
         raise UsageError("the name of an input or output is empty: was a variable not set?")
-    plan = Plan()
+    plan = OutputPlan()
     if STANDARD in inputs or output == STANDARD:
-        plan.jobs.append(_standard_job(inputs, output, format))
+        plan.tasks.append(_standard_stream_task(inputs, output, format))
     else:
         into_folder = _is_folder_output(inputs, output, format)
         seen: set[tuple[str, str]] = set()
         for source in inputs:
-            for job in _jobs_of(source, output, into_folder, style, format, recursive, plan):
-                # A picture that was named twice, or by itself and in its folder, is done once.
-                key = (os.path.realpath(job.source), os.path.realpath(job.target))
+            for task in _find_tasks(source, output, into_folder, style, format, recursive, plan):
+                # A picture given twice, or by itself and in its folder, is stylized once.
+                key = (os.path.realpath(task.source), os.path.realpath(task.target))
                 if key not in seen:
                     seen.add(key)
-                    plan.jobs.append(job)
-    _refuse_collisions(plan.jobs)
-    _refuse_overwritten_inputs(plan.jobs)
+                    plan.tasks.append(task)
+    _refuse_collisions(plan.tasks)
+    _refuse_overwritten_inputs(plan.tasks)
     if skip_existing and output != STANDARD:
-        plan.skipped = [job for job in plan.jobs if os.path.isfile(job.target)]
+        plan.skipped = [task for task in plan.tasks if os.path.isfile(task.target)]
         skipped = set(plan.skipped)
-        plan.jobs = [job for job in plan.jobs if job not in skipped]
+        plan.tasks = [task for task in plan.tasks if task not in skipped]
     return plan
 
 
-def _standard_job(inputs: Sequence[str], output: str | None, format: str | None) -> Job:
+def _standard_stream_task(
+    inputs: Sequence[str], output: str | None, format: str | None
+) -> PictureTask:
     if len(inputs) > 1:
         raise UsageError(
             "- stands for one picture on stdin or stdout, and "
@@ -111,11 +100,11 @@ def _standard_job(inputs: Sequence[str], output: str | None, format: str | None)
         if _looks_like_folder(target):
             raise UsageError(f"{target} is a folder: name a file for the picture from stdin (-o)")
         _check_format(target, format)
-    return Job(source, target)
+    return PictureTask(source, target)
 
 
 def _is_folder_output(inputs: Sequence[str], output: str | None, format: str | None) -> bool:
-    """Tell whether -o means a folder, and refuse one that cannot be what it must be."""
+    """Return whether -o is a folder; refuse a file for several pictures and unknown suffixes."""
     if output is None:
         return False
     several = len(inputs) > 1 or os.path.isdir(inputs[0])
@@ -142,26 +131,28 @@ def _looks_like_folder(output: str) -> bool:
 def _check_format(target: str, format: str | None) -> None:
     suffix = Path(target).suffix.lower()
     try:
-        told = format_from_suffix(target)
+        by_suffix = format_from_suffix(target)
     except ImageWriteError as error:
         if format is None:
             raise UsageError(
                 f"{error}; use --format, or end it with {os.sep} if it is a folder"
             ) from None
         return
-    if format is not None and told != format:
-        raise UsageError(f"-o {target} ends in {suffix}, and --format asks for {format}: leave one")
+    if format is not None and by_suffix != format:
+        raise UsageError(
+            f"-o {target} ends in {suffix}, and --format is {format}: leave out one of them"
+        )
 
 
-def _jobs_of(
+def _find_tasks(
     source: str,
     output: str | None,
     into_folder: bool,
     style: str,
     format: str | None,
     recursive: bool,
-    plan: Plan,
-) -> Iterator[Job]:
+    plan: OutputPlan,
+) -> Iterator[PictureTask]:
     if not os.path.isdir(source):
         if output is None:
             path = Path(source)
@@ -171,20 +162,20 @@ def _jobs_of(
             target = Path(output)
             if into_folder:
                 target /= output_name(Path(source), format)
-        yield Job(source, str(target))
+        yield PictureTask(source, str(target))
         return
     if output is None:
         whole, named = Path(os.path.abspath(source)), Path(source)
         if not whole.name:
-            raise UsageError(f"{source} has no folder around it: say where to write (-o FOLDER)")
-        # Told in the user's own way of naming it, where that has a name in it ("." has none).
+            raise UsageError(f"{source} has no parent folder: give an output folder (-o FOLDER)")
+        # Written as the user wrote it, unless that contains no name (as in ".").
         beside = whole if named.name in ("", "..") else named
         target_folder = beside.with_name(f"{whole.name}-{style}")
     else:
         target_folder = Path(output)
 
     def note(error: OSError) -> None:
-        plan.problems.append(
+        plan.errors.append(
             (str(error.filename), f"the folder cannot be read: {error.strerror or error}")
         )
 
@@ -192,26 +183,26 @@ def _jobs_of(
     for path in find_pictures(source, target_folder, recursive=recursive, on_error=note):
         count += 1
         folder = target_folder / path.parent.relative_to(source)
-        yield Job(str(path), str(folder / output_name(path, format)))
-    if not count and not any(name == source for name, _ in plan.problems):
+        yield PictureTask(str(path), str(folder / output_name(path, format)))
+    if not count and not any(name == source for name, _ in plan.errors):
         hint = "" if recursive else "; --recursive looks into the folders in it"
-        plan.problems.append((source, f"there are no pictures in the folder{hint}"))
+        plan.errors.append((source, f"there are no pictures in the folder{hint}"))
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    taken: dict[str, Job] = {}
-    collisions: list[tuple[Job, Job]] = []
+def _refuse_collisions(tasks: Sequence[PictureTask]) -> None:
+    taken: dict[str, PictureTask] = {}
+    collisions: list[tuple[PictureTask, PictureTask]] = []
     real_folders: dict[str, str] = {}
-    for job in jobs:
-        folder, name = os.path.split(job.target)
+    for task in tasks:
+        folder, name = os.path.split(task.target)
         if folder not in real_folders:
             real_folders[folder] = os.path.realpath(folder or os.curdir)
-        # Some file systems hold A.png and a.png, or two spellings of an umlaut, to be one file.
-        # Refused on all, so that a call does the same everywhere.
+        # On some file systems A.png and a.png, or two Unicode forms of an umlaut, are one file.
+        # Refused on all, so that a call has the same result everywhere.
         key = unicodedata.normalize("NFC", os.path.join(real_folders[folder], name)).casefold()
-        first = taken.setdefault(key, job)
-        if first is not job:
-            collisions.append((first, job))
+        first = taken.setdefault(key, task)
+        if first is not task:
+            collisions.append((first, task))
     if collisions:
         first, second = collisions[0]
         more = f" (and {len(collisions) - 1} more such)" if len(collisions) > 1 else ""
@@ -221,10 +212,10 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         )
 
 
-def _refuse_overwritten_inputs(jobs: Sequence[Job]) -> None:
-    inputs = {identity: job for job in jobs if (identity := _identity(job.source))}
-    for job in jobs:
-        identity = _identity(job.target)
+def _refuse_overwritten_inputs(tasks: Sequence[PictureTask]) -> None:
+    inputs = {identity: task for task in tasks if (identity := _identity(task.source))}
+    for task in tasks:
+        identity = _identity(task.target)
         if identity in inputs:
             raise UsageError(
                 f"{inputs[identity].source} would be overwritten by a stylized picture: "
@@ -233,12 +224,12 @@ def _refuse_overwritten_inputs(jobs: Sequence[Job]) -> None:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Tell which file a path leads to, by whatever spelling or link; None if there is none."""
+    """Return device and inode of a regular file, the same for all links to it; None if missing."""
     if path == STANDARD:
         return None
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    # Not pipes and devices: /dev/stdin and /dev/stdout may well be one terminal.
+    # Not pipes and devices: /dev/stdin and /dev/stdout may be the same terminal.
     return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None

@@ -1,32 +1,38 @@
-"""What `stylize` tells the person at the terminal while it works, on stderr."""
+"""Progress, notes and errors of commands that process many pictures, printed to stderr."""
 
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fast_style.cli.exit_codes import one_line, say
-from fast_style.cli.file_pipeline import Outcome
-from fast_style.cli.output_plan import STANDARD
+from fast_style.cli.exit_codes import one_line, print_message
+from fast_style.inference.pipeline import STANDARD, PictureResult
 from fast_style.training.progress_bar import ProgressDisplay
 
 
-class Report:
-    """A bar where there is a terminal and several pictures, a line for each picture otherwise.
+class ProgressReporter:
+    """Shows a bar on a terminal if there are several pictures, else a line for each picture.
 
-    Failures are told in any case; notes once each, even when many pictures give the same.
+    Errors are always printed, each note only once.
+
+    Attributes:
+        quiet: whether only errors are printed.
     """
 
     def __init__(self, *, quiet: bool = False, debug: bool = False) -> None:
-        """Take whether to tell of failures only, and whether to show tracebacks."""
-        self.quiet, self.debug = quiet, debug
-        self._told: set[str] = set()
-        # Not quiet: failures are shown in any case.
-        self._display = ProgressDisplay()
+        """Create a reporter.
+
+        Args:
+            quiet: print errors only.
+            debug: print tracebacks of errors.
+        """
+        self.quiet, self._debug = quiet, debug
+        self._notes: set[str] = set()
+        self._display = ProgressDisplay()  # not quiet: errors are always printed
         self._done = self._total = 0
 
     @contextmanager
-    def showing(self, total: int) -> Iterator[None]:
-        """Show a bar for so many pictures meanwhile, if there is to be one."""
+    def bar(self, total: int) -> Iterator[None]:
+        """Show a bar for `total` pictures during the block, if stderr is a terminal."""
         if self.quiet or total < 2:
             yield
             return
@@ -37,56 +43,61 @@ class Report:
         finally:
             self._display.stop()
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Tell what became of a picture."""
-        if outcome.error is not None:
-            if self.debug:
-                self._line("".join(traceback.format_exception(outcome.error)).rstrip())
-            self.problem(outcome.sentence)
+    def result(self, result: PictureResult) -> None:
+        """Print the result for a picture and advance the bar."""
+        name = one_line(result.task.name)
+        if result.error is not None:
+            if self._debug:
+                self._print("".join(traceback.format_exception(result.error)).rstrip())
+            self.error(result.error_message)
         else:
-            for note in outcome.notes:
-                self.note(note, outcome.job.name)
-            if not self._display.has_bar and outcome.job.target != STANDARD and not self.quiet:
-                size = f"{outcome.width}x{outcome.height}"
-                self._line(
-                    f"{one_line(outcome.job.name)} -> {one_line(outcome.job.target)} "
-                    f"({size}, {outcome.seconds:.2f} s)"
+            for note in result.notes:
+                self.note(note, result.task.name)
+            if not self._display.has_bar and result.task.target != STANDARD and not self.quiet:
+                self._print(
+                    f"{name} -> {one_line(result.task.target)} "
+                    f"({result.width}x{result.height}, {result.seconds:.2f} s)"
                 )
-        self.advance(1, one_line(outcome.job.name)[-40:])
+        self.advance(1, name[-40:])
 
     def advance(self, pictures: int, description: str) -> None:
-        """Move the bar, if there is one, without a word on single pictures."""
+        """Advance the bar, if there is one; print nothing about single pictures."""
         self._done += pictures
         if self._display.has_bar:
             self._display.update(self._done, f"{self._done}/{self._total}", description)
 
     def line(self, text: str) -> None:
-        """Tell something that only `--quiet` keeps back."""
+        """Print a line, unless quiet."""
         if not self.quiet:
-            self._line(one_line(text))
+            self._print(one_line(text))
 
-    def problem(self, sentence: str) -> None:
-        """Tell of a failure; not even `--quiet` keeps it back."""
-        if not self._display.has_bar:
-            say(sentence)
+    def error(self, sentence: str) -> None:
+        """Print an error, even if quiet."""
+        if self._display.has_bar:
+            self._print(f"fast-style: {one_line(sentence)}")
         else:
-            self._line(f"fast-style: {one_line(sentence)}")
+            print_message(sentence)
 
     def note(self, text: str, about: str | None = None) -> None:
-        """Tell what the user should know, the first time that it comes up."""
-        if self.quiet or text in self._told:
+        """Print a note the first time that it occurs, unless quiet.
+
+        Args:
+            text: the note.
+            about: the picture that it is about.
+        """
+        if self.quiet or text in self._notes:
             return
-        self._told.add(text)
-        self._line(f"fast-style: note: {one_line(f'{about}: {text}' if about else text)}")
+        self._notes.add(text)
+        self._print(f"fast-style: note: {one_line(f'{about}: {text}' if about else text)}")
 
     def summary(self, done: int, skipped: int, failed: int) -> None:
-        """Tell how many pictures are done, where that is not obvious."""
+        """Print the numbers of pictures, if there are several."""
         if self.quiet or done + skipped + failed < 2:
             return
         parts = [f"{done} stylized"]
         parts += [f"{skipped} skipped"] if skipped else []
         parts += [f"{failed} failed"] if failed else []
-        self._line(", ".join(parts))
+        self._print(", ".join(parts))
 
-    def _line(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._display.print(text)

@@ -1,8 +1,6 @@
 """The command `fast-style serve`."""
 
 import importlib.util
-from dataclasses import fields
-from typing import Any
 
 import click
 
@@ -25,35 +23,29 @@ _NEEDED_BY_JOBS = (("dbos", "dbos"), ("fsspec", "fsspec"))
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@options_from(ServiceSettings)
+@options_from(ServiceSettings, "settings")
 @click.option(
     "--jobs/--no-jobs",
     "with_jobs",
     default=True,
-    help="Take jobs that run for minutes (/v1/jobs), or not.  [default: --jobs]",
+    help="Whether to accept jobs that run for minutes (/v1/jobs).  [default: --jobs]",
 )
-@options_from(JobSettings)
+@options_from(JobSettings, "job_settings")
 @debug_option
-def serve(with_jobs: bool, **options: Any) -> None:
+def serve(settings: ServiceSettings, with_jobs: bool, job_settings: JobSettings) -> None:
     r"""Serve styles over HTTP: photos in, stylized pictures out.
 
     \b
     fast-style serve
     curl -F photo=@photo.jpg -F style=starry-night http://127.0.0.1:8000/v1/stylize -o out.jpg
 
-    /openapi.json describes everything, /healthz and /readyz tell how it is, /metrics is for
-    Prometheus. SIGTERM and Ctrl-C let what is in flight finish first.
+    /openapi.json describes the API, /healthz and /readyz report the state of the service, /metrics
+    is for Prometheus. On SIGTERM and Ctrl-C, requests in flight are finished first.
     """
     for module, package in (*_NEEDED, *(_NEEDED_BY_JOBS if with_jobs else ())):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("fast-style serve", package, "serve")
-    settings = ServiceSettings(**_only(ServiceSettings, options))
-    jobs = JobSettings(**_only(JobSettings, options)) if with_jobs else None
     from fast_style.service.app import create_app
     from fast_style.service.server import serve as run
 
-    run(create_app(settings, jobs), settings)
-
-
-def _only(config: type, options: dict[str, Any]) -> dict[str, Any]:
-    return {spec.name: options[spec.name] for spec in fields(config)}
+    run(create_app(settings, job_settings if with_jobs else None), settings)

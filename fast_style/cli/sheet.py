@@ -4,7 +4,10 @@ import os
 
 import click
 
-from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, describe, say
+from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, print_message
+from fast_style.cli.options import options_from, quiet_option
+from fast_style.errors import FastStyleError, ImageWriteError, UsageError, describe
+from fast_style.options import SheetOptions
 
 
 @click.command(epilog=EXIT_CODES)
@@ -15,7 +18,7 @@ from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_opt
     metavar="FILE",
     default="sheet.jpg",
     show_default=True,
-    help="Where to write the sheet. A file that is there is overwritten, but never a photo.",
+    help="Where to write the sheet. An existing file is overwritten unless it is a photo.",
 )
 @click.option(
     "--style",
@@ -25,22 +28,8 @@ from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_opt
     multiple=True,
     help="A style to show; may be given several times.  [default: all of `fast-style styles`]",
 )
-@click.option(
-    "--size",
-    type=click.IntRange(64, 2048),
-    metavar="PIXELS",
-    default=384,
-    show_default=True,
-    help="Longest side at which photos are stylized and shown.",
-)
-@click.option(
-    "--columns",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Set the styles in so many columns.  [default: what makes the sheet a little wider than "
-    "high]",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Tell of failures only.")
+@options_from(SheetOptions, "options")
+@quiet_option
 @debug_option
 @click.pass_context
 def sheet(
@@ -48,14 +37,13 @@ def sheet(
     photos: tuple[str, ...],
     output: str,
     styles: tuple[str, ...],
-    size: int,
-    columns: int | None,
+    options: SheetOptions,
     quiet: bool,
 ) -> None:
     """Show all styles on photos, on one sheet.
 
-    One row a style: its painting, then each photo in that style. A photo or style that cannot be
-    used is named, and the sheet shows the others.
+    Each style has a row: its painting, then each photo in that style. A photo or style that cannot
+    be used is named on stderr, and the sheet shows the others.
 
     \b
     fast-style sheet photo.jpg
@@ -65,22 +53,21 @@ def sheet(
         if os.path.exists(output) and os.path.exists(photo) and os.path.samefile(output, photo):
             raise click.UsageError(f"{photo} would be overwritten by the sheet: choose another -o")
 
-    # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.errors import FastStyleError, ImageWriteError, UsageError
+    # Imported here, so that help and errors in the options come at once.
     from fast_style.images import format_from_suffix, read_image, write_image
     from fast_style.inference.contact_sheet import contact_sheet
 
     try:
         format_from_suffix(output)
-    except ImageWriteError as error:  # now, and not when all is computed
+    except ImageWriteError as error:  # now, before anything is computed
         raise UsageError(str(error)) from None
-    problems: list[FastStyleError] = []
+    errors: list[FastStyleError] = []
 
-    def tell(error: FastStyleError) -> None:
-        problems.append(error)
-        say(describe(error))
+    def on_error(error: FastStyleError) -> None:
+        errors.append(error)
+        print_message(describe(error))
 
-    def progress(name: str, number: int, total: int) -> None:
+    def on_style(name: str, number: int, total: int) -> None:
         if not quiet:
             click.echo(f"{name} ({number} of {total})", err=True)
 
@@ -88,18 +75,18 @@ def sheet(
         image = contact_sheet(
             photos,
             styles or None,
-            size=size,
-            columns=columns,
-            on_problem=tell,
-            on_style=progress,
+            size=options.size,
+            columns=options.columns,
+            on_problem=on_error,
+            on_style=on_style,
         )
     except UsageError:
-        if problems:  # all were told of already
+        if errors:  # printed already
             context.exit(FAILED)
         raise
     for note in write_image(read_image(image), output):
-        say(note)
+        print_message(note)
     if not quiet:
         click.echo(f"-> {output} ({image.width}x{image.height})", err=True)
-    if problems:
+    if errors:
         context.exit(SOME_FAILED)

@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exit_codes import (
-    EXIT_CODES,
-    FAILED,
-    SOME_FAILED,
-    debug_option,
-    debugging,
-)
-from fast_style.cli.image_options import engine_options, look_options, written_options
+from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, debugging
+from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fast_style.cli.file_pipeline import Outcome
-    from fast_style.cli.progress import Report
-    from fast_style.inference.stylizer import Stylizer, Tile
-    from fast_style.optimization.polish import Polisher
+    from fast_style.cli.file_pipeline import FilePipeline
+    from fast_style.cli.output_plan import OutputPlan
+    from fast_style.cli.progress import ProgressReporter
+    from fast_style.inference.pipeline import PictureResult, PictureTask, Polish
+    from fast_style.inference.stylizer import Stylizer
 
 
 @click.command(epilog=EXIT_CODES)
@@ -33,39 +29,40 @@ if TYPE_CHECKING:
     "-s",
     metavar="NAME|FILE",
     required=True,
-    help="The style: a name of `fast-style styles`, or a model file; or a mixture of styles with "
+    help="The style: a name from `fast-style styles`, a model file, or a mixture of styles with "
     "their shares, NAME:0.6,NAME:0.4.",
 )
 @click.option(
     "-o",
     "--output",
     metavar="OUT",
-    help="Where to write: a file for one picture, a folder (made if need be) for several or for a "
-    "folder, - for stdout. If left out: NAME-STYLE.EXT beside each picture, and for a folder "
-    "FOLDER-STYLE beside it. A file that is there is overwritten, but never an input.",
+    help="Where to write: a file for one picture; a folder, created if need be, for several or for "
+    "a folder; - for stdout. An existing file is overwritten unless it is an input.  [default: "
+    "NAME-STYLE.EXT beside each picture, FOLDER-STYLE beside a folder]",
 )
-@look_options
+@options_from(StyleOptions, "style_options")
 @click.option(
     "--polish",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Take the picture N iterations further by optimisation, which brings it nearer to the "
-    "painting and takes seconds to minutes each; needs torch.",
+    help="Refine each picture by N iterations of optimisation towards the painting, which takes "
+    "seconds to minutes; needs torch.",
 )
 @click.option(
     "--style-image",
     "style_images",
     metavar="PAINTING[:WEIGHT]",
     multiple=True,
-    help="The painting to --polish towards.  [default: NAME.jpg, .png or .webp beside the model "
-    "file, else the thumbnail in it]",
+    help="The painting for --polish.  [default: NAME.jpg, .png or .webp beside the model file, "
+    "else the thumbnail in it]",
 )
-@click.option("-r", "--recursive", is_flag=True, help="Search folders with their subfolders.")
-@click.option("--skip-existing", is_flag=True, help="Leave out pictures whose output is there.")
-@written_options
-@engine_options
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell of failures only.")
+@click.option("-r", "--recursive", is_flag=True, help="Search the subfolders of folders too.")
+@click.option("--skip-existing", is_flag=True, help="Skip pictures whose output exists.")
+@options_from(OutputOptions, "output_options")
+@options_from(PipelineOptions, "pipeline_options")
+@options_from(EngineOptions, "engine_options")
+@json_option
+@quiet_option
 @debug_option
 @click.pass_context
 def stylize(
@@ -73,30 +70,22 @@ def stylize(
     inputs: tuple[str, ...],
     style: str,
     output: str | None,
-    size: int | None,
-    strength: float,
-    preserve_color: bool,
-    stroke_size: float,
+    style_options: StyleOptions,
     polish: int | None,
     style_images: tuple[str, ...],
     recursive: bool,
     skip_existing: bool,
-    format_name: str | None,
-    quality: int | None,
-    max_megapixels: float,
-    engine: str,
-    device: str,
-    precision: str,
-    tile: "Tile",
-    workers: int | None,
+    output_options: OutputOptions,
+    pipeline_options: PipelineOptions,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Put a style on photos.
+    """Apply a style to photos.
 
-    INPUT is a picture, a folder of pictures, or - for a picture from stdin. The pictures in a
-    folder are known by their suffix; hidden files are left out; with --recursive its structure is
-    kept.
+    INPUT is a picture, a folder of pictures, or - for a picture from stdin. Pictures in a folder
+    are recognized by their suffix, and hidden files are skipped; --recursive keeps the structure of
+    the folders.
 
     \b
     fast-style stylize photo.jpg --style starry-night -o stylized.jpg
@@ -104,119 +93,121 @@ def stylize(
     """  # noqa: D301 (the \b is click's)
     if "-" in (*inputs, output or ""):
         _check_streams(inputs, output, as_json)
+    if style_images and polish is None:
+        raise click.UsageError("--style-image is the painting for --polish N: give both")
 
-    # Imported here, so that help and mistakes in the options come at once.
-    from fast_style.cli.file_pipeline import Batch, Treatment
-    from fast_style.cli.output_plan import make_plan, named_format
-    from fast_style.cli.progress import Report
+    # Imported here, so that help and errors in the options come at once.
+    from fast_style.cli.file_pipeline import FilePipeline
+    from fast_style.cli.output_plan import make_plan
+    from fast_style.cli.progress import ProgressReporter
+    from fast_style.inference.pipeline import pillow_format
     from fast_style.styles.mixing import mixture_name
     from fast_style.styles.registry import find_parts
 
-    if style_images and polish is None:
-        raise click.UsageError("--style-image is what to --polish N towards: give both")
     parts = find_parts(style)
-    files = [path for path, _ in parts]
-    chosen = files[0] if len(files) == 1 else style
-    written_format = named_format(format_name)
     plan = make_plan(
         inputs,
         output,
-        style=mixture_name([path.stem for path in files]),
-        format=written_format,
+        style=mixture_name([path.stem for path, _ in parts]),
+        format=pillow_format(output_options.format),
         recursive=recursive,
         skip_existing=skip_existing,
     )
-    report = Report(quiet=quiet, debug=debugging())
-    for name, sentence in plan.problems:
-        report.problem(f"{name}: {sentence}")
-    rows: list[dict[str, Any]] = [
-        {"input": name, "error": sentence} for name, sentence in plan.problems
-    ]
-    rows += [{"input": job.source, "output": job.target, "skipped": True} for job in plan.skipped]
-    document: dict[str, Any] = {"style": str(chosen)}
-    document |= {"engine": None, "device": None, "precision": None, "images": rows}
+    reporter = ProgressReporter(quiet=quiet, debug=debugging())
+    for name, sentence in plan.errors:
+        reporter.error(f"{name}: {sentence}")
+    chosen = parts[0][0] if len(parts) == 1 else style
+    document = {"style": str(chosen), **_describe_plan(plan)}
     done = 0
-    if plan.jobs:
-        batch = Batch(
-            _stylizer(chosen, report, engine, device, precision, max_megapixels, tile),
-            Treatment(
-                size,
-                strength,
-                preserve_color,
-                written_format,
-                quality,
-                stroke_size,
-                _polisher(polish, parts, style_images, device, report),
-            ),
-            workers=workers,
+    if plan.tasks:
+        pipeline = FilePipeline(
+            _load_stylizer(chosen, engine_options, pipeline_options, reporter),
+            style_options,
+            output_options,
+            workers=pipeline_options.workers,
+            polish=_make_polish(polish, parts, style_images, engine_options.device, reporter),
         )
-        used = batch.stylizer.engine
-        document |= {"engine": used.name, "device": used.device, "precision": used.precision}
-        # Closed also when it is cut short, or its threads would go on.
-        with report.showing(len(plan.jobs)), closing(batch.run(plan.jobs)) as outcomes:
-            for outcome in outcomes:
-                report.outcome(outcome)
-                done += outcome.error is None
-                if as_json:
-                    rows.append(_row(outcome))
-    failed = len(plan.problems) + len(plan.jobs) - done
-    report.summary(done, len(plan.skipped), failed)
+        done = _run_pipeline(pipeline, plan.tasks, reporter, document)
+    failed = len(plan.errors) + len(plan.tasks) - done
+    reporter.summary(done, len(plan.skipped), failed)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     if failed:
         context.exit(SOME_FAILED if done or plan.skipped else FAILED)
 
 
+def _describe_plan(plan: "OutputPlan") -> dict[str, Any]:
+    """Return the document for `--json` before any picture is stylized."""
+    rows: list[dict[str, Any]] = [
+        {"input": name, "error": sentence} for name, sentence in plan.errors
+    ]
+    rows += [
+        {"input": task.source, "output": task.target, "skipped": True} for task in plan.skipped
+    ]
+    return {"engine": None, "device": None, "precision": None, "images": rows}
+
+
+def _run_pipeline(
+    pipeline: "FilePipeline",
+    tasks: "Sequence[PictureTask]",
+    reporter: "ProgressReporter",
+    document: dict[str, Any],
+) -> int:
+    """Stylize the pictures, add them to the document, and return the number of successes."""
+    engine = pipeline.stylizer.engine
+    document |= {"engine": engine.name, "device": engine.device, "precision": engine.precision}
+    done = 0
+    # Closed also when it is interrupted, or its threads would keep running.
+    with reporter.bar(len(tasks)), closing(pipeline.run(tasks)) as results:
+        for result in results:
+            reporter.result(result)
+            done += result.error is None
+            document["images"].append(_describe_result(result))
+    return done
+
+
 def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -> None:
     if "-" in inputs and sys.stdin is None:
-        raise click.UsageError("stdin is closed, and - stands for a picture from there")
+        raise click.UsageError("stdin is closed, and - stands for a picture from stdin")
     if output not in (None, "-"):
         return
     if as_json:
         raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
     if sys.stdout is None:
-        raise click.UsageError("stdout is closed: say where to write the picture (-o FILE)")
+        raise click.UsageError("stdout is closed: give a file for the picture (-o FILE)")
     if output is None and len(inputs) == 1 and sys.stdout.isatty():
-        raise click.UsageError("stdout is a terminal: say where to write the picture (-o FILE)")
+        raise click.UsageError("stdout is a terminal: give a file for the picture (-o FILE)")
 
 
-def _stylizer(
+def _load_stylizer(
     style: Path | str,
-    report: "Report",
-    engine: str,
-    device: str,
-    precision: str,
-    max_megapixels: float,
-    tile: "Tile",
+    engine_options: EngineOptions,
+    pipeline_options: PipelineOptions,
+    reporter: "ProgressReporter",
 ) -> "Stylizer":
     from fast_style.engines import unused_gpu
     from fast_style.inference.stylizer import Stylizer
 
-    stylizer = Stylizer(
-        style,
-        engine=engine,
-        device=device,
-        precision=precision,
-        max_megapixels=max_megapixels,
-        tile=tile,
+    stylizer = Stylizer.from_options(
+        style, engine_options, max_megapixels=pipeline_options.max_megapixels
     )
     if stylizer.mixed_by == "pictures":
-        report.note(
-            "these styles are not of one size and one base, so their pictures are mixed and not "
-            "their networks: each picture takes the time of all"
+        reporter.note(
+            "these styles differ in size or base, so their pictures are mixed instead of their "
+            "networks: each picture takes one pass per style"
         )
-    if engine == device == "auto" and (gpu := unused_gpu()):
-        report.note(gpu)
+    if engine_options.engine == engine_options.device == "auto" and (reason := unused_gpu()):
+        reporter.note(reason)
     return stylizer
 
 
-def _polisher(
+def _make_polish(
     iterations: int | None,
     parts: "Sequence[tuple[Path, float]]",
     style_images: tuple[str, ...],
     device: str,
-    report: "Report",
-) -> "Polisher | None":
+    reporter: "ProgressReporter",
+) -> "Polish | None":
     if iterations is None:
         return None
     from fast_style.errors import MissingExtraError
@@ -233,21 +224,21 @@ def _polisher(
         painting, is_thumbnail = painting_of(path)
         paintings.append(painting)
         if is_thumbnail:
-            report.note(
-                f"{path.stem} is polished towards the thumbnail in its file, which knows no fine "
+            reporter.note(
+                f"{path.stem} is polished with the thumbnail in its file, which lacks fine "
                 "strokes: give the painting (--style-image)"
             )
     return Polisher(iterations, paintings, [share for _, share in parts], device=device)
 
 
-def _row(outcome: "Outcome") -> dict[str, Any]:
-    row: dict[str, Any] = {"input": outcome.job.source}
-    if outcome.error is not None:
-        return row | {"error": outcome.sentence}
+def _describe_result(result: "PictureResult") -> dict[str, Any]:
+    row: dict[str, Any] = {"input": result.task.source}
+    if result.error is not None:
+        return row | {"error": result.error_message}
     return row | {
-        "output": outcome.job.target,
-        "width": outcome.width,
-        "height": outcome.height,
-        "seconds": round(outcome.seconds, 3),
-        "notes": list(outcome.notes),
+        "output": result.task.target,
+        "width": result.width,
+        "height": result.height,
+        "seconds": round(result.seconds, 3),
+        "notes": list(result.notes),
     }

@@ -1,4 +1,4 @@
-"""`fast-style train`: learn a painting."""
+"""The command `fast-style train`."""
 
 import dataclasses
 import importlib.util
@@ -8,33 +8,32 @@ from typing import Any
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, debug_option
-from fast_style.cli.options import options_from
+from fast_style.cli.options import json_option, options_from, quiet_option
 from fast_style.errors import MissingExtraError
 from fast_style.training.config import TrainingConfig
 
 
 @click.command("train", epilog=EXIT_CODES)
-@options_from(TrainingConfig)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.option("--quiet", is_flag=True, help="Show no progress.")
+@options_from(TrainingConfig, "config")
+@json_option
+@quiet_option
 @debug_option
 @click.pass_context
-def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any) -> None:
+def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: bool) -> None:
     """Train a style model from one painting and a folder of photos.
 
     Shows each loss and the time left, writes preview pictures to RUNS/NAME/previews and TensorBoard
-    logs to RUNS/NAME/tensorboard, and leaves the model in MODELS/NAME.safetensors. Ctrl-C and
-    SIGTERM save a checkpoint; the same command with --resume goes on from it.
+    logs to RUNS/NAME/tensorboard, and the model to MODELS/NAME.safetensors. Ctrl-C and SIGTERM save
+    a checkpoint; the same command with --resume continues from it.
 
     \b
     fast-style train --style-image painting.jpg --photos photos/ --name my-style
     fast-style stylize photo.jpg --style my-style -o stylized.jpg
     """  # noqa: D301 (the \b is click's)
-    config = TrainingConfig(**options)
     for module, package in (("torch", "torch"), ("pytorch_lightning", "pytorch-lightning")):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("training", package, "train")
-    # What is wrong with the files is told at once; importing torch and Lightning takes seconds.
+    # Read first, so that errors in the files come at once: importing torch takes seconds.
     from fast_style.training.inputs import read_inputs
 
     inputs = read_inputs(config)
@@ -47,7 +46,7 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
     if result.signal is not None:
         if not quiet:
             click.echo(
-                f"stopped at step {result.steps}; go on with the same command and --resume",
+                f"stopped at step {result.steps}; the same command with --resume continues",
                 err=True,
             )
         context.exit(128 + result.signal)
@@ -61,7 +60,7 @@ def train(context: click.Context, /, as_json: bool, quiet: bool, **options: Any)
 
 
 def _style_argument(config: TrainingConfig) -> str:
-    # A name is found in ./saved_models; elsewhere the file is what works from anywhere.
+    # Names are looked up in ./saved_models; elsewhere the path of the file is needed.
     default = TrainingConfig.__dataclass_fields__["models"].default
     return config.name if config.models == default else str(config.model_path)
 

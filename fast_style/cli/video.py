@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, say
-from fast_style.cli.image_options import DEVICES, ENGINES, PRECISIONS, look_options
+from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
+from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.options import EngineOptions, StyleOptions
 
 if TYPE_CHECKING:
     from fast_style.video.api import VideoResult
@@ -70,7 +71,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. A file that is there is "
     "overwritten, but never the input.",
 )
-@look_options
+@options_from(StyleOptions, "style_options")
 @click.option(
     "--steady",
     type=click.FloatRange(0, 1),
@@ -103,11 +104,9 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 )
 @click.option("--fps", type=_Rate(), help="Frame rate of numbered pictures.  [default: 25]")
 @click.option("--resume", is_flag=True, help="Continue a run that was cut short.")
-@click.option("--engine", type=click.Choice(ENGINES), default="auto", help="What runs the network.")
-@click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where it runs.")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", help="In what.")
-@click.option("--json", "as_json", is_flag=True, help="Write one JSON document to stdout.")
-@click.option("-q", "--quiet", is_flag=True, help="Report failures only.")
+@options_from(EngineOptions, "engine_options", only=("engine", "device", "precision"))
+@json_option
+@quiet_option
 @debug_option
 @click.pass_context
 def video(
@@ -115,10 +114,7 @@ def video(
     source: str,
     style: str,
     output: str,
-    size: int | None,
-    strength: float,
-    preserve_color: bool,
-    stroke_size: float,
+    style_options: StyleOptions,
     steady: float,
     start: float | None,
     end: float | None,
@@ -127,9 +123,7 @@ def video(
     audio: str,
     fps: Fraction | None,
     resume: bool,
-    engine: str,
-    device: str,
-    precision: str,
+    engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -149,7 +143,6 @@ def video(
 
     # Imported here, so that help and mistakes in the options come at once.
     from fast_style.inference.stylizer import Stylizer
-    from fast_style.options import StyleOptions
     from fast_style.storage.hardware import installed
     from fast_style.styles.registry import find_parts
 
@@ -158,19 +151,14 @@ def video(
 
     parts = find_parts(style)
     chosen = parts[0][0] if len(parts) == 1 else style
-    stylizer = Stylizer(chosen, engine=engine, device=device, precision=precision)
+    stylizer = Stylizer.from_options(chosen, engine_options)
     begin = time.perf_counter()
     with _progress_bar(quiet) as progress:
         result = stylize_video(
             source,
             output,
             stylizer,
-            options=StyleOptions(
-                size=size,
-                strength=strength,
-                preserve_color=preserve_color,
-                stroke_size=stroke_size,
-            ),
+            options=style_options,
             steady=steady,
             start=start,
             end=end,
@@ -191,7 +179,7 @@ def video(
             err=True,
         )
     if result.damage is not None:
-        say(f"{source}: {result.damage}: what could be read of it is written")
+        print_message(f"{source}: {result.damage}: what could be read of it is written")
     if as_json:
         row = {**_row(source, result), "seconds": round(seconds, 3)}
         document = {"style": str(chosen), **_engine_of(stylizer), "video": row}

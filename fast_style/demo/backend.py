@@ -11,6 +11,7 @@ from fast_style import (
     Painted,
     Photo,
     StyleModel,
+    StyleOptions,
     Stylizer,
     StylizerCache,
     list_styles,
@@ -31,7 +32,7 @@ _LIST_TIMEOUT = 5.0  # seconds; without the list of styles there is no page
 class PhotoStylizer(Protocol):
     """A `Stylizer` or a `RemoteStylizer`."""
 
-    def paint(self, photo: Photo, *, size: int | None, stroke_size: float) -> Painted:
+    def paint(self, photo: Photo, options: StyleOptions | None = None) -> Painted:
         """Stylize a photo at full strength; see `Stylizer.paint`."""
         ...
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from fast_style import Painted, read_image
+from fast_style import Painted, StyleOptions, read_image
 from fast_style.demo.backend import load_stylizer, service_url
 from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage, Style
 
@@ -132,7 +132,7 @@ def stylize(image: SourceImage, style: Style, size: int, stroke_size: float) -> 
         stylizer, description = load_stylizer(style.key, style.model)
         start = time.perf_counter()
         photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
-        painted = stylizer.paint(photo, size=size, stroke_size=stroke_size)
+        painted = stylizer.paint(photo, StyleOptions(size=size, stroke_size=stroke_size))
         result = StylizedPhoto(painted, time.perf_counter() - start, description)
         cache.put(key, result)
     return result

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from fast_style import FastStyleError, Photo, contact_sheet, encode_image, read_image
+from fast_style import (
+    FastStyleError,
+    Photo,
+    StyleOptions,
+    contact_sheet,
+    encode_image,
+    read_image,
+)
 from fast_style.demo.backend import service_url
 from fast_style.demo.cache import StylizedPhoto, get_inference_lock, stylize
 from fast_style.demo.gallery import show_gallery
@@ -175,7 +182,7 @@ def _compute_results(
 
 def _apply_settings(stylized: StylizedPhoto, settings: Settings) -> Photo:
     return stylized.painted.finish(
-        strength=settings.strength, preserve_color=settings.preserve_color
+        StyleOptions(strength=settings.strength, preserve_color=settings.preserve_color)
     )
 
 

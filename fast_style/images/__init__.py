@@ -35,6 +35,7 @@ from fast_style.images.icc import choose_conversion
 from fast_style.images.modes import array_to_rgb, image_to_rgb, read_sample_range
 from fast_style.images.photo import Photo, to_pil
 from fast_style.images.resampling import resize_long_side, resize_to
+from fast_style.options import DEFAULT_MAX_MEGAPIXELS
 
 __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",
@@ -51,9 +52,6 @@ __all__ = [
     "to_pil",
     "write_image",
 ]
-
-#: Pictures of more than this many millions of pixels are refused by default.
-DEFAULT_MAX_MEGAPIXELS = 250.0
 
 #: What `read_image` takes: a path, the bytes of a file, a binary stream, a Pillow image, an array.
 ImageSource = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[Any]

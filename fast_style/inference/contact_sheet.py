@@ -1,9 +1,9 @@
-"""The contact sheet: every style on the same photos, on one page.
+"""The contact sheet: every style applied to the same photos, on one page.
 
-One row a style: its painting and what is known of it, then each photo in that style; the photos
-themselves stand above. With few photos and many styles the rows are set in several columns. Photos
-are read at the size they are shown at and one style is loaded at a time, so that memory is that of
-the sheet.
+Each style has a row: its painting with a caption, then each photo in that style; the photos
+themselves are in the row above. With few photos and many styles the rows are set in several
+columns. Photos are read at the size at which they are shown and one style is loaded at a time, so
+that the memory is that of the sheet.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_to, to_pil
-from fast_style.inference.stylizer import Stylizer
-from fast_style.models.model_file import ModelCard, StyleModel
+from fast_style.inference.stylizer import Style, Stylizer
+from fast_style.models.model_file import ModelCard
+from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions, StyleOptions
 from fast_style.styles.registry import list_styles, load_parts
 
-Style = str | os.PathLike[str] | StyleModel
-Problem = Callable[[FastStyleError], None]
-"""Is told of what had to be left out."""
+OnError = Callable[[FastStyleError], None]
+"""Called with the error of a photo or style that is left out."""
 
-SMALLEST, LARGEST = 64, 2048
-MOST_PIXELS = 200_000_000
+MAX_SHEET_PIXELS = 200_000_000
 """The largest sheet, in pixels: 600 MB while it is made."""
+
+Box = tuple[int, int, int, int]
 
 _PAPER, _INK, _FAINT = (250, 249, 246), (34, 32, 30), (120, 116, 110)
 _PROPORTION = 1.4  # width by height of the page that columns are chosen for
@@ -37,16 +38,16 @@ _PROPORTION = 1.4  # width by height of the page that columns are chosen for
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where everything is on a sheet, in pixels.
+    """The positions of all pictures on a sheet, in pixels.
 
     Attributes:
-        widths: of the places in a row: the painting's, then one for each photo.
-        height: of all of them.
-        styles: how many rows there are in all.
-        columns: into how many columns these are set.
-        gap: between pictures; twice that is between columns and around everything.
-        text: size of the larger letters.
-        caption: height kept for the caption below a painting.
+        widths: widths of the cells in a row: the painting's, then one for each photo.
+        height: height of every cell.
+        styles: number of styles, and so of rows in all columns together.
+        columns: number of columns.
+        gap: gap between pictures; columns and margins have twice as much.
+        text: size of the larger font.
+        caption: height reserved for the caption below a painting.
     """
 
     widths: tuple[int, ...]
@@ -59,7 +60,7 @@ class Layout:
 
     @property
     def rows(self) -> int:
-        """Rows of styles in the longest column."""
+        """Number of rows of styles in the longest column."""
         return -(-self.styles // self.columns)
 
     @property
@@ -69,12 +70,12 @@ class Layout:
         width = self.columns * (self._across(len(self.widths)) + self.gap) + margin
         return width, (self.rows + 1) * (self.height + self.gap) - self.gap + 2 * margin
 
-    def place(self, style: int | None, number: int, column: int = 0) -> tuple[int, int, int, int]:
-        """A place: left, top, width and height.
+    def cell(self, style: int | None, number: int, column: int = 0) -> Box:
+        """Return the box of a cell: left, top, width and height.
 
         Args:
-            style: number of the style; None for the photos above a column.
-            number: 0 for the painting, then the photos from 1.
+            style: index of the style; None for the row of photos above a column.
+            number: 0 for the painting, from 1 for the photos.
             column: the column, for the photos above it.
         """
         row = 0
@@ -89,14 +90,14 @@ class Layout:
 
 
 def common_height(photos: Sequence[tuple[int, int]], size: int) -> int:
-    """Choose the height that all photos get, so that rows are full.
+    """Choose one height for all photos, so that they fill their rows.
 
     Args:
         photos: width and height of each, neither more than `size`.
-        size: longest side there may be.
+        size: longest side that a photo may have.
 
     Returns:
-        The height of the flattest, but no less than half of `size`: panoramas stay flatter.
+        The height of the flattest photo, but at least half of `size`; panoramas stay flatter.
     """
     return max(min(height for _, height in photos), size // 2)
 
@@ -104,45 +105,45 @@ def common_height(photos: Sequence[tuple[int, int]], size: int) -> int:
 def lay_out(
     photos: Sequence[tuple[int, int]], styles: int, size: int, columns: int | None = None
 ) -> Layout:
-    """Settle where everything goes.
+    """Compute the layout of a sheet.
 
     Args:
         photos: width and height of each photo as it is shown.
-        styles: how many.
+        styles: number of styles.
         size: longest side that a photo may have, in pixels.
-        columns: how many to set the styles in; None takes what makes the page a little wider than
-            high, and leaves little of it empty.
+        columns: number of columns; None chooses it such that the page is a little wider than high
+            and little of it is empty.
 
     Raises:
-        UsageError: no photo or style, columns below 1, or a sheet beyond `MOST_PIXELS`.
+        UsageError: no photo or style, `columns` below 1, or a sheet larger than `MAX_SHEET_PIXELS`.
     """
     if not photos or styles < 1:
         raise UsageError("a contact sheet needs at least one photo and one style")
     if columns is not None and columns < 1:
-        raise UsageError(f"columns must be 1 or more, and {columns} was given")
+        raise UsageError(f"columns is {columns}; expected 1 or more")
     text = max(11, round(size * 0.055))
     caption = round(4.6 * text)
     # Room for the caption and some of the painting, however flat the photos are.
     height = max(max(height for _, height in photos), 2 * caption)
     widths = (max(round(1.3 * height), 11 * text), *(max(1, width) for width, _ in photos))
 
-    def made(number: int) -> Layout:
+    def layout_with(number: int) -> Layout:
         rows = -(-styles // number)
-        used = -(-styles // rows)  # so that no column is left without a style
+        used = -(-styles // rows)  # so that no column is empty
         return Layout(widths, height, styles, used, max(4, size // 24), text, caption)
 
-    def unfitness(layout: Layout) -> float:
+    def badness(layout: Layout) -> float:
         empty = 1 - styles / (layout.rows * layout.columns)
         return abs(math.log(layout.size[0] / layout.size[1] / _PROPORTION)) + empty
 
     if columns is None:
-        best = min(map(made, range(1, styles + 1)), key=unfitness)
+        best = min(map(layout_with, range(1, styles + 1)), key=badness)
     else:
-        best = made(min(columns, styles))
-    if math.prod(best.size) > MOST_PIXELS:
+        best = layout_with(min(columns, styles))
+    if math.prod(best.size) > MAX_SHEET_PIXELS:
         raise UsageError(
             f"the sheet would have {best.size[0]}x{best.size[1]} pixels: show fewer photos or "
-            f"styles, or smaller ones (--size {max(SMALLEST, size // 2)} on the command line)"
+            f"styles, or smaller ones (--size {max(MIN_SHEET_SIZE, size // 2)} on the command line)"
         )
     return best
 
@@ -153,23 +154,23 @@ def contact_sheet(
     *,
     size: int = 384,
     columns: int | None = None,
-    engine: str = "auto",
-    on_problem: Problem | None = None,
+    engine: EngineChoice = "auto",
+    on_problem: OnError | None = None,
     on_style: Callable[[str, int, int], None] | None = None,
 ) -> Image.Image:
-    """Put every style on every photo, on one page with the paintings.
+    """Apply every style to every photo, and draw the results with the paintings on one page.
 
     Args:
-        photos: as `fast_style.images.read_image` takes them.
-        styles: names, files, mixtures or models; all that `list_styles` names if None.
-        size: longest side of each picture, in pixels; larger photos are made smaller first, and
-            taller ones as high as the flattest.
-        columns: see `lay_out`.
+        photos: pictures, as for `fast_style.read_image`.
+        styles: names, files, mixtures or models; all styles of `list_styles` if None.
+        size: longest side of each picture, in pixels, from 64 to 2048; larger photos are resized
+            first, and all to the height of the flattest.
+        columns: number of columns; chosen by the shape of the page if None.
         engine: as for `Stylizer`.
-        on_problem: told of each photo and style that cannot be used, which is then left out; the
-            first such error is raised if None.
-        on_style: told, before each style is put on, its name, its number from 1, and how many
-            there are.
+        on_problem: called with the error of each photo or style that cannot be used, which is then
+            left out; the first such error is raised if None.
+        on_style: called before each style with its name, its number from 1, and the number of
+            styles.
 
     Returns:
         An image of mode "RGB".
@@ -177,36 +178,37 @@ def contact_sheet(
     Raises:
         UsageError: an argument is out of range, or nothing is left to show.
         ImageError: a photo cannot be used, and there is no `on_problem`.
-        ModelError: a style cannot be used, likewise.
+        ModelError: a style cannot be used, and there is no `on_problem`.
         EngineError: this machine does not have the engine.
     """
-    if type(size) is not int or not SMALLEST <= size <= LARGEST:
-        raise UsageError(
-            f"size must be a whole number from {SMALLEST} to {LARGEST}, and {size!r} was given"
-        )
-    report = _raise if on_problem is None else on_problem
-    shown = list(_small_photos(photos, size, report))
-    usable = list(_usable(styles, report))
+    SheetOptions(size=size, columns=columns)
+    on_error = _raise if on_problem is None else on_problem
+    # 1) Read the photos, and leave out what cannot be used, so that no cell stays empty.
+    shown = list(_read_photos(photos, size, on_error))
+    usable = list(_usable_styles(styles, on_error))
     if not shown or not usable:
         kind = "photos" if not shown else "styles"
         raise UsageError(f"there are no {kind} to show: none could be used")
+    # 2) Compute the layout, and draw the photos above each column.
     highest = common_height([(photo.width, photo.height) for photo in shown], size)
-    shown = [_fitted(photo, size, highest) for photo in shown]
+    shown = [_fit(photo, size, highest) for photo in shown]
     boxes = [(photo.width, photo.height) for photo in shown]
     layout = lay_out(boxes, len(usable), size, columns)
+    options = StyleOptions()
     sheet = Image.new("RGB", layout.size, _PAPER)
     for column in range(layout.columns):
         for i, photo in enumerate(shown, 1):
-            _paste(sheet, photo, layout.place(None, i, column))
+            _paste(sheet, photo, layout.cell(None, i, column))
+    # 3) Draw a row for each style, with one style loaded at a time.
     for number, style in enumerate(usable):
-        with _told(report, FastStyleError):
+        with _errors_passed_to(on_error, FastStyleError):
             stylizer = Stylizer(style, engine=engine)
             if on_style is not None:
                 on_style(stylizer.card.name, number + 1, len(usable))
             _draw_painting(sheet, stylizer.card, _name_of(style, stylizer.card), layout, number)
             for i, photo in enumerate(shown, 1):
-                with _told(report, ImageError):
-                    _paste(sheet, stylizer.stylize_photo(photo), layout.place(number, i))
+                with _errors_passed_to(on_error, ImageError):
+                    _paste(sheet, stylizer.stylize_photo(photo, options), layout.cell(number, i))
     return sheet
 
 
@@ -215,40 +217,39 @@ def _raise(error: FastStyleError) -> None:
 
 
 @contextmanager
-def _told(report: Problem, kind: type[FastStyleError]) -> Iterator[None]:
+def _errors_passed_to(on_error: OnError, kind: type[FastStyleError]) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        report(error)
+        on_error(error)
 
 
-def _small_photos(sources: Sequence[ImageSource], size: int, report: Problem) -> Iterator[Photo]:
+def _read_photos(sources: Sequence[ImageSource], size: int, on_error: OnError) -> Iterator[Photo]:
     for source in sources:
-        with _told(report, ImageError):
-            # Both sides of at least so many pixels: the long one then has `size` of them to spare.
-            photo = read_image(source, at_least=size)
-            yield _fitted(photo, size, size)
+        with _errors_passed_to(on_error, ImageError):
+            photo = read_image(source, at_least=size)  # decoded no larger than needed
+            yield _fit(photo, size, size)
 
 
-def _usable(styles: Sequence[Style] | None, report: Problem) -> Iterator[Style]:
-    """Give the styles that can be loaded, so that no row stays empty; none is kept loaded."""
+def _usable_styles(styles: Sequence[Style] | None, on_error: OnError) -> Iterator[Style]:
+    """Yield the styles that can be loaded; none is kept loaded."""
     if styles is None:
         for entry in list_styles():
             if entry.problem is None:
-                yield from _usable([entry.path], report)
+                yield from _usable_styles([entry.path], on_error)
             else:
-                report(ModelFileError(entry.problem))
+                on_error(ModelFileError(entry.problem))
         return
     for style in styles:
-        with _told(report, FastStyleError):
-            if not isinstance(style, StyleModel):
+        with _errors_passed_to(on_error, FastStyleError):
+            if isinstance(style, str | os.PathLike):
                 load_parts(style)
             yield style
 
 
 def _name_of(style: Style, card: ModelCard) -> str:
-    """What one types for a style."""
-    if isinstance(style, StyleModel):
+    """Return the text by which users name a style."""
+    if not isinstance(style, str | os.PathLike):
         return card.name
     if isinstance(style, str) and os.sep not in style:
         return style
@@ -256,8 +257,8 @@ def _name_of(style: Style, card: ModelCard) -> str:
     return name.removesuffix(".safetensors")
 
 
-def _fitted(photo: Photo, width: int, height: int, *, enlarge: bool = False) -> Photo:
-    """Make a picture small enough for a box."""
+def _fit(photo: Photo, width: int, height: int, *, enlarge: bool = False) -> Photo:
+    """Resize a picture to fit into a box."""
     scale = min(width / photo.width, height / photo.height)
     if scale == 1 or (scale > 1 and not enlarge):
         return photo
@@ -265,10 +266,10 @@ def _fitted(photo: Photo, width: int, height: int, *, enlarge: bool = False) -> 
     return photo.with_pixels(resize_to(photo.pixels, *sides))
 
 
-def _paste(sheet: Image.Image, photo: Photo, place: tuple[int, int, int, int]) -> None:
-    """Put a picture into the middle of its place; paper shines through where it is transparent."""
+def _paste(sheet: Image.Image, photo: Photo, cell: Box) -> None:
+    """Paste a picture into the middle of a cell, blended with the paper where transparent."""
     image = to_pil(photo)
-    left, top, width, height = place
+    left, top, width, height = cell
     corner = (left + (width - image.width) // 2, top + (height - image.height) // 2)
     sheet.paste(image.convert("RGB"), corner, image if image.mode == "RGBA" else None)
 
@@ -276,14 +277,14 @@ def _paste(sheet: Image.Image, photo: Photo, place: tuple[int, int, int, int]) -
 def _draw_painting(
     sheet: Image.Image, card: ModelCard, name: str, layout: Layout, number: int
 ) -> None:
-    """Put a style's painting into its place, with the caption below it."""
-    left, top, width, height = layout.place(number, 0)
+    """Draw a style's painting and its caption into the first cell of a row."""
+    left, top, width, height = layout.cell(number, 0)
     draw = ImageDraw.Draw(sheet)
     lines = _caption(draw, card, name, layout)
     below = layout.text // 2 + sum(line.height for line in lines)
     painting = _painting(card, width, height - below)
     taken = below if painting is None else painting.height + below
-    y = top + max(0, height - taken) // 2  # in the middle, like the pictures of its row
+    y = top + max(0, height - taken) // 2  # centred, like the photos of the row
     if painting is not None:
         _paste(sheet, painting, (left, y, width, painting.height))
         y += painting.height
@@ -302,7 +303,7 @@ class _Line:
 
 
 def _caption(draw: ImageDraw.ImageDraw, card: ModelCard, name: str, layout: Layout) -> list[_Line]:
-    """The title in up to two lines, then artist and year, then what one types."""
+    """Return the lines: the title in up to two, then artist and year, then the style's name."""
     large, small = (ImageFont.load_default(s) for s in (layout.text, round(layout.text * 0.8)))
     width, high, low = layout.widths[0], round(layout.text * 1.25), round(layout.text * 1.05)
     title = drawable(card.title, large) or drawable(card.name, large) or drawable(name, large)
@@ -319,9 +320,9 @@ def _caption(draw: ImageDraw.ImageDraw, card: ModelCard, name: str, layout: Layo
 
 
 def drawable(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Bring text down to the letters that a font has: Pillow's own lacks even those with accents.
+    """Replace letters that a font lacks; Pillow's default font has no accented letters.
 
-    A letter that it lacks loses its accents (`é` becomes `e`), and goes if that does not help.
+    A missing letter loses its accents (`é` becomes `e`), or is removed if that does not help.
     """
     if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow without FreeType: Latin-1 bitmaps
         return text.encode("latin-1", "ignore").decode("latin-1")
@@ -338,11 +339,11 @@ def wrap(text: str, most: int, fits: Callable[[str], bool]) -> list[str]:
 
     Args:
         text: a title; line breaks count as spaces.
-        most: lines there may be; what is beyond them is cut, with an ellipsis in its place.
-        fits: tells whether a line is short enough.
+        most: maximum number of lines; longer text is cut and ends in an ellipsis.
+        fits: returns whether a line is short enough.
 
     Returns:
-        1 to `most` lines; a word too long for a line is cut too.
+        1 to `most` lines; a word that is too long for a line is cut too.
     """
     words = text.split()
     lines: list[str] = []
@@ -361,11 +362,11 @@ def wrap(text: str, most: int, fits: Callable[[str], bool]) -> list[str]:
 
 
 def _painting(card: ModelCard, width: int, height: int) -> Photo | None:
-    """A style's painting, fitted into a box; None if the card has none that can be read."""
+    """Return the painting on a style's card, fitted into a box; None if it cannot be read."""
     if card.thumbnail is None or height < 1:
         return None
     try:
         photo = read_image(card.thumbnail, max_megapixels=4, name="the thumbnail")
     except ImageError:
         return None
-    return _fitted(photo, width, height, enlarge=True)
+    return _fit(photo, width, height, enlarge=True)

@@ -1,8 +1,8 @@
-"""Many pictures through one stylizer: read, stylize, write; a failure does not stop the others.
+"""Read, stylize and write many pictures with one stylizer; a failure does not stop the others.
 
-With several pictures the three overlap: threads read those that come next and write those that are
-stylized, while this thread, and no other, has the network at work. Where pictures come from and go
-to is for a subclass to say. Nothing here prints.
+With several pictures the three steps overlap: threads read the next pictures and write the finished
+ones while the calling thread, and no other, runs the network. Subclasses of `Pipeline` read and
+write. Nothing here prints.
 """
 
 import time
@@ -13,48 +13,68 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from fast_style.errors import describe
-from fast_style.images import Photo, resize_long_side
+from fast_style.errors import ImageWriteError, UsageError, describe
+from fast_style.images import Photo, format_from_suffix, resize_long_side
 from fast_style.images.decoding import open_picture
-from fast_style.inference.stylizer import Stylizer
+from fast_style.inference.stylizer import Painted, Stylizer
+from fast_style.options import OutputOptions, StyleOptions
 from fast_style.storage.hardware import core_limit, visible_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from fast_style.optimization.polish import Polisher
+Polish = Callable[[Painted], Painted]
+"""A step between the network and the finished picture, such as `optimization.polish.Polisher`."""
 
 STANDARD = "-"
-"""Stands for stdin as an input, for stdout as an output."""
+"""Stands for stdin as an input and for stdout as an output."""
 
 MEGAPIXELS_EACH = 16.0
-"""How much may be in flight for each picture that may be. One that is larger than all goes alone.
+"""Limit of the megapixels in flight, for each picture that may be in flight. A picture that exceeds
+the total is processed alone.
 
-A megapixel takes up to 10 MB meanwhile: as it is read, in Pillow's memory and in ours, as it is
-written, in these two and encoded.
+A megapixel takes up to 10 MB: while it is read, as decoded by Pillow and as our array; while it is
+written, the encoded file as well.
 """
 
-_SPARE = 2  # in flight beside those that threads are at: one in the network, one ready for it
+_SPARE = 2  # pictures in flight beside those in threads: one in the network, one ready for it
 
 
 def default_workers(device: str) -> int:
-    """Choose how many threads read and write.
+    """Choose the number of threads that read and write.
 
     Args:
-        device: where the network runs. On a GPU it leaves the cores to them; on the CPU it uses all
-            of them itself, and a picture takes it longer than reading and writing that picture do.
+        device: where the network runs. On a GPU it leaves all cores to the threads; on the CPU it
+            uses them itself, and takes longer for a picture than reading and writing do.
     """
     cores = core_limit() or visible_cores()
     return max(1, min(8, cores // 2)) if device == "cpu" else min(16, cores)
 
 
+def pillow_format(name: str | None) -> str | None:
+    """Return Pillow's name of a format such as `jpg`; None for None.
+
+    Args:
+        name: as in `OutputOptions.format`.
+
+    Raises:
+        UsageError: the installed Pillow cannot write such files.
+    """
+    if name is None:
+        return None
+    try:
+        return format_from_suffix(f"picture.{name}")
+    except ImageWriteError:
+        raise UsageError(f"this installation of Pillow cannot write {name.upper()} files") from None
+
+
 @dataclass(frozen=True, slots=True)
-class Job:
+class PictureTask:
     """One picture to stylize.
 
     Attributes:
-        source: the input's path as the user knows it, or "-".
-        target: the output's path, or "-".
+        source: the input's path or URL as the user wrote it, or "-" for stdin.
+        target: the output's path, or "-" for stdout.
     """
 
     source: str
@@ -62,37 +82,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What to call the input in messages."""
+        """Name of the input in messages."""
         return "standard input" if self.source == STANDARD else self.source
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
-    """How each picture is stylized and written; see the options of the command."""
-
-    size: int | None = None
-    strength: float = 1.0
-    preserve_color: bool = False
-    format: str | None = None
-    quality: int | None = None
-    stroke_size: float = 1.0
-    polish: "Polisher | None" = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one picture.
+class PictureResult:
+    """The result for one picture, written or failed.
 
     Attributes:
-        job: its input and output.
-        width: width of what was written, in pixels; 0 if it failed.
-        height: height of what was written, in pixels; 0 if it failed.
-        seconds: spent on reading, stylizing and writing it, without waiting for other pictures.
-        notes: what the user should be told.
-        error: what went wrong, or None.
+        task: its input and output.
+        width: width of the written picture in pixels; 0 if it failed.
+        height: height of the written picture in pixels; 0 if it failed.
+        seconds: time to read, stylize and write it, without waiting for other pictures.
+        notes: messages for the user.
+        error: the exception, or None.
     """
 
-    job: Job
+    task: PictureTask
     width: int = 0
     height: int = 0
     seconds: float = 0.0
@@ -100,33 +107,39 @@ class Outcome:
     error: Exception | None = None
 
     @property
-    def sentence(self) -> str:
-        """What went wrong, in a sentence that names the input; empty if nothing did."""
+    def error_message(self) -> str:
+        """The error as a sentence that names the input; empty if there is none."""
         if self.error is None:
             return ""
         text = describe(self.error)
-        return text if self.job.name in text else f"{self.job.name}: {text}"
+        return text if self.task.name in text else f"{self.task.name}: {text}"
 
 
 @dataclass(slots=True, eq=False)
-class Passage:
-    """A picture on its way, and what is known so far of its outcome.
+class PictureInFlight:
+    """A picture on its way through the pipeline.
 
     Attributes:
-        job: its input and output.
+        task: its input and output.
         at_least: as for `read_image`.
-        megapixels: what it counts for while it is in flight.
-        alone: whether this thread takes all its steps, begun when nothing else is in flight.
-        photo: the picture between two steps; None before, after, and once it has failed.
-        task: the step that a thread has to do, or has done last.
+        megapixels: what it counts towards the limit while it is in flight.
+        alone: whether the calling thread reads and writes it, with nothing else in flight.
+        photo: the picture between two steps; None before the first, after the last, and once a step
+            has failed.
+        step_future: the step that a thread is doing, or has done last.
+        width: width of the written picture in pixels.
+        height: height of the written picture in pixels.
+        seconds: time that its steps have taken so far.
+        notes: messages for the user.
+        error: the exception that a step raised.
     """
 
-    job: Job
+    task: PictureTask
     at_least: int | None = None
     megapixels: float = 0.0
     alone: bool = False
     photo: Photo | None = None
-    task: "Future[None] | None" = None
+    step_future: "Future[None] | None" = None
     width: int = 0
     height: int = 0
     seconds: float = 0.0
@@ -134,187 +147,205 @@ class Passage:
     error: Exception | None = None
 
     @property
-    def resting(self) -> bool:
-        """Whether no thread has anything to do with it."""
-        return self.task is None or self.task.done()
+    def is_idle(self) -> bool:
+        """Whether no thread is working on it."""
+        return self.step_future is None or self.step_future.done()
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Take the time of a step, and take down what goes wrong in it."""
+        """Measure the time of a step, and store the exception that it raises."""
         start = time.perf_counter()
         try:
             yield
         except BrokenPipeError:
-            raise  # nobody takes the picture from stdout any more
+            raise  # nobody reads stdout any more
         except Exception as error:  # decoders of hostile files raise anything
             self.error, self.photo = error, None
         finally:
             self.seconds += time.perf_counter() - start
 
-    def outcome(self) -> Outcome:
-        """Tell what became of it, once it has been through."""
-        if self.task is not None:
-            self.task.result()  # raises what is more than a failure of this picture
+    def result(self) -> PictureResult:
+        """Return its result after its last step.
+
+        Raises:
+            BaseException: what a thread raised that is more than a failure of this picture.
+        """
+        if self.step_future is not None:
+            self.step_future.result()
         if self.error is not None:
-            return Outcome(self.job, seconds=self.seconds, error=self.error)
-        return Outcome(self.job, self.width, self.height, self.seconds, self.notes)
+            return PictureResult(self.task, seconds=self.seconds, error=self.error)
+        return PictureResult(self.task, self.width, self.height, self.seconds, self.notes)
 
 
 class Pipeline(ABC):
-    """Stylizes pictures with one stylizer; subclasses read and write them."""
+    """Stylizes pictures with one stylizer; subclasses read and write them.
+
+    Attributes:
+        stylizer: the style.
+        options: how pictures are stylized.
+        format: Pillow's name of the output format; None for that of each input.
+        quality: of lossy formats; None for the format's default.
+        workers: number of threads.
+    """
 
     def __init__(
-        self, stylizer: Stylizer, treatment: Treatment, *, workers: int | None = None
+        self,
+        stylizer: Stylizer,
+        options: StyleOptions | None = None,
+        output: OutputOptions | None = None,
+        *,
+        workers: int | None = None,
+        polish: Polish | None = None,
     ) -> None:
-        """Take the stylizer, and what to do with each picture.
+        """Store what to do with each picture.
 
         Args:
-            stylizer: is called only from the thread that goes through `run`.
-            treatment: what to do.
-            workers: how many threads read and write; 0 leaves all to one, None chooses.
+            stylizer: the style; used only by the thread that iterates over `run`.
+            options: how to stylize; the defaults if None.
+            output: what to write; the defaults if None.
+            workers: threads that read and write; 0 does one picture after the other, None chooses.
+            polish: refines the network's picture before its strength and colours are applied.
+
+        Raises:
+            UsageError: the installed Pillow cannot write the format.
         """
-        self.stylizer, self.treatment = stylizer, treatment
+        output = output or OutputOptions()
+        self.stylizer, self.options = stylizer, options or StyleOptions()
+        self.format, self.quality = pillow_format(output.format), output.quality
         self.workers = default_workers(stylizer.engine.device) if workers is None else workers
+        self._polish = polish
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        """Stylize pictures, telling in their order what became of each, as soon as that is known.
+    def run(self, tasks: Sequence[PictureTask]) -> Generator[PictureResult, None, None]:
+        """Stylize pictures, and yield the result of each as soon as it is known, in their order.
 
-        An iteration that is not gone through is to be closed, or the threads would go on: it waits
-        for the files that are being written, and leaves what has not been begun.
+        Close the generator if you leave it early, or its threads keep running: closing waits for
+        the files that are being written and drops the other pictures.
         """
-        if len(jobs) > 1 and self.workers > 0:
-            yield from self._overlapping(jobs)
+        if len(tasks) > 1 and self.workers > 0:
+            yield from self._run_overlapping(tasks)
             return
-        for job in jobs:
-            # Its header says nothing that is of use, unless it is made smaller.
-            passage = Passage(job) if self.treatment.size is None else self._prepared(job)
-            self._read(passage)
-            self._stylize(passage)
-            self._write(passage)
-            yield passage.outcome()
+        for task in tasks:
+            # The header is only of use if the picture is made smaller.
+            picture = PictureInFlight(task) if self.options.size is None else self._prepare(task)
+            self._read(picture)
+            self._stylize(picture)
+            self._write(picture)
+            yield picture.result()
 
-    def _overlapping(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        # Imported here, for a single picture goes without.
+    def _run_overlapping(self, tasks: Sequence[PictureTask]) -> Iterator[PictureResult]:
+        # Imported here, since a single picture needs no threads.
         from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-        coming = map(self._prepared, jobs)
+        coming = map(self._prepare, tasks)
         ahead = next(coming, None)
-        reading: deque[Passage] = deque()  # from the start of that until the network takes it
-        writing: deque[Passage] = deque()  # from there until its outcome is told
+        reading: deque[PictureInFlight] = deque()  # until the network has them
+        writing: deque[PictureInFlight] = deque()  # from then on, until their result is yielded
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="fast-style")
 
-        def start(step: Callable[[Passage], None], passage: Passage) -> None:
-            if passage.alone:
-                step(passage)
+        def start(step: Callable[[PictureInFlight], None], picture: PictureInFlight) -> None:
+            if picture.alone:
+                step(picture)
             else:
-                passage.task = pool.submit(step, passage)
+                picture.step_future = pool.submit(step, picture)
 
         try:
             while ahead or reading or writing:
+                # 1) Start to read as many pictures as may be in flight.
                 while ahead and self._has_room(ahead, [*reading, *writing]):
                     reading.append(ahead)
                     start(self._read, ahead)
                     ahead = next(coming, None)
-                if writing and writing[0].resting:
-                    yield writing.popleft().outcome()
-                elif reading and reading[0].resting:
-                    passage = reading.popleft()
-                    self._stylize(passage)
-                    writing.append(passage)
-                    if passage.photo is not None:
-                        start(self._write, passage)
+                if writing and writing[0].is_idle:
+                    # 2) The oldest picture is written.
+                    yield writing.popleft().result()
+                elif reading and reading[0].is_idle:
+                    # 3) The next picture is read: stylize it, and start to write it.
+                    picture = reading.popleft()
+                    self._stylize(picture)
+                    writing.append(picture)
+                    if picture.photo is not None:
+                        start(self._write, picture)
                 else:
-                    # What is written before its turn to be told of may make room.
+                    # 4) Wait for a thread. Any picture that is written may make room.
                     awaited = [*writing, *list(reading)[:1]]
-                    tasks = [passage.task for passage in awaited if not passage.resting]
-                    wait([task for task in tasks if task], return_when=FIRST_COMPLETED)
+                    futures = [one.step_future for one in awaited if not one.is_idle]
+                    wait([one for one in futures if one], return_when=FIRST_COMPLETED)
         finally:
-            # Also at Ctrl-C: a thread in the middle of a file is waited for, the rest is dropped.
+            # Also at Ctrl-C: wait for threads in the middle of a file, drop the rest.
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _has_room(self, ahead: Passage, begun: Sequence[Passage]) -> bool:
-        """Tell whether a picture may be read already, with these in flight."""
-        # Those that are written, or have failed, only wait for their turn to be told of.
-        flying = [one for one in begun if one.photo is not None or not one.resting]
+    def _has_room(self, ahead: PictureInFlight, begun: Sequence[PictureInFlight]) -> bool:
+        """Return whether a picture may be read while these are in flight."""
+        # Pictures that are written or have failed take no memory any more.
+        in_flight = [one for one in begun if one.photo is not None or not one.is_idle]
         if ahead.alone:
-            return not begun  # all told of: this thread may wait long for it
-        if not flying:
+            return not begun  # also after all results: this thread may wait long for its input
+        if not in_flight:
             return True
-        most = self.workers + _SPARE
-        megapixels = sum(one.megapixels for one in flying) + ahead.megapixels
-        return len(flying) < most and megapixels <= most * MEGAPIXELS_EACH
+        limit = self.workers + _SPARE
+        megapixels = sum(one.megapixels for one in in_flight) + ahead.megapixels
+        return len(in_flight) < limit and megapixels <= limit * MEGAPIXELS_EACH
 
     @abstractmethod
-    def _prepared(self, job: Job) -> Passage:
-        """Find out what it takes to read a picture; `_looked_at` does from its header."""
+    def _prepare(self, task: PictureTask) -> PictureInFlight:
+        """Find out what reading a picture takes, if possible from its header."""
 
     @abstractmethod
-    def _loaded(self, passage: Passage) -> Photo:
-        """Read a picture; runs in a thread unless it is `alone`."""
+    def _load(self, picture: PictureInFlight) -> Photo:
+        """Read a picture; called in a thread unless it is `alone`."""
 
     @abstractmethod
-    def _written(self, photo: Photo, job: Job) -> tuple[str, ...]:
-        """Write a picture and give the notes on it; runs in a thread unless it is `alone`."""
+    def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
+        """Write a picture and return notes on it; called in a thread unless it is `alone`."""
 
-    def _look_at_file(self, passage: Passage) -> None:
-        """Learn from the header of a picture that is a file here."""
+    def _inspect_file(self, picture: PictureInFlight) -> None:
+        """Inspect the header of a picture that is a local file."""
         try:
-            with open(passage.job.source, "rb") as stream:
-                self._looked_at(passage, stream)
-        except (OSError, ValueError):  # reading it will say so
+            with open(picture.task.source, "rb") as stream:
+                self._inspect_header(picture, stream)
+        except (OSError, ValueError):  # reading it will raise the same
             pass
 
-    def _looked_at(self, passage: Passage, stream: BinaryIO) -> None:
-        """Learn from a picture's header how small it may be decoded and what it counts for."""
+    def _inspect_header(self, picture: PictureInFlight, stream: BinaryIO) -> None:
+        """Find out from a header how small a picture may be decoded, and its megapixels."""
         try:
-            image = open_picture(stream, passage.job.name, self.stylizer.max_megapixels)
-        except Exception:  # whatever it is, reading it will say so
+            image = open_picture(stream, picture.task.name, self.stylizer.max_megapixels)
+        except Exception:  # reading it will raise the same
             return
-        reduction, size = 1, self.treatment.size
+        reduction, size = 1, self.options.size
         if size is not None and image.format == "JPEG":
             longest = max(image.size)
             reduction = next((by for by in (8, 4, 2) if longest >= by * size), 1)
         if reduction > 1:
-            # A bound on both sides, and it is the long one that must keep `size` pixels.
-            passage.at_least = max(1, min(image.size) // reduction)
-        passage.megapixels = image.width * image.height / reduction**2 / 1e6
+            # It bounds both sides, and only the long one must keep `size` pixels.
+            picture.at_least = max(1, min(image.size) // reduction)
+        picture.megapixels = image.width * image.height / reduction**2 / 1e6
 
-    def _read(self, passage: Passage) -> None:
-        size = self.treatment.size
-        with passage.step():
-            photo = self._loaded(passage)
-            # Here already, so that no more than is needed waits for the network.
+    def _read(self, picture: PictureInFlight) -> None:
+        size = self.options.size
+        with picture.step():
+            photo = self._load(picture)
+            # Resized here, so that no more pixels than needed wait for the network.
             pixels = photo.pixels if size is None else resize_long_side(photo.pixels, size)
             if pixels is not photo.pixels:
                 photo = photo.with_pixels(pixels)
-            passage.photo, passage.megapixels = photo, photo.width * photo.height / 1e6
+            picture.photo, picture.megapixels = photo, photo.width * photo.height / 1e6
 
-    def _stylize(self, passage: Passage) -> None:
-        if passage.photo is None:
+    def _stylize(self, picture: PictureInFlight) -> None:
+        if picture.photo is None:
             return
-        with passage.step():
-            treatment = self.treatment
-            if treatment.polish is not None and treatment.strength > 0:
-                painted = self.stylizer.paint(
-                    passage.photo, size=treatment.size, stroke_size=treatment.stroke_size
-                )
-                passage.photo = treatment.polish(painted).finish(
-                    strength=treatment.strength, preserve_color=treatment.preserve_color
-                )
-                return
-            passage.photo = self.stylizer.stylize_photo(
-                passage.photo,
-                size=treatment.size,
-                strength=treatment.strength,
-                preserve_color=treatment.preserve_color,
-                stroke_size=treatment.stroke_size,
-            )
+        with picture.step():
+            if self._polish is None or self.options.strength == 0:
+                picture.photo = self.stylizer.stylize_photo(picture.photo, self.options)
+            else:
+                painted = self.stylizer.paint(picture.photo, self.options)
+                picture.photo = self._polish(painted).finish(self.options)
 
-    def _write(self, passage: Passage) -> None:
-        photo = passage.photo
+    def _write(self, picture: PictureInFlight) -> None:
+        photo = picture.photo
         if photo is None:
             return
-        with passage.step():
-            passage.notes = photo.notes + self._written(photo, passage.job)
-            passage.width, passage.height = photo.width, photo.height
-        passage.photo = None
+        with picture.step():
+            picture.notes = photo.notes + self._save(photo, picture.task)
+            picture.width, picture.height = photo.width, photo.height
+        picture.photo = None

@@ -1,7 +1,7 @@
-"""Stylizing by a service: `Stylizer`'s work, done by `fast-style serve` on another machine.
+"""Stylize with a service: like `Stylizer`, but `fast-style serve` runs the network elsewhere.
 
-A photo goes over the network at the size that is worked at, without its metadata, and losslessly
-both ways, so that the picture is the one that the service's engine would make here, bit for bit.
+A photo is sent at its working size, without its metadata, and as PNG both ways, so that the result
+is bit for bit that of the service's engine.
 """
 
 import base64
@@ -23,18 +23,18 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import Photo, encode_image, read_image, resize_long_side
-from fast_style.inference.stroke_size import check_stroke_size
 from fast_style.inference.stylizer import Painted
 from fast_style.models.model_file import METADATA_KEY, ModelCard, card_from_metadata
+from fast_style.options import StyleOptions
 from fast_style.storage.downloads import check_url, connection_pool, reason_of
 from fast_style.styles.mixing import how_to_mix, looks_like_mixture, mixed_card, parse_mixture
 
 _ATTEMPTS = 4
-_LONGEST_PAUSE = 8.0  # seconds, whatever Retry-After says
+_MAX_PAUSE = 8.0  # seconds, even if Retry-After is longer
 _BUSY = (429, 503)
 
-# What a service says of a request, as the library says it; anything else is the service's trouble.
-_MEANINGS: Mapping[int, type[FastStyleError]] = {
+# The exceptions for errors of the request; all other statuses are failures of the service.
+_ERRORS_BY_STATUS: Mapping[int, type[FastStyleError]] = {
     404: StyleNotFoundError,
     413: ImageTooLargeError,
     422: UsageError,
@@ -42,24 +42,25 @@ _MEANINGS: Mapping[int, type[FastStyleError]] = {
 
 
 class RemoteStylizer:
-    """One style of a service.
+    """A style of a service.
 
     ::
 
         stylizer = RemoteStylizer("https://style.example.com", "starry-night")
-        stylizer.paint(read_image("photo.jpg"), size=1024).finish(strength=0.7)
+        options = StyleOptions(size=1024, strength=0.7)
+        stylizer.paint(read_image("photo.jpg"), options).finish(options)
     """
 
     def __init__(
         self, url: str, style: str, *, api_key: str | None = None, timeout: float = 60.0
     ) -> None:
-        """Name the service and the style; nothing is asked yet.
+        """Store the service's URL and the style; no request is sent yet.
 
         Args:
             url: of the service, such as `http://localhost:8000`.
             style: a style's name there, or a mixture such as `starry-night:0.6,great-wave:0.4`.
-            api_key: where the service wants one.
-            timeout: seconds that an answer may take, waiting for a free place included.
+            api_key: the API key, if the service needs one.
+            timeout: seconds that a response may take, including retries while the service is busy.
 
         Raises:
             UsageError: not a URL of http or https, or a timeout that is not above 0.
@@ -69,40 +70,41 @@ class RemoteStylizer:
 
     @cached_property
     def card(self) -> ModelCard:
-        """What is known of the style; asked for when it is first looked at.
+        """The style's card; fetched on first use.
 
         Raises:
             StyleNotFoundError: the service has no such style.
             ServiceError: it cannot be reached, or fails.
         """
         if not looks_like_mixture(self._style):
-            return self._service.card(self._style)
-        parts = [(self._service.card(name), share) for name, share in parse_mixture(self._style)]
+            return self._service.fetch_card(self._style)
+        parts = [
+            (self._service.fetch_card(name), share) for name, share in parse_mixture(self._style)
+        ]
         return mixed_card(parts, how_to_mix([card for card, _ in parts]))
 
-    def paint(self, photo: Photo, *, size: int | None = None, stroke_size: float = 1.0) -> Painted:
-        """Have the service run the network on a photo, in full style.
+    def paint(self, photo: Photo, options: StyleOptions | None = None) -> Painted:
+        """Have the service run the network on a photo, at full strength.
 
         Args:
             photo: as in `Stylizer.stylize_photo`.
-            size: as in `Stylizer.stylize`; the photo is made smaller here, before it is sent.
-            stroke_size: as in `Stylizer.stylize`.
+            options: `size` and `stroke_size` are used, the defaults if None; the photo is resized
+                here, before it is sent.
 
         Returns:
-            What `Stylizer.paint` gives with the same engine.
+            What `Stylizer.paint` returns with the same engine.
 
         Raises:
-            ImageTooLargeError: the photo is beyond the service's limits.
-            ServiceError: it cannot be reached, is too busy for too long, or fails.
-            StyleNotFoundError: the service has no such style, where it says so by 404.
-            UsageError: an argument is out of its range, or the service can make nothing of it.
+            ImageTooLargeError: the photo exceeds the service's limits.
+            ServiceError: the service cannot be reached, stays busy, or fails.
+            StyleNotFoundError: the service has no such style (404).
+            UsageError: the service refuses a value (422).
         """
-        check_stroke_size(stroke_size)
-        content = photo
-        if size is not None:
-            content = photo.with_pixels(resize_long_side(photo.pixels, size))
+        options, content = options or StyleOptions(), photo
+        if options.size is not None:
+            content = photo.with_pixels(resize_long_side(photo.pixels, options.size))
         sent, _ = encode_image(Photo(content.pixels), format="PNG")
-        answer = self._service.ask(
+        answer = self._service.request(
             "POST",
             "/v1/stylize",
             {
@@ -111,7 +113,7 @@ class RemoteStylizer:
                 "strength": "1",
                 "preserve_color": "false",
                 "size": str(max(content.width, content.height)),
-                "stroke_size": str(float(stroke_size)),
+                "stroke_size": str(float(options.stroke_size)),
                 "format": "png",
             },
         )
@@ -127,27 +129,31 @@ class RemoteStylizer:
 def remote_styles(
     url: str, *, api_key: str | None = None, timeout: float = 60.0
 ) -> list[ModelCard]:
-    """List the styles of a service by their cards, in the order in which it names them.
+    """Return the cards of a service's styles, in the order in which it lists them.
 
     Args:
         url: as for `RemoteStylizer`.
         api_key: as for `RemoteStylizer`.
-        timeout: as for `RemoteStylizer`, for each of its answers.
+        timeout: as for `RemoteStylizer`, for each request.
 
     Raises:
         ServiceError: the service cannot be reached, or fails.
         UsageError: not a URL of http or https, or a timeout that is not above 0.
     """
     service = _Service(url, api_key, timeout)
-    listed = service.document("/v1/styles").get("styles")
+    listed = service.fetch_json("/v1/styles").get("styles")
     if not isinstance(listed, list):
-        raise ServiceError(f"{service.name} lists no styles: it is no service of Fast Style")
+        raise ServiceError(f"{service.name} does not list styles: it is no service of Fast Style")
     names = [one.get("name") for one in listed if isinstance(one, dict)]
-    return [service.card(name) for name in names if isinstance(name, str)]
+    return [service.fetch_card(name) for name in names if isinstance(name, str)]
 
 
 class _Service:
-    """The connections to a service."""
+    """Connections to a service.
+
+    Attributes:
+        name: names the service in messages, without the password of its URL.
+    """
 
     def __init__(self, url: str, api_key: str | None, timeout: float) -> None:
         check_url(url)
@@ -158,21 +164,21 @@ class _Service:
         self._headers = {"X-API-Key": api_key} if api_key else {}
         self._pool = connection_pool(url)
 
-    def card(self, name: str) -> ModelCard:
-        """Ask for a style's card; its thumbnail is given by its address, and asked for too."""
+    def fetch_card(self, name: str) -> ModelCard:
+        """Fetch a style's card, and the thumbnail whose path it contains."""
         path = f"/v1/styles/{quote(name, safe='')}"
-        document = self.document(path)
+        document = self.fetch_json(path)
         thumbnail = document.get("thumbnail")
         if isinstance(thumbnail, str) and thumbnail.startswith("/"):
-            picture = base64.b64encode(self.ask("GET", thumbnail)).decode("ascii")
+            picture = base64.b64encode(self.request("GET", thumbnail)).decode("ascii")
             document["thumbnail"] = picture
         label = Path(f"the card of {name}")
         return card_from_metadata(label, {METADATA_KEY: json.dumps(document)})
 
-    def document(self, path: str) -> dict[str, Any]:
-        """Ask for a JSON object."""
+    def fetch_json(self, path: str) -> dict[str, Any]:
+        """Fetch a JSON object."""
         try:
-            document = json.loads(self.ask("GET", path))
+            document = json.loads(self.request("GET", path))
         except (ValueError, RecursionError) as error:
             raise ServiceError(
                 f"{self.name} does not answer in JSON: it is no service of Fast Style"
@@ -181,8 +187,8 @@ class _Service:
             raise ServiceError(f"{self.name} does not answer as a service of Fast Style does")
         return document
 
-    def ask(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> bytes:
-        """Send a request, again where the service is busy; give the body of its answer."""
+    def request(self, method: str, path: str, fields: Mapping[str, Any] | None = None) -> bytes:
+        """Send a request, again while the service is busy, and return the response's body."""
         end = time.monotonic() + self._timeout
         for attempt in range(_ATTEMPTS):
             try:
@@ -204,10 +210,10 @@ class _Service:
             if last or response.status not in _BUSY:
                 break
             time.sleep(pause)
-        raise self._problem(response)
+        raise self._error_of(response)
 
-    def _problem(self, response: urllib3.BaseHTTPResponse) -> FastStyleError:
-        """Put what is no picture and no document into one sentence."""
+    def _error_of(self, response: urllib3.BaseHTTPResponse) -> FastStyleError:
+        """Return the exception for a response with another status than 200."""
         status, detail = response.status, ""
         if response.headers.get("Content-Type", "").startswith("application/problem+json"):
             try:
@@ -215,8 +221,8 @@ class _Service:
             except (ValueError, RecursionError, AttributeError):
                 detail = ""
         sentence = " ".join(detail.split())[:300]
-        if sentence and status in _MEANINGS:
-            return _MEANINGS[status](sentence)
+        if sentence and status in _ERRORS_BY_STATUS:
+            return _ERRORS_BY_STATUS[status](sentence)
         if status in _BUSY:
             return ServiceError(f"{self.name} is busy: try again in a moment")
         reason = sentence or " ".join((response.reason or "").split())[:100]
@@ -224,10 +230,10 @@ class _Service:
 
 
 def _pause(response: urllib3.BaseHTTPResponse, attempt: int) -> float:
-    """Seconds until the next attempt."""
+    """Return the seconds to wait before the next attempt."""
     asked = response.headers.get("Retry-After", "")
     try:
         seconds = urllib3.Retry().parse_retry_after(asked) if asked else 2.0**attempt / 2
     except urllib3.exceptions.InvalidHeader:
         seconds = 1.0
-    return min(max(seconds, 0.1), _LONGEST_PAUSE)
+    return min(max(seconds, 0.1), _MAX_PAUSE)

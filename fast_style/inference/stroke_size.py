@@ -1,18 +1,19 @@
-"""The size of the strokes: the style laid down at a working scale and brought back to full size.
+"""Stroke size: stylize at a smaller working scale, then enlarge the result with the photo's detail.
 
-A network paints the strokes it has learnt, so many pixels wide, whatever the size of the picture:
-on 12 megapixels they are a fine texture. Here the photo is made smaller for the network, and the
-stylized picture is brought back to full size with the photo as its guide, after the fast guided
-filter (He, Sun, Tang 2010; He, Sun 2015, arXiv 1505.00996).
+A network paints strokes of the width in pixels that it has learnt, whatever the size of the
+picture: on 12 megapixels they are a fine texture. For larger strokes the photo is made smaller for
+the network, and the stylized picture is enlarged to full size with the photo as the guide, after
+the fast guided filter (He, Sun, Tang 2010; He, Sun 2015, arXiv 1505.00996).
 
-Their filter gives the local linear model of the stylized picture itself, `up(a) * photo + up(b)`,
-in which all strokes that are not in the photo are smoothed away. Here the strokes are kept and the
-model's gain `a` carries over only what the working scale has lost of the photo::
+The guided filter outputs the local linear model of the stylized picture, `up(a) * photo + up(b)`,
+which smooths away all strokes that are not in the photo. Here the strokes are kept, and the model's
+gain `a` only adds the detail of the photo that the working scale has lost::
 
     up(stylized) + up(a) * (photo - up(working))
 
-Pure arrays, in strips of rows: the memory beside the pictures is that of a strip. Strips give the
-same picture to the last bit as the whole would: all sums are in a fixed order, or exact.
+Everything works on arrays, in strips of rows, so that the memory beside the pictures is that of a
+strip. The strips give the same picture as the whole, bit for bit: all sums are exact or in a fixed
+order.
 """
 
 from __future__ import annotations
@@ -31,34 +32,30 @@ from fast_style.images.resampling import (
     split_rows,
 )
 
-__all__ = ["COARSEST", "FINEST", "bring_back", "check_stroke_size", "working_size"]
+__all__ = ["upsample_guided", "working_size"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-FINEST, COARSEST = 0.25, 16.0
-"""The range of stroke sizes; finer ones cost the square of their inverse, coarser ones leave
-nothing to paint."""
-
 _RADIUS = 2
-"""Of the window of the local linear model, in pixels of the working scale: as small as an edge and
-its two sides, so that the model of an edge is not that of what is beside it."""
+"""Radius of the window of the local linear model, in pixels of the working scale: just an edge and
+its two sides, so that the model of an edge does not mix with that of its surroundings."""
 
 _NOISE = 40.0
-"""Variance of the photo, in squared levels, below which its detail is taken for noise: the gain
-falls to zero there, and the strokes in a sky stay free of it."""
+"""Variance of the photo, in squared levels, below which its detail counts as noise: the gain falls
+to zero there, so that the strokes in a sky stay free of noise."""
 
-_LOWEST, _HIGHEST = -1.0, 2.0  # of the gain: the style may turn an edge over, not blow it up
+_LOWEST, _HIGHEST = -1.0, 2.0  # of the gain: the style may invert an edge, but not amplify it much
 _GAIN_STEPS = 255 / (_HIGHEST - _LOWEST)
 
 _OWN_GAIN = 0.7
-"""Gain of detail where the painting has strokes of its own: branches and rocks are there, and grass
-does not yet look like noise."""
+"""Gain of detail where the style has painted strokes that the photo does not have: branches and
+rocks remain visible, and grass does not yet look like noise."""
 
-# Enlarged as they are, strokes are blurred and show the pixels of the working scale as beads and
-# steps. So they are combed first, smoothed along the direction in which they vary least, and then
-# sharpened, but kept between the lowest and the highest of their neighbours: their edges become
-# steep and get no halos. Found by eye, as the other figures here, at sizes 2 and 4.
+# Plain enlargement blurs the strokes and shows the pixels of the working scale as beads and steps.
+# So the strokes are first smoothed along the direction in which they vary least, and then sharpened
+# within the range of their neighbours, which makes their edges steep without halos. The constants
+# here were chosen by eye at stroke sizes 2 and 4.
 _LINES = tuple(
     tuple((step * down, step * across) for step in range(-reach, reach + 1))
     for reach, directions in (
@@ -68,77 +65,59 @@ _LINES = tuple(
     for down, across in directions
 )
 _LINE_REACH = 2
-_EVEN = 20.0  # variance, in squared levels, of lines between which there is little to choose
+_EVEN = 20.0  # variance, in squared levels, below which all directions count alike
 _SHARPENING = 0.9
 
 _LUMA = scale_luma_weights(256)
 _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend on
 
-_STRIP_PIXELS = 1 << 18  # of the working scale: enough rows for the halo to cost little
-_BAND_PIXELS = 1 << 16  # of a strip that are put together at a time, to stay in the cache
-
-
-def check_stroke_size(stroke_size: float) -> None:
-    """Make sure that a stroke size is one.
-
-    Args:
-        stroke_size: how many times as large as the network's own the strokes shall be.
-
-    Raises:
-        UsageError: it is not a number from `FINEST` to `COARSEST`.
-    """
-    if not FINEST <= stroke_size <= COARSEST:  # written so that NaN fails too
-        raise UsageError(
-            f"stroke_size must be a number from {FINEST:g} to {COARSEST:g}, and {stroke_size} was "
-            "given"
-        )
+_STRIP_PIXELS = 1 << 18  # at the working scale: enough rows for the overlap to cost little
+_BAND_PIXELS = 1 << 16  # of a strip that are combined at a time, to stay in the processor's cache
 
 
 def working_size(height: int, width: int, stroke_size: float) -> tuple[int, int]:
-    """Tell at what size a picture is stylized.
+    """Return the size at which the network works.
 
     Args:
         height: of the picture, in pixels.
         width: of the picture, in pixels.
-        stroke_size: from `FINEST` to `COARSEST`; the picture becomes smaller by it.
+        stroke_size: as in `StyleOptions`; the picture is made smaller by this factor.
 
     Returns:
         Height and width in pixels, 1 or more each.
-
-    Raises:
-        UsageError: the stroke size is out of its range.
     """
-    check_stroke_size(stroke_size)
     return max(1, round(height / stroke_size)), max(1, round(width / stroke_size))
 
 
-def bring_back(stylized: Pixels, working: Pixels, photo: Pixels) -> Pixels:
+def upsample_guided(stylized: Pixels, working: Pixels, photo: Pixels) -> Pixels:
     """Enlarge a stylized picture to the size of its photo, with the photo's edges and detail.
 
     Args:
         stylized: the stylized picture at the working size, shape (h, w, 3), RGB, uint8, values in
             [0, 255].
-        working: what it was made from, the photo at the working size: same shape, type and range.
+        working: the photo at the working size, from which it was made: same shape, type and range.
         photo: the photo, shape (H, W, 3) with H >= h and W >= w, same type and range.
 
     Returns:
         The stylized picture, shape (H, W, 3), RGB, uint8.
 
     Raises:
-        UsageError: the two small pictures differ in shape, or the photo is smaller than they.
+        UsageError: the two small pictures differ in shape, or the photo is smaller than they are.
     """
     if stylized.shape != working.shape or any(
         small > large for small, large in zip(working.shape, photo.shape, strict=True)
     ):
         raise UsageError(
-            "a stylized picture and its photo must have one size, and the full photo no smaller a "
-            f"one, and the shapes {stylized.shape}, {working.shape} and {photo.shape} were given"
+            "expected a stylized picture and a photo of the same shape, and a full photo that is "
+            f"no smaller; the shapes are {stylized.shape}, {working.shape} and {photo.shape}"
         )
     rows = max(_REACH, _STRIP_PIXELS // working.shape[1])
-    return _brought_back(stylized, working, photo, rows)
+    return _upsample_in_strips(stylized, working, photo, rows)
 
 
-def _brought_back(stylized: Pixels, working: Pixels, photo: Pixels, working_rows: int) -> Pixels:
+def _upsample_in_strips(
+    stylized: Pixels, working: Pixels, photo: Pixels, working_rows: int
+) -> Pixels:
     small, (height, width) = len(working), photo.shape[:2]
     smooth = VerticalWeights.compute(small, height, BICUBIC)
     straight = VerticalWeights.compute(small, height, BILINEAR)
@@ -148,19 +127,19 @@ def _brought_back(stylized: Pixels, working: Pixels, photo: Pixels, working_rows
         smooth_layers, straight_layers = (
             np.stack([resize_rows(layer, width, kernel) for layer in layers])
             for kernel, layers in zip(
-                (BICUBIC, BILINEAR), _layers(stylized, working, start, stop), strict=True
+                (BICUBIC, BILINEAR), _compute_layers(stylized, working, start, stop), strict=True
             )
         )
         for first, last in split_rows(bottom - top, max(1, _BAND_PIXELS // width)):
             first, last = top + first, top + last
             strokes = smooth.apply(smooth_layers, start, first, last)
             limits = straight.apply(straight_layers, start, first, last)
-            _put_together(strokes, limits, photo[first:last], result[first:last])
+            _combine_band(strokes, limits, photo[first:last], result[first:last])
     return result
 
 
-def _put_together(strokes: Floats, limits: Floats, photo: Pixels, result: Pixels) -> None:
-    """Fill a band of the result: sharpened strokes, and the photo's detail by its gain.
+def _combine_band(strokes: Floats, limits: Floats, photo: Pixels, result: Pixels) -> None:
+    """Fill a band of the result: sharpened strokes plus the photo's detail times its gain.
 
     Args:
         strokes: stylized picture and luma of the working photo, shape (4, R, W).
@@ -184,12 +163,14 @@ def _put_together(strokes: Floats, limits: Floats, photo: Pixels, result: Pixels
         result[..., channel] = round_to_bytes(painted)
 
 
-def _layers(stylized: Pixels, working: Pixels, start: int, stop: int) -> tuple[Pixels, Pixels]:
-    """Make what is enlarged, rows [start, stop) of the working scale.
+def _compute_layers(
+    stylized: Pixels, working: Pixels, start: int, stop: int
+) -> tuple[Pixels, Pixels]:
+    """Compute the layers that are enlarged, for rows [start, stop) of the working scale.
 
     Returns:
-        The sharpened stylized picture and the luma of the photo, shape (4, rows, w), and the lowest
-        and highest of the stylized picture around each pixel and the gain, shape (9, rows, w).
+        The sharpened stylized picture and the luma of the photo, shape (4, rows, w); the minimum
+        and maximum of the stylized picture around each pixel, and the gain, shape (9, rows, w).
     """
     above, below = max(0, start - _REACH), min(len(working), stop + _REACH)
     missing = (_REACH - (start - above), _REACH - (below - stop))
@@ -203,27 +184,30 @@ def _layers(stylized: Pixels, working: Pixels, start: int, stop: int) -> tuple[P
     inner = slice(_REACH, -_REACH)
     photo = luma[:, inner, inner].astype(np.uint8)
 
-    painted = _combed(painted)
+    painted = _smooth_along_strokes(painted)
     luma = luma[:, _LINE_REACH:-_LINE_REACH, _LINE_REACH:-_LINE_REACH]
     near = painted[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     clean = near[:, 2:-2, 2:-2]
-    sharp = round_to_bytes(clean + np.float32(_SHARPENING) * (clean - _blurred(_blurred(near))))
+    sharp = round_to_bytes(clean + np.float32(_SHARPENING) * (clean - _blur(_blur(near))))
 
     near = near[:, 1:-1, 1:-1]
     lowest, highest = (
-        across(across(near, 3, axis=1), 3, axis=2).astype(np.uint8) for across in (_least, _most)
+        across(across(near, 3, axis=1), 3, axis=2).astype(np.uint8)
+        for across in (_minimum_filter, _maximum_filter)
     )
-    return np.concatenate([sharp, photo]), np.concatenate([lowest, highest, _gain(painted, luma)])
+    return np.concatenate([sharp, photo]), np.concatenate(
+        [lowest, highest, _compute_gain(painted, luma)]
+    )
 
 
-def _combed(painted: Floats) -> Floats:
-    """Smooth strokes along themselves: a mean of the means along lines, the more even the more.
+def _smooth_along_strokes(painted: Floats) -> Floats:
+    """Smooth strokes along their direction: average the means along lines, even lines most.
 
     Args:
         painted: stylized picture, shape (3, h, w).
 
     Returns:
-        Whole numbers, `_LINE_REACH` pixels less on each side.
+        Whole numbers, shape (3, h, w) less `_LINE_REACH` pixels on each side.
     """
     luma = painted[:1] * _LUMA[0] + painted[1:2] * _LUMA[1] + painted[2:] * _LUMA[2]
     luma *= np.float32(1 / 256)
@@ -244,13 +228,13 @@ def _combed(painted: Floats) -> Floats:
     return np.rint(total / weights)
 
 
-def _gain(painted: Floats, luma: Floats) -> Pixels:
-    """How strongly the photo's detail shows in the painting, for each channel.
+def _compute_gain(painted: Floats, luma: Floats) -> Pixels:
+    """Compute how strongly the photo's detail is added to each channel.
 
-    In each window the stylized picture is modelled as `a * luma + b`. Where this explains it, as at
-    an edge that both have, `a` is the gain; where it does not, as among strokes of the painting's
-    own, it is `_OWN_GAIN`. The share of variance that is explained mixes the two; noise comes in
-    nowhere.
+    In each window the stylized picture is modelled as `a * luma + b`. Where the model explains it,
+    as at an edge that both have, the gain is `a`; where it does not, as among strokes that only the
+    stylized picture has, the gain is `_OWN_GAIN`. The two are mixed by the share of the variance
+    that the model explains, and the gain goes to zero where the photo's variance is noise.
 
     Args:
         painted: stylized picture, shape (3, rows + 4 * _RADIUS, w + 4 * _RADIUS).
@@ -276,37 +260,33 @@ def _gain(painted: Floats, luma: Floats) -> Pixels:
 
 
 def _window_sum(planes: Floats) -> Floats:
-    """Sum over windows of 5x5, `_RADIUS` pixels less on each side, in a fixed order."""
+    """Sum over windows of 5x5 in a fixed order; the result lacks `_RADIUS` pixels on each side."""
     for axis in (1, 2):
-        pairs = _shifted(planes, 0, 1, axis) + _shifted(planes, 1, 0, axis)
-        planes = (
-            _shifted(pairs, 0, 3, axis) + _shifted(pairs, 2, 1, axis) + _shifted(planes, 4, 0, axis)
-        )
+        pairs = _trim(planes, 0, 1, axis) + _trim(planes, 1, 0, axis)
+        planes = _trim(pairs, 0, 3, axis) + _trim(pairs, 2, 1, axis) + _trim(planes, 4, 0, axis)
     return planes
 
 
-def _blurred(planes: Floats) -> Floats:
-    """Blur with the 3x3 binomial filter, one pixel less on each side."""
+def _blur(planes: Floats) -> Floats:
+    """Blur with the 3x3 binomial filter; the result lacks one pixel on each side."""
     for axis in (1, 2):
-        middle = _shifted(planes, 1, 1, axis)
-        sides = _shifted(planes, 0, 2, axis) + _shifted(planes, 2, 0, axis)
+        middle = _trim(planes, 1, 1, axis)
+        sides = _trim(planes, 0, 2, axis) + _trim(planes, 2, 0, axis)
         planes = np.float32(0.5) * middle + np.float32(0.25) * sides
     return planes
 
 
-def _shifted(planes: Floats, before: int, after: int, axis: int) -> Floats:
-    """Leave out planes' first and last rows (axis 1) or columns (axis 2)."""
+def _trim(planes: Floats, before: int, after: int, axis: int) -> Floats:
+    """Return a view without the first and last rows (axis 1) or columns (axis 2) of planes."""
     part = slice(before, planes.shape[axis] - after)
     return planes[:, part] if axis == 1 else planes[:, :, part]
 
 
-def _least(planes: Floats, size: int, axis: int) -> Floats:
-    least: Floats = np.minimum.reduce(
-        [_shifted(planes, i, size - 1 - i, axis) for i in range(size)]
-    )
+def _minimum_filter(planes: Floats, size: int, axis: int) -> Floats:
+    least: Floats = np.minimum.reduce([_trim(planes, i, size - 1 - i, axis) for i in range(size)])
     return least
 
 
-def _most(planes: Floats, size: int, axis: int) -> Floats:
-    most: Floats = np.maximum.reduce([_shifted(planes, i, size - 1 - i, axis) for i in range(size)])
+def _maximum_filter(planes: Floats, size: int, axis: int) -> Floats:
+    most: Floats = np.maximum.reduce([_trim(planes, i, size - 1 - i, axis) for i in range(size)])
     return most

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_style.errors import EngineError, StyleNotFoundError
@@ -173,7 +173,7 @@ class StylizerCache:
 
     def load(self, style: Style, key: StylizerKey) -> Stylizer:
         """Load a style with the options of a key; nothing is kept."""
-        return Stylizer(style, max_megapixels=key.max_megapixels, **asdict(key.options))
+        return Stylizer.from_options(style, key.options, max_megapixels=key.max_megapixels)
 
     def clear(self) -> None:
         """Drop all styles; those in use stay alive until their users are done."""

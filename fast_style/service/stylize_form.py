@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
-from fast_style.inference.stroke_size import COARSEST, FINEST
+from fast_style.options import MAX_STROKE_SIZE, MIN_STROKE_SIZE
 from fast_style.service.multipart import Form
 from fast_style.service.problems import Problem
 from fast_style.styles.mixing import MOST_PARTS
@@ -93,7 +93,7 @@ def read_order(form: Form) -> StylizeOrder:
         strength=value("strength", _number(0.0, 1.0), 1.0),
         preserve_color=value("preserve_color", _truth, False),
         size=value("size", _whole, None),
-        stroke_size=value("stroke_size", _number(FINEST, COARSEST), 1.0),
+        stroke_size=value("stroke_size", _number(MIN_STROKE_SIZE, MAX_STROKE_SIZE), 1.0),
         format=value("format", _format, None),
         keep_metadata=value("keep_metadata", _truth, False),
     )
@@ -154,8 +154,8 @@ def form_schema(names: Iterable[str]) -> dict[str, Any]:
             },
             "stroke_size": {
                 "type": "number",
-                "minimum": FINEST,
-                "maximum": COARSEST,
+                "minimum": MIN_STROKE_SIZE,
+                "maximum": MAX_STROKE_SIZE,
                 "default": 1,
                 "description": "How large the strokes are, 1 being what the style has learnt.",
             },

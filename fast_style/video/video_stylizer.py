@@ -14,7 +14,7 @@ from fast_style.errors import UsageError
 from fast_style.images.photo import Photo
 from fast_style.images.resampling import resize_long_side
 from fast_style.inference.stylizer import Painted, Stylizer
-from fast_style.options import StyleOptions, check_options
+from fast_style.options import StyleOptions
 from fast_style.video.motion import Motion, estimate_motion, to_gray
 from fast_style.video.steadying import DEFAULT_STEADY, Steadier
 
@@ -77,7 +77,6 @@ class VideoStylizer:
         """
         self.stylizer, self.steady = stylizer, steady
         self.options = StyleOptions() if options is None else options
-        check_options(self.options)
         self._steadier = Steadier(steady)
         self.reset()
 
@@ -140,9 +139,7 @@ class VideoStylizer:
         """Run the network on a frame; None where its picture is not needed."""
         if prepared.repeats or self.options.strength == 0:
             return None
-        return self.stylizer.paint(
-            Photo(prepared.content.pixels), stroke_size=self.options.stroke_size
-        ).pixels
+        return self.stylizer.paint(Photo(prepared.content.pixels), self.options).pixels
 
     def finish(self, prepared: Prepared, painted: Pixels | None) -> Pixels:
         """Steady a painted frame and apply strength and colours."""
@@ -153,9 +150,7 @@ class VideoStylizer:
             self._output = content
             return content
         steadied = self._steadier.apply(painted, prepared.motion)
-        finished = Painted(Photo(content), steadied).finish(
-            strength=self.options.strength, preserve_color=self.options.preserve_color
-        )
+        finished = Painted(Photo(content), steadied).finish(self.options)
         self._output = finished.pixels
         return self._output
 

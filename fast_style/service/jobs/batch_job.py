@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 from fast_style.errors import FastStyleError, ImageError
 from fast_style.images import encode_image, format_from_suffix, read_image
+from fast_style.options import StyleOptions
 from fast_style.service.jobs.archives import Limits, PhotoArchive, name_targets
 from fast_style.service.jobs.client import PROGRESS
 from fast_style.service.jobs.context import LOG, Workplace
@@ -145,13 +146,13 @@ class Batch:
                 )
                 if not order.keep_metadata:
                     photo = replace(photo, exif=None)
-                painted = stylizer.stylize_photo(
-                    photo,
+                options = StyleOptions(
                     size=order.size,
                     strength=order.strength,
                     preserve_color=order.preserve_color,
                     stroke_size=order.stroke_size,
                 )
+                painted = stylizer.stylize_photo(photo, options)
                 format = format_from_suffix(self._targets[position])
                 data, notes = encode_image(painted, format=format, quality=order.quality)
             except ImageError as error:

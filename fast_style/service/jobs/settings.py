@@ -18,11 +18,15 @@ class JobSettings:
         "Where jobs are kept: sqlite:///FILE, or postgresql://USER@HOST/NAME for several workers.  "
         "[default: SQLite in your data folder]",
         "",
+        metavar="URL",
+        envvar="FAST_STYLE_DATABASE",
     )
     results: str = option(
         "Folder, or fsspec URL such as s3://bucket/jobs, for inputs and results.  "
         "[default: in your data folder]",
         "",
+        metavar="FOLDER|URL",
+        envvar="FAST_STYLE_RESULTS",
     )
     worker: WorkerChoice = option(
         "Who does the jobs: own is a process that the service starts and keeps alive, elsewhere "

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from fast_style.images import Photo, encode_image
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
 from fast_style.service.admission import Body
 from fast_style.service.multipart import read_form
 from fast_style.service.problems import Problem, documented
@@ -129,13 +130,13 @@ def _painted(
     pixels = photo.width * photo.height / min(1.0, order.stroke_size) ** 2
     with large if pixels > _LARGE_PIXELS else nullcontext():
         begun = time.perf_counter()
-        stylized = stylizer.stylize_photo(
-            photo,
+        options = StyleOptions(
             size=order.size,
             strength=order.strength,
             preserve_color=order.preserve_color,
             stroke_size=order.stroke_size,
         )
+        stylized = stylizer.stylize_photo(photo, options)
     if not order.keep_metadata:
         stylized = dataclasses.replace(stylized, exif=None, icc_profile=None)
     return begun, time.perf_counter(), stylized
