@@ -205,7 +205,7 @@ def read_quality_rows(card: ModelCard) -> list[dict[str, float | str]]:
         if not isinstance(values, Mapping):
             continue
         size = key.removeprefix("photos_of_").replace("_px", " px").replace("_", " ")[:40]
-        for name, words in measures.items():
+        for name, label in measures.items():
             found = values.get(name)
             if not isinstance(found, Mapping):
                 continue
@@ -216,7 +216,7 @@ def read_quality_rows(card: ModelCard) -> list[dict[str, float | str]]:
             if median is not None and len(quartiles) == 2:
                 low, high = quartiles
                 rows.append(
-                    {"photos": size, "by": words, "median": median, "low": low, "high": high}
+                    {"photos": size, "by": label, "median": median, "low": low, "high": high}
                 )
     return rows
 

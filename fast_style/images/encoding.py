@@ -89,7 +89,7 @@ def format_from_suffix(path: str | os.PathLike[str]) -> str:
     except KeyError:
         seen = f"the suffix {suffix}" if suffix else "no suffix"
         raise ImageWriteError(
-            f"{os.fspath(path)} has {seen}, and the format is told by one of {_known_suffixes()}"
+            f"{os.fspath(path)} has {seen}; expected one of {_known_suffixes()}"
         ) from None
 
 

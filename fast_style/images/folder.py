@@ -57,7 +57,7 @@ def output_name(path: PurePath, format: str | None) -> str:
     """
     suffix = path.suffix
     if suffix.lower() in WRITABLE_SUFFIXES:
-        told = format_from_suffix(path)
-        return path.name if format in (None, told) else path.stem + suffix_for(format)
+        own_format = format_from_suffix(path)
+        return path.name if format in (None, own_format) else path.stem + suffix_for(format)
     stem = path.stem if suffix.lower() in READABLE_SUFFIXES else path.name
     return stem + suffix_for(format)
