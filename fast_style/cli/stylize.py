@@ -215,13 +215,13 @@ def _make_polish(
 
     if not installed("torch"):
         raise MissingExtraError("--polish", "torch", "torch")
-    from fast_style.optimization.polish import Polisher, painting_of, read_paintings
+    from fast_style.optimization.polish import Polisher, find_painting, read_weighted_paintings
 
     if style_images:
-        return Polisher(iterations, *read_paintings(style_images), device=device)
+        return Polisher(iterations, *read_weighted_paintings(style_images), device=device)
     paintings = []
     for path, _ in parts:
-        painting, is_thumbnail = painting_of(path)
+        painting, is_thumbnail = find_painting(path)
         paintings.append(painting)
         if is_thumbnail:
             reporter.note(

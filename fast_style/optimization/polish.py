@@ -64,7 +64,7 @@ class Polisher:
         return Painted(painted.content, run.best().pixels)
 
 
-def painting_of(model: Path) -> tuple[Photo, bool]:
+def find_painting(model: Path) -> tuple[Photo, bool]:
     """Find the painting that a style was trained on.
 
     Args:
@@ -91,7 +91,7 @@ def painting_of(model: Path) -> tuple[Photo, bool]:
     return read_image(io.BytesIO(card.thumbnail), name=f"the thumbnail of {card.name}"), True
 
 
-def read_paintings(texts: Sequence[str]) -> tuple[list[Photo], list[float]]:
+def read_weighted_paintings(texts: Sequence[str]) -> tuple[list[Photo], list[float]]:
     """Read paintings and weights from `PAINTING[:WEIGHT]`, see `parse_painting`.
 
     Raises:
