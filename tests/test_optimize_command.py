@@ -341,7 +341,7 @@ class TestPolish:
     def test_polish_needs_a_painting(self, place):
         args = ("stylize", "photo.png", "-s", STYLE, "-o", "out.png")
         sentence = failure(*args, "--style-image", "painting.png", code=2)
-        assert "--style-image is what to --polish N towards" in sentence
+        assert "--style-image is the painting for --polish N: give both" in sentence
         assert "give it with --style-image" in failure(*args, "--polish", 1, code=2)
 
 

@@ -90,9 +90,9 @@ class OpenVINOEngine:
     copy with a pool of requests. `openvino.AsyncInferQueue` was measured in place of the pool (two
     cores, `starry-night`, bf16; milliseconds a picture, mean of three runs): 42.3 against 42.6 for
     two callers at 512 pixels, 2.9 against 2.9 for four callers at 128, 56.6 against 53.7 for a
-    single caller, and the same memory. It was not adopted: a MemoryError in its callback aborts the
-    process, so does a queue that is alive at exit, and `start_async` must not be called from
-    several threads at once.
+    single caller, and the same memory. It was not adopted: an exception in its callback (such as
+    MemoryError) aborts the process, two of nine processes aborted at exit, and `start_async` must
+    not be called from several threads at once.
     """
 
     def __init__(
