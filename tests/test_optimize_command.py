@@ -271,7 +271,7 @@ class TestBadInput:
             (["--init", "moon"], 2, "the start 'moon' is none of photo, painting, noise, and no"),
             (["--init", "text.txt"], 1, "the start cannot be used: text.txt"),
             (["--device", "cuda"], 1, "torch finds no CUDA GPU that it can use"),
-            (["--keep-in", "x.zip"], 2, "--keep-in says where, and --keep-every N how often"),
+            (["--keep-in", "x.zip"], 2, "--keep-in needs --keep-every N: give both"),
             (["--plot", "plot.doc"], 2, "expected a name ending in .png, .svg"),
             (["-o", "painting.png"], 2, "painting.png would be overwritten by the picture"),
             (["-o", "photo.png"], 2, "photo.png would be overwritten"),
