@@ -64,7 +64,11 @@ class TrainingConfig:
         "The painting to learn. A folder of paintings trains one network for all of them, which "
         "other runs can start from (--init)."
     )
-    photos: Path = option("A folder of photos (JPEG, PNG, WebP), searched with its subfolders.")
+    photos: Path | None = option(
+        "A folder of photos (JPEG, PNG, WebP), searched with its subfolders: a few hundred are "
+        "better than the 53 small ones that ship. [default: those that ship]",
+        None,
+    )
     name: str = option("The style's name: letters, digits, '-', '_' and '.'.")
 
     size: SizeName = option("Network size.", "standard")
@@ -124,10 +128,11 @@ class TrainingConfig:
     )
     seed: int = option("Seed of the weights, the photos' order and the crops.", 0, minimum=0)
     init: str = option(
-        "Initial weights: base (a network trained on other paintings, so that minutes are enough), "
-        "scratch (random), or another style's NAME or FILE, of this size or narrower. For a folder "
-        "of paintings also the folder RUNS/NAME/styles of an earlier run.",
-        "base",
+        "Initial weights: prediction (the style that is predicted from the painting; for networks "
+        "that it does not fit, base), base (a network trained on other paintings), scratch "
+        "(random), or another style's NAME or FILE, of this size or narrower. For a folder of "
+        "paintings also the folder RUNS/NAME/styles of an earlier run.",
+        "prediction",
     )
     resume: bool = option("Continue the run of this name from its last checkpoint.", False)
     overwrite: bool = option("Replace a model and a run of this name.", False)

@@ -18,7 +18,9 @@ from fast_style.errors import ResumeError, UsageError
 from fast_style.models.config import NetworkConfig, size_name
 from fast_style.models.model_file import StyleModel, load_model
 from fast_style.models.network import StyleNetwork
+from fast_style.models.predictor import load_predictor
 from fast_style.models.widening import can_widen, widen
+from fast_style.styles.prediction import predict_style
 from fast_style.styles.registry import load_style
 from fast_style.training.conditional_norm import PaintingNorms
 from fast_style.training.config import SEMANTIC_FIELDS, TrainingConfig
@@ -57,12 +59,12 @@ class Start:
             painting_norms.load(network, each)
 
 
-def find_start(config: TrainingConfig, paintings: Sequence[str]) -> Start | None:
+def find_start(config: TrainingConfig, paintings: Mapping[str, NDArray[np.uint8]]) -> Start | None:
     """Find the weights to start from, by `config.init`.
 
     Args:
         config: the options of the run.
-        paintings: the paintings' names.
+        paintings: RGB pixels, (H, W, 3), by the paintings' names.
 
     Returns:
         The start; None for random weights, also where no base fits the network.
@@ -72,11 +74,17 @@ def find_start(config: TrainingConfig, paintings: Sequence[str]) -> Start | None
     """
     if config.init == "scratch":
         return None
-    if config.init == "base":
+    if config.init == "prediction" and can_widen(load_predictor().network, config.network):
+        predicted = [
+            predict_style(pixels, name=name, style_size=config.style_size)
+            for name, pixels in paintings.items()
+        ]
+        return _start_from(predicted, config)
+    if config.init in ("prediction", "base"):
         base = find_base(config.network)
         return None if base is None else _start_from([base], config)
     if Path(config.init).is_dir():
-        return _start_from(_read_run_styles(Path(config.init), paintings), config)
+        return _start_from(_read_run_styles(Path(config.init), list(paintings)), config)
     return _start_from([load_style(config.init)], config)
 
 

@@ -5,6 +5,7 @@ Needs no torch, so that mistakes in paths are reported before torch is imported.
 
 import os
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,19 @@ def read_inputs(config: TrainingConfig) -> TrainingInputs:
         UsageError: resume and overwrite are both set.
     """
     _check_name(config)
-    photos = find_photos(config.photos)
+    photos = bundled_photos() if config.photos is None else find_photos(config.photos)
     if len(photos) < (config.batch_size or 1):
         raise TrainingDataError(
-            f"{len(photos)} photos below {config.photos} do not fill a batch of "
+            f"{len(photos)} photos {_where(config)} do not fill a batch of "
             f"{config.batch_size}: add photos or lower --batch-size"
         )
     return TrainingInputs(photos, read_paintings(config.style_image), _preview(config, photos))
+
+
+def bundled_photos() -> list[Path]:
+    """List the small photos that ship, in a stable order."""
+    with as_file(files("fast_style") / "training" / "photos") as folder:
+        return sorted(folder.glob("*.jpg"))
 
 
 def find_photos(folder: Path) -> list[Path]:
@@ -145,5 +152,9 @@ def _preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
         except ImageError:
             continue
     raise TrainingDataError(
-        f"none of the first {len(photos[:_PREVIEW_TRIES])} photos below {config.photos} can be read"
+        f"none of the first {len(photos[:_PREVIEW_TRIES])} photos {_where(config)} can be read"
     )
+
+
+def _where(config: TrainingConfig) -> str:
+    return "that ship" if config.photos is None else f"below {config.photos}"

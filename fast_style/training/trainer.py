@@ -172,8 +172,8 @@ def _build_module(
     """Build the network with its initial weights, and the perceptual loss."""
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
-    start = None if config.resume else find_start(config, list(inputs.paintings))
-    if start is None and config.init == "base" and not config.resume:
+    start = None if config.resume else find_start(config, inputs.paintings)
+    if start is None and config.init != "scratch" and not config.resume:
         notify(
             f"no base ships for this network ({size_name(config.network)}): starting from scratch"
         )
