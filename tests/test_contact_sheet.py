@@ -221,7 +221,7 @@ class TestSheet:
                 super().__init__(*args, **kwargs)
                 alive.append(self)
 
-        def only_one(self, photo, options):
+        def only_one(self, photo, options=None):
             assert self is alive[-1]
             return Stylizer.stylize_photo(self, photo, options)
 

@@ -2,14 +2,14 @@
 
 import hashlib
 from array import array
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, overload
 
 from fast_style.bulk.config import BulkConfig
 from fast_style.bulk.listing import Listing, each_style, list_pictures
-from fast_style.bulk.manifest import Manifest, bulk_errors, new_run, open_output
+from fast_style.bulk.manifest import History, Manifest, bulk_errors, new_run, open_output
 from fast_style.bulk.output_names import OutputNames, picture_id
 from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
@@ -186,13 +186,8 @@ def prepare(config: BulkConfig) -> BulkRun:
         MissingExtraError: a package of the extra `bulk` is needed and not installed.
     """
     # 1) List the pictures and load their styles.
-    _check_runner(config)
-    output = absolute_location(config.output)
-    if absolute_location(config.source) == output:
-        raise UsageError(
-            f"the output {config.output} is the input: give another, or the photos are overwritten"
-        )
-    options = config.bulk
+    output, options = absolute_location(config.output), config.bulk
+    _check_config(config)
     listing = list_pictures(
         config.source,
         output,
@@ -214,23 +209,11 @@ def prepare(config: BulkConfig) -> BulkRun:
         taken = [key for identity, key in history.done.items() if identity not in known]
         format = pillow_format(config.output_options.format)
         names = OutputNames(listing, ids, format, taken=taken)
-        retry = options.retry_failed
-        todo = [
-            index
-            for index, identity in enumerate(ids)
-            if identity not in history.done and (retry or identity not in history.failed)
-        ]
+        todo = _select_pending(ids, history, retry=options.retry_failed)
         pending = PendingPictures(listing, labels, names, todo)
         _refuse_overwritten_inputs(listing, names, manifest.store)
         runner = _choose_runner(config, len(pending), output, listing)
         manifest.write_settings(settings)
-        # 4) Collect the failures of earlier runs.
-        failures = {
-            (path, style): reason
-            for identity, (path, style, reason) in history.failed.items()
-            if identity in known
-        }
-        failures |= {(path, ""): sentence for path, sentence in listing.errors}
         done = sum(identity in history.done for identity in ids)
         return BulkRun(
             config=config,
@@ -239,11 +222,32 @@ def prepare(config: BulkConfig) -> BulkRun:
             failed_before=len(ids) - done - len(pending),
             pending=pending,
             runner=runner,
-            failures=failures,
+            failures=_earlier_failures(history, known, listing),
             _manifest=manifest,
             _worker_config=_make_worker_config(config, output, styles),
             _lock=lock.pop_all(),
         )
+
+
+def _select_pending(ids: Sequence[bytes], history: History, *, retry: bool) -> list[int]:
+    """Return the indices of the pictures that are not done, or did not fail before."""
+    return [
+        index
+        for index, identity in enumerate(ids)
+        if identity not in history.done and (retry or identity not in history.failed)
+    ]
+
+
+def _earlier_failures(
+    history: History, known: Collection[bytes], listing: Listing
+) -> dict[tuple[str, str], str]:
+    """Return the reasons of earlier failures, and of folders that could not be searched."""
+    failures = {
+        (path, style): reason
+        for identity, (path, style, reason) in history.failed.items()
+        if identity in known
+    }
+    return failures | {(path, ""): sentence for path, sentence in listing.errors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,8 +332,18 @@ def _make_worker_config(
     )
 
 
-def _check_runner(config: BulkConfig) -> None:
+def _check_config(config: BulkConfig) -> None:
+    """Refuse options that do not fit together.
+
+    Raises:
+        UsageError: they do not.
+        MissingExtraError: Ray is needed and not installed.
+    """
     options = config.bulk
+    if absolute_location(config.source) == absolute_location(config.output):
+        raise UsageError(
+            f"the output {config.output} is the input: give another, or the photos are overwritten"
+        )
     if options.runner == "local":
         for flag, value in (("--address", options.address), ("--actors", options.actors)):
             if value is not None:

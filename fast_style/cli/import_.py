@@ -68,27 +68,16 @@ def import_(
     any width and number of residual blocks. No code in them is executed: a file that contains more
     than tensors is refused.
     """
-    from fast_style.errors import UsageError
     from fast_style.models.config import size_name
     from fast_style.models.model_file import ModelCard, save_model
     from fast_style.styles.fingerprint import add_fingerprint
-    from fast_style.styles.importing import (
-        LAYOUTS,
-        TANH_MULTIPLIER,
-        convert,
-        read_state_dict,
-        recognise,
-    )
+    from fast_style.styles.importing import LAYOUTS, convert, read_state_dict, recognise
     from fast_style.styles.user_folder import destination, file_sha256
 
     path = destination(name, models, overwrite=overwrite)
-    if tanh_multiplier is not None and not tanh:
-        raise UsageError("--tanh-multiplier needs --tanh: give both")
-    if tanh_multiplier is not None and not tanh_multiplier > 0:
-        raise UsageError(f"--tanh-multiplier is {tanh_multiplier}; expected more than 0")
+    multiplier = _choose_multiplier(tanh, tanh_multiplier)
     state = read_state_dict(file)
     found = recognise(state) if layout == "auto" else LAYOUTS[layout]
-    multiplier = (tanh_multiplier or TANH_MULTIPLIER) if tanh else 0.0
     network, weights = convert(state, found, tanh=multiplier)
     imported = {"project": found.project, "file": file.name, "sha256": file_sha256(file)}
     card = ModelCard(
@@ -108,3 +97,17 @@ def import_(
             f"{size_name(network)}; imported as {name}"
         )
     click.echo(str(path))
+
+
+def _choose_multiplier(tanh: bool, given: float | None) -> float:
+    """Return the factor of the tanh; 0 without a tanh."""
+    from fast_style.errors import UsageError
+    from fast_style.styles.importing import TANH_MULTIPLIER
+
+    if given is None:
+        return TANH_MULTIPLIER if tanh else 0.0
+    if not tanh:
+        raise UsageError("--tanh-multiplier needs --tanh: give both")
+    if not given > 0:
+        raise UsageError(f"--tanh-multiplier is {given}; expected more than 0")
+    return given

@@ -118,12 +118,10 @@ def optimize(
         raise MissingExtraError("fast-style optimize", "torch", "torch")
     paintings = [parse_painting(text) for text in style_images]
     task = _plan_output(photo, output, [path for path, _ in paintings], masks, output_options)
-    if as_json and task.target == "-":
-        raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
-
+    _check_stdout(task, as_json)
     # Imported here, so that help and errors in the options come at once.
     from fast_style.optimization.api import make_optimization
-    from fast_style.optimization.outputs import check_plot, plot_curve, write_curve
+    from fast_style.optimization.outputs import check_plot
 
     if plot is not None:
         check_plot(plot)
@@ -141,10 +139,7 @@ def optimize(
     document = _describe_run(run, task, paintings, masks, stopped)
     if writer is not None:
         writer.finish()
-    if curve is not None:
-        write_curve(curve, document)
-    if plot is not None and run.history:
-        plot_curve(plot, run.history)
+    _write_curves(run, document, curve, plot)
     if as_json:
         click.echo(json.dumps({k: v for k, v in document.items() if k != "steps"}, indent=2))
     if not quiet:
@@ -169,11 +164,16 @@ def _plan_output(
         raise UsageError(f"{photo} is a folder, and one picture was expected")
     names = "-".join(Path(path).stem for path in paintings)
     format = pillow_format(output_options.format)
-    (task,) = make_plan([photo], output, style=names, format=format).tasks
+    (task,) = make_plan([photo], output, names, format).tasks
     for path in (*paintings, *masks):
         if Path(task.target).exists() and Path(path).exists() and Path(path).samefile(task.target):
             raise UsageError(f"{path} would be overwritten by the picture: choose another -o")
     return task
+
+
+def _check_stdout(task: "PictureTask", as_json: bool) -> None:
+    if as_json and task.target == "-":
+        raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
 
 
 def _choose_format(output_options: OutputOptions, task: "PictureTask", best: "Photo") -> str:
@@ -219,6 +219,17 @@ def _describe_run(
         "stopped": stopped,
         "losses": run.measure().to_dict(),
     }
+
+
+def _write_curves(
+    run: "Optimization", document: dict[str, Any], curve: Path | None, plot: Path | None
+) -> None:
+    from fast_style.optimization.outputs import plot_curve, write_curve
+
+    if curve is not None:
+        write_curve(curve, document)
+    if plot is not None and run.history:
+        plot_curve(plot, run.history)
 
 
 def _print_summary(

@@ -37,9 +37,9 @@ class OutputPlan:
 def make_plan(
     inputs: Sequence[str],
     output: str | None,
-    *,
     style: str,
     format: str | None = None,
+    *,
     recursive: bool = False,
     skip_existing: bool = False,
 ) -> OutputPlan:

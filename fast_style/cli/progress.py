@@ -1,7 +1,7 @@
 """Progress, notes and errors of commands that process many pictures, printed to stderr."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from fast_style.cli.exit_codes import one_line, print_message
@@ -77,6 +77,11 @@ class ProgressReporter:
             self._print(f"fast-style: {one_line(sentence)}")
         else:
             print_message(sentence)
+
+    def errors(self, errors: Iterable[tuple[str, str]]) -> None:
+        """Print errors, each given as an input and a sentence, even if quiet."""
+        for source, sentence in errors:
+            self.error(f"{source}: {sentence}")
 
     def note(self, text: str, about: str | None = None) -> None:
         """Print a note the first time that it occurs, unless quiet.

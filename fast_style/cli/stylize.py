@@ -83,16 +83,14 @@ def stylize(
 ) -> None:
     """Apply a style to photos.
 
-    INPUT is a picture, a folder of pictures, or - for a picture from stdin. Pictures in a folder
-    are recognized by their suffix, and hidden files are skipped; --recursive keeps the structure of
-    the folders.
+    INPUT is a picture, a folder of pictures, or - for a picture from stdin. In a folder, pictures
+    are recognized by their suffix; hidden files are skipped; the structure of subfolders is kept.
 
     \b
     fast-style stylize photo.jpg --style starry-night -o stylized.jpg
     fast-style stylize holiday --recursive --style starry-night -o stylized --skip-existing
     """  # noqa: D301 (the \b is click's)
-    if "-" in (*inputs, output or ""):
-        _check_streams(inputs, output, as_json)
+    _check_streams(inputs, output, as_json)
     if style_images and polish is None:
         raise click.UsageError("--style-image is the painting for --polish N: give both")
 
@@ -105,27 +103,18 @@ def stylize(
     from fast_style.styles.registry import find_parts
 
     parts = find_parts(style)
-    plan = make_plan(
-        inputs,
-        output,
-        style=mixture_name([path.stem for path, _ in parts]),
-        format=pillow_format(output_options.format),
-        recursive=recursive,
-        skip_existing=skip_existing,
-    )
+    name, format = mixture_name([p.stem for p, _ in parts]), pillow_format(output_options.format)
+    plan = make_plan(inputs, output, name, format, recursive=recursive, skip_existing=skip_existing)
     reporter = ProgressReporter(quiet=quiet, debug=debugging())
-    for name, sentence in plan.errors:
-        reporter.error(f"{name}: {sentence}")
+    reporter.errors(plan.errors)
     chosen = parts[0][0] if len(parts) == 1 else style
     document = {"style": str(chosen), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
+        stylizer = _load_stylizer(chosen, engine_options, pipeline_options, reporter)
+        refine = _make_polish(polish, parts, style_images, engine_options.device, reporter)
         pipeline = FilePipeline(
-            _load_stylizer(chosen, engine_options, pipeline_options, reporter),
-            style_options,
-            output_options,
-            workers=pipeline_options.workers,
-            polish=_make_polish(polish, parts, style_images, engine_options.device, reporter),
+            stylizer, style_options, output_options, workers=pipeline_options.workers, polish=refine
         )
         done = _run_pipeline(pipeline, plan.tasks, reporter, document)
     failed = len(plan.errors) + len(plan.tasks) - done
@@ -167,6 +156,8 @@ def _run_pipeline(
 
 
 def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -> None:
+    if "-" not in (*inputs, output):
+        return
     if "-" in inputs and sys.stdin is None:
         raise click.UsageError("stdin is closed, and - stands for a picture from stdin")
     if output not in (None, "-"):

@@ -59,7 +59,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "-s",
     metavar="NAME|FILE",
     required=True,
-    help="The style: a name of `fast-style styles`, or a model file; or a mixture of styles with "
+    help="The style: a name from `fast-style styles`, a model file, or a mixture of styles with "
     "their shares, NAME:0.6,NAME:0.4.",
 )
 @click.option(
@@ -67,9 +67,9 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "--output",
     metavar="OUT",
     required=True,
-    help="Where to write: a file whose suffix says what (.mp4 .mov .mkv .webm .gif .webp .apng), "
-    "numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. A file that is there is "
-    "overwritten, but never the input.",
+    help="Where to write: a file with the suffix of its format (.mp4 .mov .mkv .webm .gif .webp "
+    ".apng), numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. An existing file is "
+    "overwritten unless it is the input.",
 )
 @options_from(StyleOptions, "style_options")
 @click.option(
@@ -100,10 +100,10 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     type=click.Choice(("copy", "none")),
     default="copy",
     show_default=True,
-    help="Whether the sound is taken over.",
+    help="Whether the sound is copied.",
 )
-@click.option("--fps", type=_Rate(), help="Frame rate of numbered pictures.  [default: 25]")
-@click.option("--resume", is_flag=True, help="Continue a run that was cut short.")
+@click.option("--fps", "rate", type=_Rate(), help="Frame rate of numbered pictures.  [default: 25]")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @options_from(EngineOptions, "engine_options", only=("engine", "device", "precision"))
 @json_option
 @quiet_option
@@ -111,23 +111,17 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 @click.pass_context
 def video(
     context: click.Context,
+    /,
     source: str,
     style: str,
     output: str,
     style_options: StyleOptions,
-    steady: float,
-    start: float | None,
-    end: float | None,
-    codec: str,
-    quality: int | None,
-    audio: str,
-    fps: Fraction | None,
-    resume: bool,
     engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
+    **video_options: Any,
 ) -> None:
-    """Put a style on a video, held still from frame to frame.
+    """Apply a style to a video, held still from frame to frame.
 
     INPUT is a video, an animated GIF, WebP or PNG, numbered pictures such as frames/%06d.png, or -
     for a video from stdin. Every frame keeps its time; sound, subtitles and chapters are kept.
@@ -136,12 +130,10 @@ def video(
     fast-style video holiday.mp4 --style starry-night -o stylized.mp4
     fast-style video holiday.mp4 --style udnie --size 640 --from 1:30 --to 1:40 -o udnie.webm
     """  # noqa: D301 (the \b is click's)
-    if as_json and output == "-":
-        raise click.UsageError("--json and the video cannot both go to stdout: give -o FILE")
-    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
-        raise click.UsageError("stdout is a terminal or closed: pipe it, or give -o FILE")
+    if output == "-":
+        _check_stdout(as_json)
 
-    # Imported here, so that help and mistakes in the options come at once.
+    # Imported here, so that help and errors in the options come at once.
     from fast_style.inference.stylizer import Stylizer
     from fast_style.storage.hardware import installed
     from fast_style.styles.registry import find_parts
@@ -159,25 +151,12 @@ def video(
             output,
             stylizer,
             options=style_options,
-            steady=steady,
-            start=start,
-            end=end,
-            codec=codec,  # type: ignore[arg-type]
-            quality=quality,
-            audio=audio,  # type: ignore[arg-type]
-            rate=fps,
-            resume=resume,
             progress=progress,
+            **video_options,
         )
     seconds = time.perf_counter() - begin
     if not quiet:
-        for note in result.notes:
-            click.echo(f"fast-style: note: {one_line(f'{source}: {note}')}", err=True)
-        click.echo(
-            f"{one_line(source)} -> {one_line(output)} ({result.width}x{result.height}, "
-            f"{result.frames} frames, {seconds:.1f} s)",
-            err=True,
-        )
+        _print_summary(source, result, seconds)
     if result.damage is not None:
         print_message(f"{source}: {result.damage}: what could be read of it is written")
     if as_json:
@@ -186,6 +165,23 @@ def video(
         click.echo(json.dumps(document, indent=2))
     if result.damage is not None:
         context.exit(SOME_FAILED)
+
+
+def _check_stdout(as_json: bool) -> None:
+    if as_json:
+        raise click.UsageError("--json and the video cannot both go to stdout: give -o FILE")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("stdout is a terminal or closed: pipe it, or give -o FILE")
+
+
+def _print_summary(source: str, result: "VideoResult", seconds: float) -> None:
+    for note in result.notes:
+        print_message(f"note: {source}: {note}")
+    click.echo(
+        f"{one_line(source)} -> {one_line(result.output)} ({result.width}x{result.height}, "
+        f"{result.frames} frames, {seconds:.1f} s)",
+        err=True,
+    )
 
 
 def require_extra(feature: str, installed: Callable[[str], bool]) -> None:

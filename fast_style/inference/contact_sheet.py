@@ -21,7 +21,7 @@ from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageE
 from fast_style.images import ImageSource, Photo, read_image, resize_to, to_pil
 from fast_style.inference.stylizer import Style, Stylizer
 from fast_style.models.model_file import ModelCard
-from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions, StyleOptions
+from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions
 from fast_style.styles.registry import list_styles, load_parts
 
 OnError = Callable[[FastStyleError], None]
@@ -187,14 +187,12 @@ def contact_sheet(
     shown = list(_read_photos(photos, size, on_error))
     usable = list(_usable_styles(styles, on_error))
     if not shown or not usable:
-        kind = "photos" if not shown else "styles"
-        raise UsageError(f"there are no {kind} to show: none could be used")
+        raise UsageError(f"there are no {'styles' if shown else 'photos'} to show: none was usable")
     # 2) Compute the layout, and draw the photos above each column.
     highest = common_height([(photo.width, photo.height) for photo in shown], size)
     shown = [_fit(photo, size, highest) for photo in shown]
-    boxes = [(photo.width, photo.height) for photo in shown]
-    layout = lay_out(boxes, len(usable), size, columns)
-    options = StyleOptions()
+    sides = [(photo.width, photo.height) for photo in shown]
+    layout = lay_out(sides, len(usable), size, columns)
     sheet = Image.new("RGB", layout.size, _PAPER)
     for column in range(layout.columns):
         for i, photo in enumerate(shown, 1):
@@ -208,7 +206,7 @@ def contact_sheet(
             _draw_painting(sheet, stylizer.card, _name_of(style, stylizer.card), layout, number)
             for i, photo in enumerate(shown, 1):
                 with _errors_passed_to(on_error, ImageError):
-                    _paste(sheet, stylizer.stylize_photo(photo, options), layout.cell(number, i))
+                    _paste(sheet, stylizer.stylize_photo(photo), layout.cell(number, i))
     return sheet
 
 
