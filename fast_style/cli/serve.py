@@ -33,7 +33,7 @@ _NEEDED_BY_JOBS = (("dbos", "dbos"), ("fsspec", "fsspec"))
 @options_from(JobSettings, "job_settings")
 @debug_option
 def serve(settings: ServiceSettings, with_jobs: bool, job_settings: JobSettings) -> None:
-    r"""Serve styles over HTTP: photos in, stylized pictures out.
+    """Serve styles over HTTP: photos in, stylized pictures out.
 
     \b
     fast-style serve
@@ -41,7 +41,7 @@ def serve(settings: ServiceSettings, with_jobs: bool, job_settings: JobSettings)
 
     /openapi.json describes the API, /healthz and /readyz report the state of the service, /metrics
     is for Prometheus. On SIGTERM and Ctrl-C, requests in flight are finished first.
-    """
+    """  # noqa: D301 (the \b is click's)
     for module, package in (*_NEEDED, *(_NEEDED_BY_JOBS if with_jobs else ())):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("fast-style serve", package, "serve")

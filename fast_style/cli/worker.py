@@ -20,7 +20,7 @@ from fast_style.service.jobs.settings import JobSettings
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when stdin closes.")
 @debug_option
 def worker(settings: JobSettings, with_parent: bool) -> None:
-    r"""Run the background jobs that `fast-style serve` accepts.
+    """Run the background jobs that `fast-style serve` accepts.
 
     The service starts one worker itself. Several workers, on several machines, need PostgreSQL and
     a storage that all of them can reach:
@@ -31,7 +31,7 @@ def worker(settings: JobSettings, with_parent: bool) -> None:
 
     SIGTERM and Ctrl-C end it after some seconds. However it ends, another worker, or the next one,
     continues its jobs.
-    """
+    """  # noqa: D301 (the \b is click's)
     from fast_style.service.jobs.worker import work
 
     stop = threading.Event()
