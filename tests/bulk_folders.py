@@ -1,4 +1,4 @@
-"""Folders of small photos for `fast-style bulk`, its runs, and what they leave behind."""
+"""Folders of small photos for `fast-style bulk`, its runs, and their outputs."""
 
 import json
 from collections import Counter
@@ -20,7 +20,7 @@ MANIFEST = ".fast-style-bulk"
 
 
 def make_photos(folder: Path, count: int, source: Path, side: int = 48) -> list[Path]:
-    """Cut small photos out of a large one, into two folders and one below; seeded."""
+    """Cut small photos out of a large one, into two folders and a subfolder; seeded."""
     random = np.random.default_rng(0)
     paths = []
     with Image.open(source) as opened:
@@ -35,20 +35,20 @@ def make_photos(folder: Path, count: int, source: Path, side: int = 48) -> list[
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    """All that is in an output but the manifest: names from the folder on, and contents."""
+    """Return the relative names and the contents of all files of an output except the manifest."""
     found = (path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in found}
     return {n: path.read_bytes() for n, path in names.items() if not n.startswith(MANIFEST)}
 
 
 def expected(model: Path, photo: Path, **options: Any) -> bytes:
-    """The bytes that the library itself gives for a photo, as the format of the photo."""
+    """Return the bytes that the library writes for a photo, in the format of the photo."""
     stylized = Stylizer(model).stylize_photo(read_image(photo), StyleOptions(**options))
     return encode_image(stylized, format=stylized.format or "PNG")[0]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """The complete lines of an output's manifest."""
+    """Return the complete lines of an output's manifest."""
     found = []
     for part in sorted((folder / MANIFEST / "parts").glob("*.jsonl")):
         data = part.read_bytes()
@@ -57,19 +57,19 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def times_done(folder: Path) -> Counter[str]:
-    """How often each output is noted as done."""
+    """Count how often each output is recorded as done."""
     return Counter(record["target"] for record in records(folder) if "target" in record)
 
 
 @pytest.fixture
 def photos(workplace: Path, astronaut: Path) -> list[Path]:
-    """Nine small photos in `photos`, below the current directory."""
+    """Create nine small photos in the folder `photos`."""
     return make_photos(workplace / "photos", 9, astronaut)
 
 
 @pytest.fixture
 def second_style(workplace: Path) -> Path:
-    """Another style, `sunflowers`, where names are looked up."""
+    """Create another style, `sunflowers`, in the folder where names are looked up."""
     folder = workplace / "saved_models"
     folder.mkdir()
     path = folder / "sunflowers.safetensors"
@@ -78,7 +78,7 @@ def second_style(workplace: Path) -> Path:
 
 
 def bulk(*args: object, code: int = 0) -> Any:
-    """Run without Ray, in this process; give its summary."""
+    """Run without Ray, in this process, and return the summary."""
     result = invoke("bulk", *args, "--runner", "local", "--json")
     assert result.code == code, result.err
     return result.json

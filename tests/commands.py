@@ -1,4 +1,4 @@
-"""Running `fast-style` in tests: in this process for the many, as a command for the few."""
+"""Run `fast-style` in tests: in this process, or as a command in a process of its own."""
 
 import json
 import os
@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Result:
 
 
 def invoke(*args: object, input: bytes | None = None) -> Result:
-    """Run in this process; whatever happens, no traceback may be seen."""
+    """Run in this process, and check that no traceback is printed."""
     done = CliRunner().invoke(group, [str(arg) for arg in args], input=input)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     err = done.stderr
@@ -46,7 +46,7 @@ def invoke(*args: object, input: bytes | None = None) -> Result:
 
 
 def failure(*args: object, code: int = 1, input: bytes | None = None) -> str:
-    """Run what must fail, with one sentence and nothing else; give the sentence."""
+    """Run a command that must fail with one line on stderr, and return that message."""
     result = invoke(*args, input=input)
     assert result.code == code, result.err
     assert result.out == ""
@@ -68,5 +68,5 @@ def command(*args: object, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 def environment() -> dict[str, str]:
-    """The environment for a command that is to find this package, not an installed one."""
+    """Return an environment in which commands import this checkout."""
     return {**os.environ, "PYTHONPATH": str(CHECKOUT)}

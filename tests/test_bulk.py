@@ -33,27 +33,27 @@ def pixels_of(path):
 
 
 class TestWholeRuns:
-    def test_every_picture_is_the_library_s_own(self, photos, workplace, model_file):
-        told = bulk("photos", "-o", "out", "-s", STYLE)
+    def test_pictures_equal_those_of_the_library(self, photos, workplace, model_file):
+        summary = bulk("photos", "-o", "out", "-s", STYLE)
         found = outputs(workplace / "out")
         names = {path.relative_to(workplace / "photos").as_posix(): path for path in photos}
         assert found.keys() == names.keys()
         for name, path in names.items():
             assert found[name] == expected(model_file, path)
-        assert told["done"] == told["pictures"] == 9
-        assert told["failed"] == 0
-        assert told["failures"] is None
-        assert told["runner"] == "local"
-        assert told["megapixels"] == pytest.approx(sum(map(pixels_of, photos)) / 1e6, abs=1e-3)
+        assert summary["done"] == summary["pictures"] == 9
+        assert summary["failed"] == 0
+        assert summary["failures"] is None
+        assert summary["runner"] == "local"
+        assert summary["megapixels"] == pytest.approx(sum(map(pixels_of, photos)) / 1e6, abs=1e-3)
 
-    def test_it_is_what_the_folder_pipeline_writes(self, photos, workplace):
+    def test_outputs_equal_those_of_stylize(self, photos, workplace):
         look = ("--size", 40, "--strength", 0.7, "--preserve-color", "--stroke-size", 2)
         options = (*look, "--format", "webp", "--quality", 80, "-s", STYLE)
         bulk("photos", "-o", "out", *options)
         assert invoke("stylize", "photos", "-r", "-o", "plain", *options).code == 0
         assert outputs(workplace / "out") == outputs(workplace / "plain")
 
-    def test_options_are_those_of_stylize(self):
+    def test_options_equal_those_of_stylize(self):
         from fast_style.cli.bulk import bulk as command
         from fast_style.cli.stylize import stylize
 
@@ -65,48 +65,48 @@ class TestWholeRuns:
             )
             assert ours.to_info_dict() == theirs.to_info_dict()
 
-    def test_a_second_run_does_nothing(self, photos, workplace):
+    def test_second_run_does_nothing(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
         before = {path: path.stat().st_mtime_ns for path in (workplace / "out").rglob("*.jpg")}
-        told = bulk("photos", "-o", "out", "-s", STYLE)
-        assert (told["done"], told["done_before"]) == (0, 9)
+        summary = bulk("photos", "-o", "out", "-s", STYLE)
+        assert (summary["done"], summary["done_before"]) == (0, 9)
         assert before == {path: path.stat().st_mtime_ns for path in before}
         assert set(times_done(workplace / "out").values()) == {1}
 
-    def test_what_is_new_in_the_input_is_done(self, photos, workplace, astronaut):
+    def test_new_pictures_are_done_by_the_next_run(self, photos, workplace, astronaut):
         bulk("photos", "-o", "out", "-s", STYLE)
         make_photos(workplace / "photos", 11, astronaut)
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 2
         assert len(outputs(workplace / "out")) == 11
 
-    def test_the_output_may_lie_in_the_input(self, photos):
+    def test_output_inside_the_input_is_skipped(self, photos):
         assert bulk("photos", "-o", "photos/out", "-s", STYLE)["done"] == 9
         assert bulk("photos", "-o", "photos/out", "-s", STYLE)["pictures"] == 9
 
-    def test_quiet_and_not(self, photos):
+    def test_messages_with_and_without_quiet(self, photos):
         assert invoke("bulk", "photos", "-o", "q", "-s", STYLE, "-q").err == ""
         (line,) = invoke("bulk", "photos", "-o", "out", "-s", STYLE).lines
         assert re.fullmatch(r"9 stylized \([\d.e+]+ photos/s\)", line)
 
 
 class TestInputs:
-    def test_a_glob_keeps_the_folders_below_what_is_fixed(self, photos, workplace):
+    def test_glob_keeps_folders_after_the_fixed_part(self, photos, workplace):
         bulk("photos/b/**/*.jpg", "-o", "out", "-s", STYLE)
         inside = [path.relative_to(workplace / "photos/b").as_posix() for path in photos[1::3]]
         deeper = [path.relative_to(workplace / "photos/b").as_posix() for path in photos[2::3]]
         assert sorted(outputs(workplace / "out")) == sorted(inside + deeper)
 
-    def test_urls_in_and_out(self, photos, workplace):
+    def test_urls_as_input_and_output(self, photos, workplace):
         memory = fsspec.filesystem("memory")
         memory.put(f"{workplace}/photos/", "/bulk-in/", recursive=True)
         try:
-            told = bulk("memory://bulk-in", "-o", "memory://bulk-out", "-s", STYLE)
-            assert told["done"] == 9
+            summary = bulk("memory://bulk-in", "-o", "memory://bulk-out", "-s", STYLE)
+            assert summary["done"] == 9
             bulk("photos", "-o", "out", "-s", STYLE)
             for name, data in outputs(workplace / "out").items():
                 assert memory.cat_file(f"/bulk-out/{name}") == data
-            told = bulk("memory://bulk-in", "-o", "memory://bulk-out", "-s", STYLE)
-            assert (told["done"], told["done_before"]) == (0, 9)
+            summary = bulk("memory://bulk-in", "-o", "memory://bulk-out", "-s", STYLE)
+            assert (summary["done"], summary["done_before"]) == (0, 9)
             bulk("memory://bulk-in/a/*.jpg", "-o", "part", "-s", STYLE)
             assert len(outputs(workplace / "part")) == 3
             assert all("/" not in name for name in outputs(workplace / "part"))
@@ -115,7 +115,7 @@ class TestInputs:
         finally:
             memory.rm("/", recursive=True)
 
-    def test_a_size_is_decoded_alike_from_urls_and_files(self, workplace, astronaut):
+    def test_size_gives_the_same_from_urls_and_files(self, workplace, astronaut):
         memory = fsspec.filesystem("memory")
         memory.pipe_file("/bulk-size/photo.jpg", astronaut.read_bytes())
         (workplace / "in").mkdir()
@@ -128,7 +128,7 @@ class TestInputs:
         assert outputs(workplace / "a") == outputs(workplace / "b")
 
     @pytest.mark.parametrize("kind", ["csv", "parquet"])
-    def test_a_list(self, kind, photos, workplace, model_file, second_style):
+    def test_lists_in_csv_and_parquet(self, kind, photos, workplace, model_file, second_style):
         rows = {
             "image": ["photos/a/0000.jpg", str(photos[1]), "photos/a/0000.jpg", photos[3].as_uri()],
             "as": ["x/one", "", "x/two.png", ""],
@@ -143,8 +143,8 @@ class TestInputs:
 
             pyarrow.parquet.write_table(pyarrow.table(rows), path)
         columns = ("--column", "image", "--name-column", "as", "--style-column", "style")
-        told = bulk(path, *columns, "-o", "out", "-s", STYLE)
-        assert told["done"] == 4
+        summary = bulk(path, *columns, "-o", "out", "-s", STYLE)
+        assert summary["done"] == 4
         found = outputs(workplace / "out")
         whole = [str(photo).lstrip("/") for photo in (photos[1], photos[3])]
         assert sorted(found) == sorted(["x/one.jpg", "x/two.png", *whole])
@@ -153,7 +153,7 @@ class TestInputs:
         assert found[whole[1]] == expected(f"{STYLE}:0.5,sunflowers:0.5", photos[3])
         assert found["x/two.png"].startswith(b"\x89PNG")
 
-    def test_a_list_by_a_url_has_paths_relative_to_it(self, photos, workplace):
+    def test_paths_in_a_list_are_relative_to_its_url(self, photos, workplace):
         memory = fsspec.filesystem("memory")
         memory.put(f"{workplace}/photos/", "/bulk-in/photos/", recursive=True)
         memory.pipe_file("/bulk-in/list.csv", b"path\nphotos/a/0000.jpg\n\nphotos/b/0001.jpg\n")
@@ -163,14 +163,14 @@ class TestInputs:
             memory.rm("/", recursive=True)
         assert sorted(outputs(workplace / "out")) == ["photos/a/0000.jpg", "photos/b/0001.jpg"]
 
-    def test_what_is_listed_twice_is_done_once(self, photos, workplace):
+    def test_duplicates_in_a_list_are_done_once(self, photos, workplace):
         Path("list.csv").write_text("path\nphotos/a/0000.jpg\n./photos/a/0000.jpg\n")
         assert bulk("list.csv", "-o", "out", "-s", STYLE)["pictures"] == 1
         assert len(outputs(workplace / "out")) == 1
 
 
 class TestNames:
-    def test_a_shared_name_keeps_the_suffix_within(self, workplace, astronaut):
+    def test_colliding_names_keep_their_suffix(self, workplace, astronaut):
         folder = workplace / "in"
         folder.mkdir()
         with Image.open(astronaut) as opened:
@@ -188,7 +188,7 @@ class TestNames:
         assert again["done"] == 6
         assert outputs(workplace / "second") == found
 
-    def test_without_a_format_nothing_is_shared(self, workplace, astronaut):
+    def test_names_do_not_collide_without_a_format(self, workplace, astronaut):
         (workplace / "in").mkdir()
         with Image.open(astronaut) as opened:
             for name in ("a.jpg", "a.png"):
@@ -196,7 +196,7 @@ class TestNames:
         bulk("in", "-o", "out", "-s", STYLE)
         assert sorted(outputs(workplace / "out")) == ["a.jpg", "a.png"]
 
-    def test_a_later_picture_takes_no_name_that_is_taken(self, workplace, astronaut):
+    def test_later_pictures_get_unused_names(self, workplace, astronaut):
         (workplace / "in").mkdir()
         with Image.open(astronaut) as opened:
             small = opened.resize((40, 40))
@@ -210,7 +210,7 @@ class TestNames:
         assert found["a.webp"] == first["a.webp"]
         assert sorted(found) == ["a.png.webp", "a.webp"]
 
-    def test_one_photo_in_two_styles(self, photos, workplace, second_style):
+    def test_one_photo_in_two_styles_gets_two_names(self, photos, workplace, second_style):
         Path("list.csv").write_text(
             f"path,s\nphotos/a/0000.jpg,{STYLE}\nphotos/a/0000.jpg,sunflowers\n"
         )
@@ -226,34 +226,34 @@ class TestFailures:
         (photos[1].parent / "empty.png").write_bytes(b"")
         return {str(photos[0]), str(photos[4]), str(photos[1].parent / "empty.png")}
 
-    def test_a_table_with_reasons_and_code_3(self, some_broken, workplace):
-        told = bulk("photos", "-o", "out", "-s", STYLE, code=3)
-        assert (told["done"], told["failed"]) == (7, 3)
-        with open(told["failures"], newline="", encoding="utf-8") as file:
+    def test_failures_are_in_the_table(self, some_broken, workplace):
+        summary = bulk("photos", "-o", "out", "-s", STYLE, code=3)
+        assert (summary["done"], summary["failed"]) == (7, 3)
+        with open(summary["failures"], newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert {row["path"] for row in rows} == some_broken
         assert all(len(row["reason"]) > 20 for row in rows)
         assert "0 bytes" in next(r["reason"] for r in rows if r["path"].endswith("empty.png"))
         assert len(outputs(workplace / "out")) == 7
 
-    def test_they_are_tried_again_when_asked(self, some_broken, photos, workplace, astronaut):
+    def test_retry_failed_tries_again(self, some_broken, photos, workplace, astronaut):
         bulk("photos", "-o", "out", "-s", STYLE, code=3)
-        told = bulk("photos", "-o", "out", "-s", STYLE, code=3)
-        assert (told["done"], told["failed"], told["done_before"]) == (0, 3, 7)
+        summary = bulk("photos", "-o", "out", "-s", STYLE, code=3)
+        assert (summary["done"], summary["failed"], summary["done_before"]) == (0, 3, 7)
         make_photos(workplace / "photos", 9, astronaut)
-        told = bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed", code=3)
-        assert (told["done"], told["failed"]) == (2, 1)
+        summary = bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed", code=3)
+        assert (summary["done"], summary["failed"]) == (2, 1)
         (photos[1].parent / "empty.png").unlink()
-        told = bulk("photos", "-o", "out", "-s", STYLE)
-        assert (told["done"], told["failed"], told["failures"]) == (0, 0, None)
+        summary = bulk("photos", "-o", "out", "-s", STYLE)
+        assert (summary["done"], summary["failed"], summary["failures"]) == (0, 0, None)
         assert not (workplace / "out" / MANIFEST / "failures.csv").exists()
 
-    def test_none_done_is_code_1(self, workplace):
+    def test_exit_code_1_if_all_fail(self, workplace):
         (workplace / "in").mkdir()
         Path("in/a.jpg").write_bytes(b"no")
         assert bulk("in", "-o", "out", "-s", STYLE, code=1)["failed"] == 1
 
-    def test_many_are_told_in_the_table_only(self, workplace):
+    def test_many_failures_are_only_in_the_table(self, workplace):
         (workplace / "in").mkdir()
         for number in range(30):
             Path(f"in/{number}.jpg").write_bytes(b"no")
@@ -262,21 +262,21 @@ class TestFailures:
         assert "table" in result.lines[-1]
 
     @posix
-    def test_a_pipe_in_a_list_is_not_waited_for(self, photos):
+    def test_pipes_in_a_list_are_refused(self, photos):
         os.mkfifo("pipe.jpg")
         Path("list.csv").write_text("path\npipe.jpg\nphotos/a/0000.jpg\n")
         assert bulk("list.csv", "-o", "out", "-s", STYLE, code=3)["done"] == 1
 
-    def test_a_missing_url(self, photos):
+    def test_missing_url_is_a_failure(self, photos):
         Path("list.csv").write_text("path\nmemory://bulk-none/x.jpg\nphotos/a/0000.jpg\n")
         result = invoke("bulk", "list.csv", "-o", "out", "-s", STYLE, "--runner", "local")
         assert result.code == 3
         assert "memory://bulk-none/x.jpg is not there: check the URL" in result.err
 
-    def test_what_cannot_be_written(self, photos, workplace):
+    def test_unwritable_output_is_a_failure(self, photos, workplace):
         (workplace / "out").mkdir()
         (workplace / "out" / "a").write_text("a file where a folder has to be")
-        told = bulk("photos", "-o", "out", "-s", STYLE, code=3)
-        assert (told["done"], told["failed"]) == (6, 3)
+        summary = bulk("photos", "-o", "out", "-s", STYLE, code=3)
+        assert (summary["done"], summary["failed"]) == (6, 3)
         (workplace / "out" / "a").unlink()
         assert bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed")["done"] == 3

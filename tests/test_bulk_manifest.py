@@ -1,4 +1,4 @@
-"""The manifest of `fast-style bulk`: whatever ends a run, the next one goes on exactly there."""
+"""The manifest of `fast-style bulk`: however a run ends, the next one continues exactly there."""
 
 import csv
 import os
@@ -27,9 +27,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 class TestManifest:
-    """Whatever is left of it, it says of no picture that it is done unless it is."""
+    """However much of the manifest is lost, it never reports a picture as done that is not."""
 
-    def test_a_line_cut_short_is_no_line(self, photos, workplace):
+    def test_incomplete_line_is_ignored(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
         (part,) = (workplace / "out" / MANIFEST / "parts").iterdir()
         whole = part.read_bytes()
@@ -39,12 +39,12 @@ class TestManifest:
             for other in part.parent.iterdir():
                 other.unlink()
             part.write_bytes(whole[:cut])
-            told = bulk("photos", "-o", "out", "-s", STYLE)
-            assert told["done_before"] == whole[:cut].count(b"\n")
-            assert told["done"] == 9 - told["done_before"]
+            summary = bulk("photos", "-o", "out", "-s", STYLE)
+            assert summary["done_before"] == whole[:cut].count(b"\n")
+            assert summary["done"] == 9 - summary["done_before"]
             assert outputs(workplace / "out") == before
 
-    def test_damaged_lines_are_as_if_not_written(self, photos, workplace):
+    def test_damaged_lines_are_ignored(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
         (part,) = (workplace / "out" / MANIFEST / "parts").iterdir()
         lines = part.read_bytes().splitlines(keepends=True)
@@ -53,7 +53,7 @@ class TestManifest:
         part.write_bytes(b"".join(lines))
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 2
 
-    def test_temporary_files_of_a_kill_go(self, photos, workplace):
+    def test_temporary_files_of_a_killed_run_are_deleted(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
         left = workplace / "out" / MANIFEST / "tmp" / ".fast-style-0123.tmp"
         left.write_bytes(b"half")
@@ -61,7 +61,7 @@ class TestManifest:
         assert not left.exists()
         assert not list((workplace / "out").rglob("*.tmp"))
 
-    def test_many_parts_become_one(self, photos, workplace, monkeypatch):
+    def test_many_parts_are_merged(self, photos, workplace, monkeypatch):
         bulk("photos", "-o", "out", "-s", STYLE)
         parts = workplace / "out" / MANIFEST / "parts"
         (part,) = parts.iterdir()
@@ -75,7 +75,7 @@ class TestManifest:
         assert sorted(map(str, records(workplace / "out"))) == before
         assert bulk("photos", "-o", "out", "-s", STYLE)["done_before"] == 9
 
-    def test_an_object_store_gets_whole_parts(self):
+    def test_object_store_gets_complete_parts(self):
         memory = fsspec.filesystem("memory")
         store = open_output("memory://bulk-parts")
         part = ManifestPart(store, "run")
@@ -102,8 +102,8 @@ class TestManifest:
             memory.rm("/", recursive=True)
 
 
-class TestDeaths:
-    """A block comes again when the worker that had it has died."""
+class TestDeadWorkers:
+    """A block is sent again when the worker that had it has died."""
 
     @pytest.fixture
     def worker(self, workplace, model_file):
@@ -124,7 +124,7 @@ class TestDeaths:
     def block(self, photos):
         return [BulkPicture(str(path), path.name, STYLE) for path in photos]
 
-    def test_a_block_that_comes_once(self, worker, block, workplace):
+    def test_block_that_is_sent_again_is_not_done_again(self, worker, block, workplace):
         results = worker.run_guarded("0", block)
         assert [result.source for result in results] == [picture.source for picture in block]
         assert not any(result.error for result in results)
@@ -132,7 +132,7 @@ class TestDeaths:
         assert worker.run_guarded("0", block) == results
         assert set(times_done(workplace / "out").values()) == {1}
 
-    def test_what_was_noted_is_not_done_again(self, worker, block, workplace):
+    def test_recorded_pictures_are_not_done_again(self, worker, block, workplace):
         worker.manifest.mark_begun("0")  # by a worker that died, after four pictures
         list(worker.run(block[:4]))
         results = worker.run_guarded("0", block)
@@ -141,7 +141,7 @@ class TestDeaths:
         assert set(times_done(workplace / "out").values()) == {1}
         assert len(outputs(workplace / "out")) == 9
 
-    def test_one_over_which_workers_die_is_given_up(self, worker, block, workplace):
+    def test_picture_that_kills_workers_is_given_up(self, worker, block, workplace):
         poison = picture_id(block[3].source, STYLE).hex()
         for deaths in range(3):
             worker.manifest.mark_begun("0")
@@ -157,7 +157,7 @@ class TestDeaths:
 
 @posix
 class TestKilled:
-    """Processes of their own, ended at moments that their progress gives."""
+    """Commands in processes of their own, killed after a number of pictures."""
 
     @pytest.fixture
     def many(self, workplace, astronaut):
@@ -187,7 +187,7 @@ class TestKilled:
         _, err = process.communicate(timeout=60)
         return process.returncode, err
 
-    def test_sigkill_twice_then_complete(self, many, workplace):
+    def test_run_killed_twice_is_completed(self, many, workplace):
         random = np.random.default_rng(5)
         for earliest in (10, 70):
             moment = earliest + int(random.integers(0, 30))
@@ -198,8 +198,8 @@ class TestKilled:
             assert noted.keys() <= there.keys()
             # Written, and not noted yet: one a thread that writes.
             assert len(there) - len(noted) <= 2
-        told = bulk("photos", "-o", "out", "-s", STYLE)
-        assert told["done_before"] == len(noted)
+        summary = bulk("photos", "-o", "out", "-s", STYLE)
+        assert summary["done_before"] == len(noted)
         done = times_done(workplace / "out")
         assert len(done) == 150
         assert set(done.values()) == {1}
@@ -210,8 +210,8 @@ class TestKilled:
         bulk("photos", "-o", "plain", "-s", STYLE)
         assert outputs(workplace / "out") == outputs(workplace / "plain")
 
-    def test_a_photo_that_kills_its_reader_is_given_up(self, photos, workplace):
-        """As a flaw in a codec would: the process is gone, and nothing can be caught."""
+    def test_photo_that_kills_the_process_is_given_up(self, photos, workplace):
+        """A crash in a codec ends the process, and no exception can be caught."""
         (workplace / "site").mkdir()
         (workplace / "site" / "sitecustomize.py").write_text(
             "import io, os\n"
@@ -238,7 +238,7 @@ class TestKilled:
         assert bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed")["done"] == 1
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_interrupted(self, number, code, many, workplace):
+    def test_interrupted_run_continues(self, number, code, many, workplace):
         ended, err = self.end_at(20, number)
         assert ended == code
         assert "the same command continues from here" in err

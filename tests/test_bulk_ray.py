@@ -1,4 +1,4 @@
-"""`fast-style bulk` on Ray: the same pictures, and nothing lost when it is killed, or a part."""
+"""`fast-style bulk` on Ray: the same outputs, and nothing is lost if processes are killed."""
 
 import contextlib
 import os
@@ -27,14 +27,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds Ray's pro
 
 PICTURES = int(os.environ.get("FAST_STYLE_PICTURES", "300"))
 PATIENCE = 500
-"""Seconds, for machines that have much else to do."""
+"""Timeout in seconds, for busy machines."""
 
 RAY = ("--cpus-per-actor", 2, "--workers", 2, "-s", STYLE)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A cluster of one machine with two cores; Ray takes seconds to start."""
+    """Start a cluster of one machine with two cores, which takes seconds."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -67,7 +67,7 @@ def cluster(tmp_path_factory):
 
 
 def kill_all(process):
-    """End a process and all that it has started at once, as a machine that loses its power does."""
+    """Kill a process and its children at once, like a power cut."""
     if process.poll() is not None:
         return
     tree = list_process_tree(process.pid)
@@ -107,7 +107,7 @@ def started(*args):
 
 
 def finished(*args):
-    """Run to the end; give the exit code and the lines on stderr."""
+    """Run to the end, and return the exit code and the lines on stderr."""
     with started(*args) as process:
         out, err = process.communicate(timeout=PATIENCE)
     assert out == ""
@@ -122,13 +122,13 @@ def wait_for(process, count, folder="out"):
         time.sleep(0.005)
 
 
-def test_the_same_pictures_as_without_ray(cluster, workplace, astronaut):
+def test_outputs_equal_those_without_ray(cluster, workplace, astronaut):
     photos = make_photos(workplace / "photos", 60, astronaut)
     photos[7].write_bytes(b"\xff\xd8\xff\xe0 not a photo")
     Path("list.csv").write_text("path\n" + "".join(f"{path}\n" for path in photos))
-    code, (told, last) = finished("list.csv", "-o", "out", *RAY, "--address", cluster)
+    code, (error, last) = finished("list.csv", "-o", "out", *RAY, "--address", cluster)
     assert code == 3  # and there is nothing of Ray's among the lines
-    assert str(photos[7]) in told
+    assert str(photos[7]) in error
     assert last.startswith("59 stylized")
     bulk("list.csv", "-o", "plain", "-s", STYLE, code=3)
     assert outputs(workplace / "out") == outputs(workplace / "plain")
@@ -139,7 +139,7 @@ def test_the_same_pictures_as_without_ray(cluster, workplace, astronaut):
     assert set(times_done(workplace / "out").values()) == {1}
 
 
-def test_a_worker_that_is_killed_loses_nothing(cluster, workplace, astronaut):
+def test_killed_worker_loses_nothing(cluster, workplace, astronaut):
     photos = make_photos(workplace / "photos", 240, astronaut)
     # What runs that were killed have left, on Ray and here, is not held against the pictures.
     begun = workplace / "out" / MANIFEST / "begun"
@@ -168,7 +168,7 @@ def test_a_worker_that_is_killed_loses_nothing(cluster, workplace, astronaut):
     assert not begun.exists()
 
 
-def test_terminated_and_gone_on_with(cluster, workplace, astronaut):
+def test_terminated_run_continues(cluster, workplace, astronaut):
     make_photos(workplace / "photos", 400, astronaut)
     with started("photos", "-o", "out", *RAY, "--address", cluster) as process:
         wait_for(process, 40)
@@ -179,13 +179,13 @@ def test_terminated_and_gone_on_with(cluster, workplace, astronaut):
     assert "Traceback" not in err
     noted = len(times_done(workplace / "out"))
     assert 40 <= noted < 400
-    told = bulk("photos", "-o", "out", "-s", STYLE)
-    assert told["done_before"] >= noted  # Ray's workers end a moment after the command
+    summary = bulk("photos", "-o", "out", "-s", STYLE)
+    assert summary["done_before"] >= noted  # Ray's workers end a moment after the command
     assert len(outputs(workplace / "out")) == 400
     assert set(times_done(workplace / "out").values()) == {1}
 
 
-def test_what_ray_cannot_do_is_told_in_a_sentence(cluster, workplace, astronaut):
+def test_errors_of_ray_are_one_sentence(cluster, workplace, astronaut):
     make_photos(workplace / "photos", 2, astronaut)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -200,8 +200,8 @@ def test_what_ray_cannot_do_is_told_in_a_sentence(cluster, workplace, astronaut)
 
 
 @pytest.mark.slow
-def test_killed_twice(workplace, astronaut):
-    """The whole of it at once, Ray's processes too, at seeded moments; then to the end.
+def test_run_killed_twice_is_completed(workplace, astronaut):
+    """Kill all processes at once, Ray's too, at seeded moments; then run to the end.
 
     Of 300 pictures by default; FAST_STYLE_PICTURES says how many, such as 2000.
     """
@@ -234,7 +234,7 @@ def test_killed_twice(workplace, astronaut):
     assert outputs(workplace / "out") == outputs(workplace / "plain")
 
 
-class TestPool:
+class TestChoosePool:
     def chosen(self, cpu, gpu=0, **options):
         settings = {"actors": None, "cores": None, "device": "auto", "local": True, **options}
         return choose_pool({"CPU": cpu, "GPU": gpu}, **settings)
@@ -246,13 +246,13 @@ class TestPool:
         assert self.chosen(8, 4) == ActorPool(4, True, 2, 1)
         assert self.chosen(64, 8, device="cpu") == ActorPool(16, True, 4, 0)
 
-    def test_what_is_asked_for(self):
+    def test_chosen_actors_and_cores(self):
         assert self.chosen(16, actors=2) == ActorPool(2, True, 4, 0)
         assert self.chosen(4, actors=4) == ActorPool(4, True, 1, 0)
         assert self.chosen(16, cores=8) == ActorPool(2, True, 8, 0)
         assert self.chosen(16, local=False) == ActorPool(4, False, 4, 0)
 
-    def test_what_does_not_fit(self):
+    def test_too_many_actors_are_refused(self):
         for asked in ({"actors": 5, "cores": 4}, {"cores": 20}):
             with pytest.raises(BulkError, match="fewer --actors"):
                 self.chosen(16, **asked)
@@ -260,8 +260,8 @@ class TestPool:
             self.chosen(16, device="cuda")
 
 
-def test_processes_claim_cores_of_their_own():
-    """Each is bound to cores that are its own, whatever threads it has, until it ends."""
+def test_processes_claim_different_cores():
+    """Each process with all its threads is bound to its own cores until it ends."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("there is one core only")

@@ -31,7 +31,9 @@ class TestRefusals:
             (("-s", "sunflowers"), "style"),
         ],
     )
-    def test_other_settings_in_an_output(self, option, word, photos, workplace, second_style):
+    def test_output_with_other_settings_is_refused(
+        self, option, word, photos, workplace, second_style
+    ):
         bulk("photos", "-o", "out", "-s", STYLE)
         before = outputs(workplace / "out")
         sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, *option, code=2)
@@ -39,18 +41,18 @@ class TestRefusals:
         assert "another output" in sentence
         assert outputs(workplace / "out") == before
 
-    def test_another_input_and_other_weights(self, photos, workplace, second_style):
+    def test_output_of_another_input_or_style_is_refused(self, photos, workplace, second_style):
         bulk("photos/a", "-o", "out", "-s", "sunflowers")
         assert "input" in failure("bulk", "photos/b", "-o", "out", "-s", "sunflowers", code=2)
         save_model(second_style, make_card("sunflowers"), make_weights(SMALLEST, seed=2))
         assert "style" in failure("bulk", "photos/a", "-o", "out", "-s", "sunflowers", code=2)
 
-    def test_a_damaged_manifest(self, photos, workplace):
+    def test_damaged_settings_are_refused(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
         (workplace / "out" / MANIFEST / "settings.json").write_text("{")
         assert "damaged" in failure("bulk", "photos", "-o", "out", "-s", STYLE, code=2)
 
-    def test_inputs_that_are_none(self, photos, workplace):
+    def test_invalid_inputs_are_refused(self, photos, workplace):
         def wrong(*args):
             return failure("bulk", *args, "-o", "out", code=2)
 
@@ -81,7 +83,7 @@ class TestRefusals:
         assert "would be overwritten" in sentence
         assert photos[0].read_bytes() == before[photos[0]]
 
-    def test_runners_that_do_not_fit(self, photos, monkeypatch):
+    def test_runner_options_that_conflict_are_refused(self, photos, monkeypatch):
         two = ("bulk", "photos", "-o", "out", "-s", STYLE, "--runner", "local", "--actors", 2)
         assert "--runner local" in failure(*two, code=2)
         ray_in_memory = ("bulk", "photos", "-o", "memory://x", "-s", STYLE, "--runner", "ray")
@@ -90,7 +92,7 @@ class TestRefusals:
         sentence = failure("bulk", "photos", "-o", "out", "-s", STYLE, "--runner", "ray")
         assert 'pip install "fast-style[bulk]"' in sentence
 
-    def test_packages_that_are_missing(self, photos, monkeypatch):
+    def test_missing_packages_name_the_extra(self, photos, monkeypatch):
         monkeypatch.setitem(sys.modules, "fsspec", None)
         sentence = failure("bulk", "s3://bucket/in", "-o", "out", "-s", STYLE)
         assert 'pip install "fast-style[bulk]"' in sentence
@@ -101,13 +103,13 @@ class TestRefusals:
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
 
     @posix
-    def test_two_at_once(self, photos, workplace):
+    def test_output_is_locked(self, photos, workplace):
         with Manifest(open_output(str(workplace / "out"))).locked():
             assert "is writing to" in failure("bulk", "photos", "-o", "out", "-s", STYLE)
         assert bulk("photos", "-o", "out", "-s", STYLE)["done"] == 9
 
 
-def test_which_runner_pays(monkeypatch):
+def test_choice_of_the_runner(monkeypatch):
     from fast_style.bulk import runner
     from fast_style.bulk.config import BulkConfig, BulkOptions
     from fast_style.bulk.listing import Listing
@@ -131,7 +133,7 @@ def test_which_runner_pays(monkeypatch):
     assert chosen(10**6) == "local"
 
 
-def test_gpus_are_counted_as_the_process_sees_them(monkeypatch):
+def test_gpu_count_follows_cuda_visible_devices(monkeypatch):
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2,5")
     assert hardware.gpu_count() == 3

@@ -7,12 +7,12 @@ from tests.object_store import bucket
 __all__ = ["bucket", "photos"]
 
 
-def test_from_a_bucket_into_a_bucket(bucket, photos, workplace):
+def test_bucket_to_bucket(bucket, photos, workplace):
     photos[2].write_bytes(b"\xff\xd8\xff broken")
     bucket.put(f"{workplace}/photos/", "bucket/in/", recursive=True)
-    told = bulk("s3://bucket/in", "-o", "s3://bucket/out", "-s", STYLE, code=3)
-    assert (told["done"], told["failed"]) == (8, 1)
-    assert told["failures"] == f"s3://bucket/out/{MANIFEST}/failures.csv"
+    summary = bulk("s3://bucket/in", "-o", "s3://bucket/out", "-s", STYLE, code=3)
+    assert (summary["done"], summary["failed"]) == (8, 1)
+    assert summary["failures"] == f"s3://bucket/out/{MANIFEST}/failures.csv"
     bulk("photos", "-o", "plain", "-s", STYLE, code=3)
     bucket.get("bucket/out/", f"{workplace}/out/", recursive=True)
     assert outputs(workplace / "out") == outputs(workplace / "plain")
@@ -23,17 +23,17 @@ def test_from_a_bucket_into_a_bucket(bucket, photos, workplace):
     lines = bucket.cat_file(parts[0]).splitlines(keepends=True)
     bucket.pipe_file(parts[0], b"".join(lines[:4]) + lines[4][:20])
     bucket.pipe_file("bucket/in/new.jpg", photos[0].read_bytes())
-    told = bulk("s3://bucket/in", "-o", "s3://bucket/out", "-s", STYLE, "--retry-failed", code=3)
-    assert told["done"] + told["done_before"] == 9
-    assert 3 <= told["done_before"] <= 4
+    summary = bulk("s3://bucket/in", "-o", "s3://bucket/out", "-s", STYLE, "--retry-failed", code=3)
+    assert summary["done"] + summary["done_before"] == 9
+    assert 3 <= summary["done_before"] <= 4
     bucket.invalidate_cache()
     assert bucket.exists("bucket/out/new.jpg")
 
 
-def test_a_bucket_that_is_not_there(bucket, photos):
+def test_missing_bucket_is_reported(bucket, photos):
     from tests.commands import failure
 
-    told = failure("bulk", "photos", "-o", "s3://none/out", "-s", STYLE, "--runner", "local")
-    assert told.startswith("s3://none/out cannot be ")
-    told = failure("bulk", "s3://none/in", "-o", "out", "-s", STYLE, "--runner", "local")
-    assert "s3://none/in cannot be listed: " in told
+    message = failure("bulk", "photos", "-o", "s3://none/out", "-s", STYLE, "--runner", "local")
+    assert message.startswith("s3://none/out cannot be ")
+    message = failure("bulk", "s3://none/in", "-o", "out", "-s", STYLE, "--runner", "local")
+    assert "s3://none/in cannot be listed: " in message

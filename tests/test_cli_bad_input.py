@@ -1,4 +1,4 @@
-"""Bad input to `fast-style`: each has its sentence and its exit code, and the batch goes on."""
+"""Bad input to `fast-style`: each has its message and exit code, and the others are stylized."""
 
 import json
 import os
@@ -29,14 +29,14 @@ class Inverting:
 
 
 @pytest.fixture(autouse=True)
-def place(workplace, monkeypatch) -> Path:
+def cwd(workplace, monkeypatch) -> Path:
     monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
 
 def header_bomb() -> bytes:
-    """A PNG of a few bytes that claims 3600 megapixels."""
+    """Create a PNG of a few bytes that claims 3600 megapixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(kind + data))
@@ -48,9 +48,9 @@ def header_bomb() -> bytes:
 
 
 @pytest.fixture
-def bad(place, astronaut) -> dict[str, str]:
-    """Bad pictures in the folder `bad`, each with a word of the sentence that it must get."""
-    folder = place / "bad"
+def bad(cwd, astronaut) -> dict[str, str]:
+    """Create bad pictures in the folder `bad`, each with a word that its message must contain."""
+    folder = cwd / "bad"
     folder.mkdir()
     photo = astronaut.read_bytes()
     (folder / "empty.jpg").touch()
@@ -75,7 +75,7 @@ def bad(place, astronaut) -> dict[str, str]:
 
 
 class TestPictures:
-    def test_each_alone(self, bad):
+    def test_each_bad_picture_has_its_error(self, bad):
         for name, about in bad.items():
             text = failure("stylize", f"bad/{name}", "-s", STYLE, "-o", "out.png")
             assert f"bad/{name}" in text
@@ -83,7 +83,7 @@ class TestPictures:
             assert "bug" not in text
             assert not Path("out.png").exists()
 
-    def test_the_batch_goes_on(self, bad, astronaut):
+    def test_a_bad_picture_does_not_stop_the_others(self, bad, astronaut):
         shutil.copy(astronaut, "bad/good.jpg")
         result = invoke("stylize", "bad", "-s", STYLE, "-o", "out", "--json")
         assert result.code == 3
@@ -96,20 +96,20 @@ class TestPictures:
             assert sum(f"bad/{name}" in line for line in result.lines) == 1
         assert result.lines[-1] == f"1 stylized, {len(bad)} failed"
 
-    def test_all_bad_is_failed(self, bad):
+    def test_exit_code_1_if_all_fail(self, bad):
         assert invoke("stylize", "bad", "-s", STYLE, "-o", "out", "-q").code == 1
         assert not Path("out").exists()
 
-    def test_quiet_keeps_no_failure_back(self, bad):
+    def test_quiet_prints_errors(self, bad):
         result = invoke("stylize", "bad", "-s", STYLE, "-o", "out", "--quiet")
         assert len(result.lines) == len(bad)
 
-    def test_the_limit_can_be_lowered_and_raised(self, astronaut):
+    def test_max_megapixels_is_applied(self, astronaut):
         args = ["stylize", astronaut, "-s", STYLE, "-o", "out.png", "--max-megapixels"]
         assert "megapixel" in failure(*args, "0.01").lower()
         assert invoke(*args, "0.1").code == 0
 
-    def test_an_exception_that_nobody_expected(self, astronaut, monkeypatch):
+    def test_unexpected_exception_is_reported_as_a_bug(self, astronaut, monkeypatch):
         def fail(*args, **options):
             raise KeyError("frobnicator\nsecond line")
 
@@ -124,7 +124,7 @@ class TestPictures:
         assert "Traceback" in result.err
         assert "in fail" in result.err
 
-    def test_memory_that_is_short(self, astronaut, monkeypatch):
+    def test_out_of_memory_suggests_a_smaller_size(self, astronaut, monkeypatch):
         def fail(self, images):
             raise MemoryError
 
@@ -133,21 +133,21 @@ class TestPictures:
 
 
 class TestFolders:
-    def test_empty(self):
+    def test_empty_folder_is_an_error(self):
         Path("in").mkdir()
         text = failure("stylize", "in", "-s", STYLE)
         assert text.startswith("in: there are no pictures in the folder")
         assert "--recursive" in text
         assert "--recursive" not in failure("stylize", "in", "-r", "-s", STYLE)
 
-    def test_without_pictures_but_with_other_input(self, astronaut):
+    def test_empty_folder_does_not_stop_other_inputs(self, astronaut):
         Path("in").mkdir()
         Path("in/notes.txt").write_text("x")
         result = invoke("stylize", "in", astronaut, "-s", STYLE, "-o", "out")
         assert result.code == 3
         assert Path("out/astronaut.jpg").is_file()
 
-    def test_unreadable(self, astronaut, monkeypatch):
+    def test_unreadable_folder_is_reported(self, astronaut, monkeypatch):
         # The superuser may read everything, so that permissions alone would test nothing.
         Path("in/locked").mkdir(parents=True)
         shutil.copy(astronaut, "in/a.jpg")
@@ -167,19 +167,19 @@ class TestFolders:
         assert Path("out/a.jpg").is_file()
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-    def test_a_pipe_in_a_folder_is_not_waited_for(self, astronaut):
+    def test_pipes_in_folders_are_skipped(self, astronaut):
         Path("in").mkdir()
         os.mkfifo("in/pipe.jpg")
         assert "no pictures" in failure("stylize", "in", "-s", STYLE)
 
 
 class TestOutputs:
-    def test_in_a_folder_that_is_a_file(self, astronaut):
+    def test_output_folder_that_is_a_file(self, astronaut):
         Path("file").touch()
         text = failure("stylize", astronaut, "-s", STYLE, "-o", "file/out.jpg")
         assert "the folder file for the output could not be made" in text
 
-    def test_a_folder_where_the_file_should_be(self, astronaut):
+    def test_output_file_that_is_a_folder(self, astronaut):
         Path("out/astronaut.jpg").mkdir(parents=True)
         text = failure("stylize", astronaut, "-s", STYLE, "-o", "out")
         assert "could not be written" in text
@@ -188,16 +188,16 @@ class TestOutputs:
     @pytest.mark.skipif(
         not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere"
     )
-    def test_a_folder_that_may_not_be_written_to(self, astronaut):
+    def test_output_folder_without_write_permission(self, astronaut):
         Path("out").mkdir(mode=0o500)
         assert "ermission" in failure("stylize", astronaut, "-s", STYLE, "-o", "out/a.jpg")
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-    def test_a_full_disk(self, astronaut):
+    def test_full_disk(self, astronaut):
         text = failure("stylize", astronaut, "-s", STYLE, "-o", "/dev/full", "--format", "png")
         assert "No space left" in text
 
-    def test_too_wide_for_the_format(self):
+    def test_picture_too_wide_for_the_format(self):
         Image.new("1", (17000, 1)).save("wide.png")
         text = failure("stylize", "wide.png", "-s", STYLE, "-o", "wide.webp")
         assert text.startswith("wide.png: ")
@@ -216,7 +216,7 @@ def write_model(path: Path, *, weights=None, card=None) -> Path:
 
 class TestModels:
     @pytest.fixture
-    def bad_models(self, place, model_file) -> dict[str, str]:
+    def bad_models(self, cwd, model_file) -> dict[str, str]:
         Path("pickled.pth").write_bytes(pickle.dumps({"weight": [1.0]}))
         Path("zipped.pt").write_bytes(b"PK\x03\x04" + bytes(100))
         sound = model_file.read_bytes()
@@ -246,7 +246,7 @@ class TestModels:
             "./folder.safetensors": "folder",
         }
 
-    def test_stylize_and_info(self, bad_models, astronaut):
+    def test_bad_model_files_are_refused(self, bad_models, astronaut):
         for path, about in bad_models.items():
             for args in (["stylize", astronaut, "-o", "out.png", "-s", path], ["info", path]):
                 text = failure(*args)
@@ -254,7 +254,7 @@ class TestModels:
                 assert Path(path).name in text
         assert not Path("out.png").exists()
 
-    def test_one_that_is_not_there(self, astronaut):
+    def test_missing_model_is_reported(self, astronaut):
         text = failure("stylize", astronaut, "-s", "wheat-feild", "-o", "out.png")
         assert f"did you mean {STYLE}?" in text
         assert "no model file" in failure("info", "no/where.safetensors")

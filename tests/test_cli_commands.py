@@ -1,4 +1,4 @@
-"""`fast-style` as a command, in processes of its own, with the real engine and real signals."""
+"""`fast-style` in processes of its own, with the real engine and real signals."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def photos(workplace, astronaut) -> Path:
     return folder
 
 
-def test_a_photo(workplace, astronaut):
+def test_stylize_writes_a_picture(workplace, astronaut):
     done = command("stylize", astronaut, "-s", STYLE, "-o", "out.jpg", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["images"]
@@ -39,7 +39,7 @@ def test_a_photo(workplace, astronaut):
     assert [path.name for path in workplace.iterdir()] == ["out.jpg"]
 
 
-def test_the_script_of_the_checkout(workplace, astronaut):
+def test_scripts_of_the_checkout_run(workplace, astronaut):
     script = [sys.executable, str(CHECKOUT / "stylize.py")]
     usage = subprocess.run([*script, "--help"], capture_output=True, text=True)
     assert usage.stdout.startswith("Usage: stylize.py [OPTIONS] INPUT...")
@@ -58,7 +58,7 @@ def test_the_script_of_the_checkout(workplace, astronaut):
 
 @posix
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_whole_pictures_and_nothing_else(photos, number, code):
+def test_signals_leave_only_complete_pictures(photos, number, code):
     process = subprocess.Popen(
         [sys.executable, "-m", "fast_style", "stylize", "in", "-s", STYLE, "-o", "out"],
         env=environment(),
@@ -83,7 +83,7 @@ def test_a_signal_leaves_whole_pictures_and_nothing_else(photos, number, code):
 
 
 @posix
-def test_a_reader_that_goes_away(workplace):
+def test_closed_pipe_on_stdout_ends_quietly(workplace):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -97,7 +97,7 @@ def test_a_reader_that_goes_away(workplace):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_behind_stdout(workplace):
+def test_full_disk_on_stdout(workplace):
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fast_style", "styles"],
@@ -109,7 +109,7 @@ def test_a_full_disk_behind_stdout(workplace):
 
 
 @posix
-def test_a_bar_on_a_terminal_and_failures_above_it(workplace, astronaut):
+def test_terminal_shows_bar_and_errors_above_it(workplace, astronaut):
     import pty
 
     Path("in").mkdir()
@@ -142,7 +142,7 @@ def test_a_bar_on_a_terminal_and_failures_above_it(workplace, astronaut):
     assert "\x1b[3" not in text  # no colours
 
 
-def test_a_terminal_whose_encoding_lacks_letters(workplace, monkeypatch):
+def test_ascii_terminal_shows_escapes(workplace, monkeypatch):
     folder = workplace / "own"
     save_model(folder / "wave.safetensors", make_card(title="神奈川沖浪裏"), make_weights(SMALLEST))
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))

@@ -33,7 +33,7 @@ class Inverting:
 
 
 class Watched:
-    """Stands for a `Stylizer`; notes which thread calls it, and may take its time."""
+    """A replacement for `Stylizer` that records the threads that call it, and can be slow."""
 
     max_megapixels, engine = 250.0, Inverting()
 
@@ -46,8 +46,8 @@ class Watched:
         return photo
 
 
-class Flight:
-    """Counts the pictures, and their megapixels, between their reading and their writing."""
+class InFlightCounter:
+    """Counts the pictures in flight, between reading and writing, and their pixels."""
 
     def __init__(self, monkeypatch, read_seconds=None, write_seconds=0.0) -> None:
         self._lock = threading.Lock()
@@ -83,16 +83,16 @@ class Flight:
 
 
 @pytest.fixture(autouse=True)
-def place(workplace, monkeypatch) -> Path:
+def cwd(workplace, monkeypatch) -> Path:
     monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
 
 @pytest.fixture
-def photos(place, astronaut) -> Path:
-    """A folder of crops of a photo, of many sizes, formats and modes."""
-    folder = place / "in"
+def photos(cwd, astronaut) -> Path:
+    """Create a folder of crops of a photo in many sizes, formats and modes."""
+    folder = cwd / "in"
     folder.mkdir()
     random = np.random.default_rng(1)
     with Image.open(astronaut) as image:
@@ -127,7 +127,7 @@ def without_times(result):
 
 
 @pytest.mark.parametrize("options", [(), ("--size", "30"), ("--preserve-color", "--quality", "70")])
-def test_the_same_as_in_one_thread(photos, options):
+def test_workers_do_not_change_the_results(photos, options):
     args = ("stylize", "in", "-s", STYLE, *options, "--json")
     plain = invoke(*args, "-o", "plain", "--workers", "0")
     assert plain.code == 0
@@ -136,14 +136,14 @@ def test_the_same_as_in_one_thread(photos, options):
     for workers in ("1", "3"):
         overlapping = invoke(*args, "-o", "other", "--workers", workers)
         assert overlapping.code == 0
-        rows, told = without_times(overlapping)
-        assert (rows, told.replace("other", "plain")) == without_times(plain)
+        rows, err = without_times(overlapping)
+        assert (rows, err.replace("other", "plain")) == without_times(plain)
         assert {path.name: path.read_bytes() for path in Path("other").iterdir()} == files
         shutil.rmtree("other")
 
 
 @pytest.mark.parametrize("workers", ["0", "1", "3"])
-def test_failures_in_the_middle(photos, workers, monkeypatch):
+def test_failed_pictures_do_not_stop_the_others(photos, workers, monkeypatch):
     predict = Inverting.predict
 
     def fail(self, images):
@@ -165,14 +165,14 @@ def test_failures_in_the_middle(photos, workers, monkeypatch):
     assert failed["03"].startswith("in/03.jpg is cut off")
     assert failed["06"].startswith("in/06.jpg: there is not enough memory")
     assert "could not be written" in failed["09"]
-    told = [line for line in result.lines if line.startswith("fast-style: in/")]
-    assert [line.removeprefix("fast-style: ")[:5] for line in told] == ["in/03", "in/06", "in/09"]
+    errors = [line for line in result.lines if line.startswith("fast-style: in/")]
+    assert [line.removeprefix("fast-style: ")[:5] for line in errors] == ["in/03", "in/06", "in/09"]
     assert result.lines[-1] == "11 stylized, 3 failed"
     assert len([path for path in Path("out").iterdir() if path.is_file()]) == 11
 
 
-def test_they_are_told_of_in_order(place, monkeypatch):
-    Flight(monkeypatch, read_seconds={"00": 0.2, "03": 0.1})
+def test_results_come_in_the_order_of_the_tasks(cwd, monkeypatch):
+    InFlightCounter(monkeypatch, read_seconds={"00": 0.2, "03": 0.1})
     outcomes = list(FilePipeline(Watched(), StyleOptions(), workers=4).run(jobs(8)))
     assert names(outcomes) == [f"{i:02}" for i in range(8)]
     assert outcomes[0].seconds > 0.2 > outcomes[1].seconds  # without the time it waited
@@ -180,9 +180,9 @@ def test_they_are_told_of_in_order(place, monkeypatch):
 
 
 @pytest.mark.parametrize(("workers", "most"), [(1, 3), (4, 6)])
-def test_so_many_are_in_flight_and_no_more(place, monkeypatch, workers, most):
+def test_number_of_pictures_in_flight_is_limited(cwd, monkeypatch, workers, most):
     # Writing is what takes longest, so that pictures pile up before it if they can.
-    flight, stylizer = Flight(monkeypatch, write_seconds=0.02), Watched()
+    flight, stylizer = InFlightCounter(monkeypatch, write_seconds=0.02), Watched()
     for outcome in FilePipeline(stylizer, StyleOptions(), workers=workers).run(jobs(20)):
         assert outcome.error is None
     assert flight.most == most
@@ -192,15 +192,15 @@ def test_so_many_are_in_flight_and_no_more(place, monkeypatch, workers, most):
     assert len(flight.threads) <= workers
 
 
-def test_a_slow_network_does_not_let_them_pile_up(place, monkeypatch):
-    flight = Flight(monkeypatch)
+def test_slow_network_limits_the_pictures_in_flight(cwd, monkeypatch):
+    flight = InFlightCounter(monkeypatch)
     assert len(list(FilePipeline(Watched(0.01), StyleOptions(), workers=2).run(jobs(12)))) == 12
     assert 2 <= flight.most <= 4
 
 
-def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
+def test_megapixels_in_flight_are_limited(cwd, monkeypatch):
     monkeypatch.setattr(pipeline_module, "MEGAPIXELS_EACH", 0.001)  # 6000 pixels for all
-    flight = Flight(monkeypatch, write_seconds=0.005)
+    flight = InFlightCounter(monkeypatch, write_seconds=0.005)
     work = jobs(16, sizes={5: (200, 100), 6: (60, 60), 7: (60, 60), 11: (500, 500)})
     assert names(FilePipeline(Watched(), StyleOptions(), workers=4).run(work)) == names(
         FilePipeline(Watched(), StyleOptions(), workers=0).run(work)
@@ -209,14 +209,14 @@ def test_so_many_megapixels_are_in_flight_and_no_more(place, monkeypatch):
     assert flight.alone >= {"05", "11"}
 
     shutil.rmtree("in")
-    flight = Flight(monkeypatch, write_seconds=0.005)
+    flight = InFlightCounter(monkeypatch, write_seconds=0.005)
     assert len(list(FilePipeline(Watched(), StyleOptions(), workers=4).run(jobs(16)))) == 16
     assert 4 * 200 <= flight.most_pixels <= 6000
 
 
-def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
+def test_resized_pictures_count_at_their_new_size(cwd, monkeypatch):
     monkeypatch.setattr(pipeline_module, "MEGAPIXELS_EACH", 0.02)
-    flight = Flight(monkeypatch, write_seconds=0.02)
+    flight = InFlightCounter(monkeypatch, write_seconds=0.02)
     Path("in").mkdir()
     for i in range(8):
         Image.new("RGB", (400, 200)).save(f"in/{i}.jpg")  # 80 000 pixels, and 5000 of them read
@@ -241,7 +241,7 @@ def test_what_is_made_smaller_counts_as_what_it_becomes(place, monkeypatch):
         ((90, 70), 1, (12, 9)),
     ],
 )
-def test_a_jpeg_is_decoded_no_larger_than_need_be(place, monkeypatch, shape, size, read):
+def test_jpegs_are_decoded_at_reduced_size(cwd, monkeypatch, shape, size, read):
     seen, read_image = [], pipeline_files.read_image
 
     def noted(*args, **options):
@@ -260,7 +260,7 @@ def test_a_jpeg_is_decoded_no_larger_than_need_be(place, monkeypatch, shape, siz
     assert max(jpeg.width, jpeg.height) == max(png.width, png.height) == min(size, max(shape))
 
 
-def test_a_reduced_photo_is_still_that_photo(place, astronaut):
+def test_reduced_decoding_gives_the_same_picture(cwd, astronaut):
     for size in ("60", "128", "200"):
         args = ("stylize", astronaut, "-s", STYLE, "--strength", "0", "--size", size, "-o")
         assert invoke(*args, f"{size}.png").code == 0
@@ -270,7 +270,7 @@ def test_a_reduced_photo_is_still_that_photo(place, astronaut):
         assert np.mean(difference**2) < 255**2 / 10**3.2, size  # 32 dB
 
 
-def test_one_picture_and_no_workers_start_no_thread(photos, monkeypatch):
+def test_single_picture_starts_no_thread(photos, monkeypatch):
     def refuse(self):
         raise AssertionError("a thread was started")
 
@@ -280,18 +280,18 @@ def test_one_picture_and_no_workers_start_no_thread(photos, monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["-1", "65", "many"])
-def test_numbers_of_workers_that_are_wrong(photos, number):
+def test_invalid_workers_are_refused(photos, number):
     assert "--workers" in failure("stylize", "in", "-s", STYLE, "--workers", number, code=2)
 
 
-def test_the_default_leaves_a_core_to_the_network(monkeypatch):
+def test_default_workers(monkeypatch):
     for cores, on_cpu, on_gpu in ((1, 1, 1), (2, 1, 2), (8, 4, 8), (96, 8, 16)):
         monkeypatch.setattr(pipeline_module, "core_limit", lambda cores=cores: cores)
         assert (default_workers("cpu"), default_workers("cuda")) == (on_cpu, on_gpu)
 
 
-def test_what_is_closed_early_leaves_no_thread_and_no_half_file(place, monkeypatch):
-    flight = Flight(monkeypatch, write_seconds=0.02)
+def test_closing_early_leaves_no_thread_and_no_partial_file(cwd, monkeypatch):
+    flight = InFlightCounter(monkeypatch, write_seconds=0.02)
     outcomes = FilePipeline(Watched(), StyleOptions(), workers=3).run(jobs(40))
     next(outcomes)
     outcomes.close()
@@ -301,7 +301,7 @@ def test_what_is_closed_early_leaves_no_thread_and_no_half_file(place, monkeypat
     assert flight.most <= 5
 
 
-def test_what_is_no_failure_of_one_picture_ends_it(place, monkeypatch):
+def test_broken_pipe_ends_the_run(cwd, monkeypatch):
     def gone(*args, **options):
         raise BrokenPipeError
 
@@ -312,7 +312,7 @@ def test_what_is_no_failure_of_one_picture_ends_it(place, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_pipes_among_files(photos, astronaut):
+def test_named_pipe_among_files(photos, astronaut):
     os.mkfifo("pipe.jpg")
     data = astronaut.read_bytes()
     feeder = threading.Thread(target=lambda: Path("pipe.jpg").write_bytes(data))
@@ -329,7 +329,7 @@ def test_pipes_among_files(photos, astronaut):
 
 
 def started(*args: str, **options) -> "subprocess.Popen[str]":
-    """A command with the real engine, on its way."""
+    """Start a command with the real engine."""
     return subprocess.Popen(
         [sys.executable, "-m", "fast_style", "stylize", *args, "-s", STYLE],
         env=environment(),
@@ -339,8 +339,8 @@ def started(*args: str, **options) -> "subprocess.Popen[str]":
 
 
 @pytest.fixture
-def many(place, astronaut) -> list[str]:
-    folder = place / "many"
+def many(cwd, astronaut) -> list[str]:
+    folder = cwd / "many"
     folder.mkdir()
     with Image.open(astronaut) as image:
         image.resize((700, 700)).save(folder / "000.jpg", quality=80)
@@ -359,7 +359,7 @@ def check_whole_pictures(most: int) -> None:
 
 
 @posix
-def test_a_signal_in_the_middle(many):
+def test_sigterm_leaves_only_complete_pictures(many):
     with started(*many, "--workers", "3", stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -373,7 +373,7 @@ def test_a_signal_in_the_middle(many):
 
 
 @posix
-def test_nobody_listens_any_more(many):
+def test_closed_stderr_ends_the_run(many):
     with started(*many, "--workers", "2", stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline()
@@ -383,7 +383,7 @@ def test_nobody_listens_any_more(many):
 
 
 @posix
-def test_a_signal_while_a_pipe_is_waited_for(photos):
+def test_sigterm_while_waiting_for_a_pipe(photos):
     os.mkfifo("pipe.jpg")
     args = ("in/00.jpg", "pipe.jpg", "in/03.jpg", "-o", "out", "--workers", "3")
     with started(*args, stderr=subprocess.PIPE) as process:

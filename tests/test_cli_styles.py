@@ -1,4 +1,4 @@
-"""`fast-style styles` and `fast-style info`, and the group that they belong to."""
+"""`fast-style styles`, `fast-style info`, and the command group."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,14 @@ from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
 @pytest.fixture(autouse=True)
 def place(workplace, monkeypatch) -> Path:
-    """No styles but the user's."""
+    """Hide all styles except the user's."""
     monkeypatch.setattr(registry, "__file__", str(workplace / "package" / "styles" / "registry.py"))
     return workplace
 
 
 @pytest.fixture
 def own(place, monkeypatch) -> Path:
-    """The user's folder of styles, empty."""
+    """Create an empty folder for the user's styles."""
     folder = place / "own"
     folder.mkdir()
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
@@ -32,7 +32,7 @@ def own(place, monkeypatch) -> Path:
 
 
 class TestStyles:
-    def test_a_table(self):
+    def test_table_lists_styles(self):
         result = invoke("styles")
         assert (result.code, result.err) == (0, "")
         heading, row = result.out.splitlines()
@@ -40,7 +40,7 @@ class TestStyles:
         assert row.startswith(f"{STYLE}  Wheat Field with Cypresses  Vincent van Gogh  1889  ")
         assert heading.index("YEAR") == row.index("1889")
 
-    def test_sizes_have_their_names(self, own):
+    def test_network_sizes_are_named(self, own):
         from fast_style.models.config import SIZES
 
         save_model(
@@ -57,7 +57,7 @@ class TestStyles:
         assert row["parameters"] > 0
         assert Path(row["path"]).is_file()
 
-    def test_a_broken_file_does_not_break_the_list(self, own):
+    def test_broken_files_are_reported_and_skipped(self, own):
         save_model(own / "sound.safetensors", make_card("sound"), make_weights(SMALLEST))
         (own / "broken.safetensors").write_bytes(b"no model")
         result = invoke("styles")
@@ -69,7 +69,7 @@ class TestStyles:
         assert "problem" in rows[0]
         assert "problem" not in rows[1]
 
-    def test_none(self, own):
+    def test_no_styles(self, own):
         result = invoke("styles")
         assert (result.code, result.out) == (0, "")
         assert str(own) in result.err
@@ -82,41 +82,41 @@ class TestTable:
         ("a-name-that-is-long", "A title that goes on and on", "Someone"),
     )
 
-    def test_without_a_terminal_nothing_is_cut(self):
+    def test_nothing_is_cut_without_a_terminal(self):
         assert table(list(self.rows), None)[1] == "  ".join(self.rows[1])
 
-    def test_columns_begin_together(self):
+    def test_columns_are_aligned(self):
         lines = table(list(self.rows), 200)
         assert lines[0].index("TITLE") == lines[1].index("A title")
 
-    def test_it_fits_the_terminal_and_keeps_the_name(self):
+    def test_table_fits_the_terminal_and_keeps_names(self):
         for width in (60, 50, 45):
             lines = table(list(self.rows), width)
             assert max(map(len, lines)) <= width
             assert lines[1].startswith("a-name-that-is-long  A ti")
             assert "…" in lines[1] or width == 60
 
-    def test_a_terminal_too_narrow_for_anything(self):
+    def test_very_narrow_terminal(self):
         assert table(list(self.rows), 3)[1].startswith("a-name-that-is-long  ")
 
-    def test_wide_letters_take_two_cells(self):
+    def test_wide_characters_take_two_cells(self):
         lines = table([("A", "B"), ("神奈川沖浪裏", "x"), ("cafe\u0301", "x")], None)
         assert lines[1] == "神奈川沖浪裏  x"
         assert lines[2] == "cafe\u0301          x"
 
-    def test_control_characters_do_not_reach_the_terminal(self):
+    def test_control_characters_are_escaped(self):
         assert "\x1b" not in table([("a\x1b[2J", "b\nc")], None)[0]
 
 
 class TestInfo:
-    def test_by_name_and_by_file(self, model_file):
+    def test_info_by_name_and_by_file(self, model_file):
         for style in (STYLE, model_file):
             result = invoke("info", style)
             assert (result.code, result.err) == (0, "")
             assert "Wheat Field with Cypresses" in result.out
             assert str(model_file) in result.out
 
-    def test_what_it_was_trained_with(self, own):
+    def test_info_shows_training_options(self, own):
         card = make_card(
             "a",
             training={"steps": 4000, "losses": {"style": 1e5, "layers": ["relu2_2"]}, "none": None},
@@ -137,7 +137,7 @@ class TestInfo:
         assert document["parameters"] > 0
         assert document["format_version"] == 1
 
-    def test_one_that_is_not_there(self):
+    def test_missing_style_is_reported(self):
         assert STYLE in failure("info", "wheat-fields")
 
 
@@ -158,7 +158,7 @@ class TestGroup:
         assert "Usage:" in result.out
         assert "\b" not in result.out
 
-    def test_no_command_at_all(self):
+    def test_no_command_shows_help(self):
         result = invoke()
         assert result.code == 2
         assert "Commands:" in result.err
@@ -166,7 +166,7 @@ class TestGroup:
     @pytest.mark.parametrize(
         ("given", "hint"), [("stylise", "did you mean stylize?"), ("xyzzy", "there are stylize")]
     )
-    def test_a_command_that_is_not_there(self, given, hint):
+    def test_unknown_command_suggests_a_similar_one(self, given, hint):
         assert hint in failure(given, code=2)
 
     @pytest.mark.parametrize("args", [["--debug", "info", "x"], ["info", "x", "--debug"]])
@@ -176,13 +176,13 @@ class TestGroup:
         assert "Traceback" in result.err
         assert result.lines[-1].startswith("fast-style: there is no style")
 
-    def test_an_exception_that_nobody_expected(self, monkeypatch):
+    def test_unexpected_exception_is_reported_as_a_bug(self, monkeypatch):
         monkeypatch.setattr(registry, "list_styles", lambda: 1 / 0)
         text = failure("styles")
         assert text.startswith("this is a bug: ZeroDivisionError: division by zero")
         assert "--debug" in text
 
-    def test_a_command_whose_package_is_missing(self, monkeypatch):
+    def test_missing_package_names_the_extra(self, monkeypatch):
         entry = COMMANDS["info"]._replace(target="no_such_package:x", extra="train")
         monkeypatch.setitem(COMMANDS, "info", entry)
         text = failure("info", STYLE)
@@ -190,7 +190,7 @@ class TestGroup:
         assert 'pip install "fast-style[train]"' in text
 
 
-def test_one_line():
+def test_one_line_escapes_control_characters():
     assert one_line("a\nb\tc \x1b[1m \u202e\udcff") == "a b c \\x1b[1m \\u202e\\udcff"
     assert one_line("Sternennacht für 神奈川") == "Sternennacht für 神奈川"
 

@@ -1,4 +1,4 @@
-"""`fast-style stylize` on sound input: what it writes, where, and what it says."""
+"""`fast-style stylize` on valid input: its outputs and messages."""
 
 import io
 import shutil
@@ -17,7 +17,7 @@ from tests.conftest import STYLE
 
 
 class Inverting:
-    """An engine that takes no time; the real ones are used in test_cli_commands.py."""
+    """A fast engine; the real ones are used in test_cli_commands.py."""
 
     name, device, precision = "inverting", "cpu", "fp32"
 
@@ -26,15 +26,15 @@ class Inverting:
 
 
 @pytest.fixture(autouse=True)
-def place(workplace, monkeypatch) -> Path:
+def cwd(workplace, monkeypatch) -> Path:
     monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
 
 @pytest.fixture
-def photo(place, astronaut) -> Path:
-    return Path(shutil.copy(astronaut, place / "photo.jpg"))
+def photo(cwd, astronaut) -> Path:
+    return Path(shutil.copy(astronaut, cwd / "photo.jpg"))
 
 
 def picture(path, size=(12, 8), mode="RGB", color=(10, 100, 200)) -> Path:
@@ -60,7 +60,7 @@ def wrong(*args, **options) -> str:
 
 
 class TestOnePhoto:
-    def test_to_a_file(self, photo):
+    def test_output_file(self, photo):
         result = stylize(photo.name, "-o", "out.png")
         assert result.code == 0
         assert result.out == ""
@@ -70,27 +70,27 @@ class TestOnePhoto:
             assert out.format == "PNG"
             np.testing.assert_array_equal(np.asarray(out), 255 - np.asarray(content))
 
-    def test_beside_the_photo_by_default(self, photo, place):
+    def test_default_output_is_beside_the_photo(self, photo, cwd):
         assert stylize(photo).code == 0
-        assert (place / f"photo-{STYLE}.jpg").is_file()
+        assert (cwd / f"photo-{STYLE}.jpg").is_file()
 
-    def test_a_style_from_its_file(self, photo, place, model_file):
+    def test_style_from_a_file(self, photo, cwd, model_file):
         result = invoke("stylize", photo, "--style", model_file)
         assert result.code == 0
-        assert (place / f"photo-{STYLE}.jpg").is_file()
+        assert (cwd / f"photo-{STYLE}.jpg").is_file()
 
-    def test_into_a_folder_that_is_there_or_is_named_as_one(self, photo):
+    def test_output_folder(self, photo):
         Path("there").mkdir()
         assert stylize(photo, "-o", "there").code == 0
         assert Path("there/photo.jpg").is_file()
         assert stylize(photo, "-o", "new/deep/").code == 0
         assert Path("new/deep/photo.jpg").is_file()
 
-    def test_a_file_in_a_folder_that_is_not_there(self, photo):
+    def test_missing_output_folder_is_created(self, photo):
         assert stylize(photo, "-o", "new/out.jpg").code == 0
         assert Path("new/out.jpg").is_file()
 
-    def test_an_output_that_is_there_is_overwritten(self, photo):
+    def test_existing_output_is_overwritten(self, photo):
         Path("out.jpg").write_text("old")
         assert stylize(photo, "-o", "out.jpg").code == 0
         assert opened("out.jpg").size == (256, 256)
@@ -113,7 +113,7 @@ class TestOnePhoto:
         assert stylize(photo, "-o", "nosuffix", "--format", "jpg").code == 0
         assert opened("nosuffix").format == "JPEG"
 
-    def test_suffixes_stay_where_they_can(self, place):
+    def test_suffixes_are_kept_if_writable(self, cwd):
         for name in ("A.JPG", "b.jpeg", "c.gif", "d.bmp"):
             picture(name)
         assert stylize(".", "-o", "out").code == 0
@@ -130,10 +130,10 @@ class TestOnePhoto:
         assert stylize("odd.png", "-o", "out.png").code == 0
         assert opened("out.png").size == size
 
-    def test_quiet(self, photo):
+    def test_quiet_prints_nothing(self, photo):
         assert stylize(photo, "-o", "out.jpg", "-q").err == ""
 
-    def test_names_that_would_upset_a_terminal(self, place):
+    def test_control_characters_in_names_are_escaped(self, cwd):
         picture("a\x1b[31m\n[bold]b.png")
         result = stylize("a\x1b[31m\n[bold]b.png", "-o", "out.png")
         assert result.code == 0
@@ -142,13 +142,13 @@ class TestOnePhoto:
 
 
 class TestFolders:
-    def test_without_its_subfolders(self, place):
+    def test_subfolders_are_skipped_by_default(self, cwd):
         picture("in/a.jpg")
         picture("in/deep/b.jpg")
         assert stylize("in", "-o", "out").code == 0
         assert sorted(p.name for p in Path("out").rglob("*")) == ["a.jpg"]
 
-    def test_with_its_structure(self, place):
+    def test_recursive_keeps_the_structure(self, cwd):
         for name in ("in/a.jpg", "in/deep/b.jpg", "in/deep/er/a.jpg", "in/.hidden/c.jpg"):
             picture(name)
         picture("in/._a.jpg")
@@ -160,14 +160,14 @@ class TestFolders:
         found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
         assert found == {"a.jpg", "deep/b.jpg", "deep/er/a.jpg"}
 
-    def test_here_by_default_goes_beside(self, place, monkeypatch):
+    def test_default_output_of_the_current_folder(self, cwd, monkeypatch):
         picture("in/a.jpg")
         monkeypatch.chdir("in")
         assert stylize(".").code == 0
-        assert (place / f"in-{STYLE}" / "a.jpg").is_file()
-        assert sorted(path.name for path in (place / "in").iterdir()) == ["a.jpg"]
+        assert (cwd / f"in-{STYLE}" / "a.jpg").is_file()
+        assert sorted(path.name for path in (cwd / "in").iterdir()) == ["a.jpg"]
 
-    def test_the_output_in_the_input_is_not_taken_for_input(self, place):
+    def test_output_folder_inside_the_input_is_skipped(self, cwd):
         picture("in/a.jpg")
         for _ in range(2):
             result = stylize("in", "-r", "-o", "in/out")
@@ -175,7 +175,7 @@ class TestFolders:
             assert "1" not in result.lines[-1].split("->")[0]
         assert len(list(Path("in").rglob("*.jpg"))) == 2
 
-    def test_skip_existing(self, place):
+    def test_skip_existing_skips_pictures(self, cwd):
         picture("in/a.jpg")
         picture("in/b.jpg")
         picture("out/a.jpg", color=(1, 2, 3))
@@ -188,13 +188,13 @@ class TestFolders:
         assert done["output"] == "out/b.jpg"
         assert stylize("in", "-o", "out", "--skip-existing").lines == ["0 stylized, 2 skipped"]
 
-    def test_files_and_folders_together(self, place):
+    def test_files_and_folders_can_be_mixed(self, cwd):
         picture("in/a.jpg")
         picture("b.jpg")
         assert stylize("in", "b.jpg", "-o", "out").code == 0
         assert sorted(path.name for path in Path("out").iterdir()) == ["a.jpg", "b.jpg"]
 
-    def test_a_picture_named_twice_is_done_once(self, place):
+    def test_duplicate_inputs_are_stylized_once(self, cwd):
         picture("in/a.jpg")
         result = stylize("in", "in/a.jpg", "./in/a.jpg", "-o", "out")
         assert result.code == 0
@@ -202,32 +202,32 @@ class TestFolders:
 
 
 class TestStreams:
-    def test_through(self, photo):
+    def test_stdin_to_stdout(self, photo):
         result = stylize("-", input=photo.read_bytes())
         assert result.code == 0
         assert result.err == ""
         with Image.open(io.BytesIO(result.out_bytes)) as out:
             assert (out.format, out.size) == ("JPEG", (256, 256))
 
-    def test_out_only_with_a_format(self, photo):
+    def test_stdout_with_a_format(self, photo):
         result = stylize(photo, "-o", "-", "--format", "webp")
         with Image.open(io.BytesIO(result.out_bytes)) as out:
             assert out.format == "WEBP"
 
-    def test_in_only(self, photo):
+    def test_stdin_to_a_file(self, photo):
         assert stylize("-", "-o", "out.png", input=photo.read_bytes()).code == 0
         assert opened("out.png").size == (256, 256)
 
-    def test_what_is_only_read_becomes_png(self, place):
+    def test_unwritable_format_becomes_png(self, cwd):
         data = picture("a.gif").read_bytes()
         result = stylize("-", input=data)
         assert opened(io.BytesIO(result.out_bytes)).format == "PNG"
 
-    def test_rubbish(self):
+    def test_stdin_that_is_not_a_picture(self):
         text = failure("stylize", "-", "--style", STYLE, input=b"rubbish")
         assert text.startswith("standard input ")
 
-    def test_where_they_make_no_sense(self, photo):
+    def test_invalid_uses_of_streams_are_refused(self, photo):
         assert "--json" in wrong("-", "--json", input=b"")
         assert "one picture" in wrong("-", photo, "-o", "out", input=b"")
         assert "one picture" in wrong(photo.parent, "-o", "-")
@@ -236,7 +236,7 @@ class TestStreams:
 
 
 class TestJson:
-    def test_each_picture_has_its_row(self, photo):
+    def test_json_has_a_row_for_each_picture(self, photo):
         Path("bad.jpg").write_bytes(b"")
         result = stylize(photo.name, "bad.jpg", "-o", "out", "--json", "--quiet")
         assert result.code == 3
@@ -254,7 +254,7 @@ class TestJson:
 
 
 class TestNotes:
-    def test_transparency_in_jpeg_is_told_once(self, place):
+    def test_note_on_transparency_is_printed_once(self, cwd):
         for name in "abc":
             picture(f"in/{name}.png", mode="RGBA", color=(1, 2, 3, 100))
         result = stylize("in", "-o", "out", "--format", "jpeg")
@@ -266,19 +266,19 @@ class TestNotes:
         assert quiet.err == ""
         assert all(row["notes"] for row in quiet.json["images"])
 
-    def test_animated(self, place):
+    def test_note_on_animations(self, cwd):
         frames = [Image.new("RGB", (8, 8), (i * 80, 0, 0)) for i in range(3)]
         frames[0].save("a.gif", save_all=True, append_images=frames[1:])
         result = stylize("a.gif")
         assert "3 frames" in result.lines[0]
 
-    def test_a_gpu_that_is_not_used(self, photo, monkeypatch):
+    def test_note_on_an_unused_gpu(self, photo, monkeypatch):
         monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: "there is a GPU")
         assert "note: there is a GPU" in stylize(photo).lines[0]
         assert "GPU" not in stylize(photo, "--device", "cpu").err
 
 
-class TestFoundBeforeAnyWork:
+class TestRefusedBeforeAnyWork:
     @pytest.fixture(autouse=True)
     def no_work(self, monkeypatch):
         def fail(*args, **options):
@@ -286,46 +286,46 @@ class TestFoundBeforeAnyWork:
 
         monkeypatch.setattr(predictor_module, "create_engine", fail)
 
-    def test_two_suffixes(self):
+    def test_same_name_with_two_suffixes(self):
         picture("in/a.jpg")
         picture("in/a.png")
         text = wrong("in", "-o", "out", "--format", "png")
         assert "in/a.jpg and in/a.png would both be written to out/a.png" in text
 
-    def test_two_folders(self):
+    def test_same_name_in_two_folders(self):
         picture("x/a.jpg")
         picture("y/a.jpg")
         assert "both" in wrong("x", "y", "-o", "out")
 
     @pytest.mark.parametrize("other", ["x/A.PNG", "x/a.png"])
-    def test_cases_and_spellings(self, other):
+    def test_names_that_differ_only_in_case(self, other):
         picture("a.png")
         picture(other)
         assert "both" in wrong("a.png", other, "-o", "out")
 
-    def test_decomposed_letters(self):
+    def test_names_that_differ_only_in_unicode_form(self):
         picture("x/\u00fc.png")
         picture("y/u\u0308.png")
         assert "both" in wrong("x", "y", "-o", "out")
 
-    def test_the_input_itself(self, photo, place):
+    def test_input_is_not_overwritten(self, photo, cwd):
         before = photo.read_bytes()
-        (place / "link.jpg").symlink_to(photo)
-        (place / "folder").symlink_to(place)
+        (cwd / "link.jpg").symlink_to(photo)
+        (cwd / "folder").symlink_to(cwd)
         for output in ("photo.jpg", "link.jpg", "folder/photo.jpg", "."):
             assert "overwritten" in wrong(photo, "-o", output)
         assert photo.read_bytes() == before
 
-    def test_another_input(self):
+    def test_another_input_is_not_overwritten(self):
         picture("a.png")
         picture(f"a-{STYLE}.png")
         assert f"a-{STYLE}.png would be overwritten" in wrong("a.png", f"a-{STYLE}.png")
 
-    def test_a_folder_onto_itself(self):
+    def test_folder_is_not_written_into_itself(self):
         picture("in/a.jpg")
         assert "in/a.jpg would be overwritten" in wrong("in", "-o", "in")
 
-    def test_a_file_for_several(self):
+    def test_several_pictures_need_a_folder(self):
         picture("a.jpg")
         picture("b.jpg")
         assert "several pictures need a folder" in wrong("a.jpg", "b.jpg", "-o", "out.jpg")
@@ -353,16 +353,16 @@ class TestFoundBeforeAnyWork:
             (["--frobnicate"], "--frobnicate"),
         ],
     )
-    def test_options_that_are_wrong(self, photo, args, about):
+    def test_invalid_options_are_refused(self, photo, args, about):
         assert about in wrong(photo, *args)
 
-    def test_what_is_missing(self, photo):
+    def test_missing_arguments_are_reported(self, photo):
         assert "--style" in failure("stylize", photo, code=2)
         assert "INPUT" in failure("stylize", "--style", STYLE, code=2)
         assert "empty" in wrong("")
 
 
-def test_the_choices_are_those_of_the_engines():
+def test_choices_match_the_engines():
     from fast_style.engines import base
 
     for choices, known in (
@@ -373,7 +373,7 @@ def test_the_choices_are_those_of_the_engines():
         assert get_args(choices) == ("auto", *known)
 
 
-def test_every_format_that_is_written_can_be_asked_for():
+def test_every_writable_format_is_a_choice():
     from fast_style.images import WRITABLE_SUFFIXES, format_from_suffix
 
     written = {format_from_suffix(f"x{suffix}") for suffix in WRITABLE_SUFFIXES}
@@ -383,7 +383,7 @@ def test_every_format_that_is_written_can_be_asked_for():
 
 
 class TestTile:
-    def test_strips_give_the_picture_of_the_whole(self, model_file, astronaut, tmp_path):
+    def test_strips_give_the_same_picture(self, model_file, astronaut, tmp_path):
         for tile in ("off", "100"):
             out = tmp_path / f"{tile}.png"
             result = invoke("stylize", astronaut, "--style", model_file, "--tile", tile, "-o", out)
@@ -393,7 +393,7 @@ class TestTile:
         assert np.abs(difference).max() <= 1
 
     @pytest.mark.parametrize("tile", ["on", "-5", "1.5", "3"])
-    def test_others_are_wrong_usage(self, model_file, astronaut, tmp_path, tile):
+    def test_invalid_tiles_are_refused(self, model_file, astronaut, tmp_path, tile):
         out = tmp_path / "out.png"
         result = invoke("stylize", astronaut, "--style", model_file, "--tile", tile, "-o", out)
         assert result.code == 2

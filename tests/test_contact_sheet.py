@@ -1,4 +1,4 @@
-"""The contact sheet: its layout, what is on it, and the command."""
+"""The contact sheet: its layout, its contents, and the command."""
 
 import io
 import shutil
@@ -32,8 +32,8 @@ def painting(color: tuple[int, int, int]) -> bytes:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    """Two styles, `cafe` with a red painting and `wave` without any; we stand beside them."""
+def models_folder(tmp_path, monkeypatch) -> Path:
+    """A folder of two styles: `cafe` with a red painting and `wave` without a painting."""
     folder = tmp_path / "models"
     cards = {
         "cafe": make_card("cafe", title="Café de nuit", thumbnail=painting((250, 0, 0))),
@@ -48,15 +48,15 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def photos(place, astronaut) -> list[Path]:
+def photos(models_folder, astronaut) -> list[Path]:
     with Image.open(astronaut) as image:
         image.crop((60, 20, 360, 220)).save("wide.png")
         image.crop((100, 0, 300, 300)).save("high.jpg")
     return [Path("wide.png"), Path("high.jpg")]
 
 
-def box(image: Image.Image, place: tuple[int, int, int, int]) -> np.ndarray:
-    left, top, width, height = place
+def box(image: Image.Image, cell: tuple[int, int, int, int]) -> np.ndarray:
+    left, top, width, height = cell
     return np.asarray(image.crop((left, top, left + width, top + height)))
 
 
@@ -69,28 +69,28 @@ class TestLayout:
         st.integers(1, 23),
         st.none() | st.integers(1, 30),
     )
-    def test_places_are_on_the_sheet_and_apart(self, photos, styles, columns):
+    def test_cells_are_on_the_sheet_and_do_not_overlap(self, photos, styles, columns):
         layout = lay_out(photos, styles, 400, columns)
-        places = [layout.cell(s, i) for s in range(styles) for i in range(len(photos) + 1)]
-        places += [
+        cells = [layout.cell(s, i) for s in range(styles) for i in range(len(photos) + 1)]
+        cells += [
             layout.cell(None, i, column)
             for column in range(layout.columns)
             for i in range(1, len(photos) + 1)
         ]
         width, height = layout.size
-        for left, top, wide, high in places:
+        for left, top, wide, high in cells:
             assert left >= 0
             assert top >= 0
             assert left + wide <= width
             assert top + high <= height
-        for i, (_, _, wide, high) in enumerate(places[: len(photos) + 1]):
+        for i, (_, _, wide, high) in enumerate(cells[: len(photos) + 1]):
             if i:
                 assert wide >= photos[i - 1][0]
                 assert high >= photos[i - 1][1]
-        for (x, y, w, h), (x2, y2, w2, h2) in combinations(places[:60], 2):
+        for (x, y, w, h), (x2, y2, w2, h2) in combinations(cells[:60], 2):
             assert x + w < x2 or x2 + w2 < x or y + h < y2 or y2 + h2 < y
 
-    def test_columns(self):
+    def test_number_of_columns(self):
         many = lay_out([(384, 256)], 10, 384)
         assert many.columns == 3
         assert 1 < many.size[0] / many.size[1] < 2
@@ -101,7 +101,7 @@ class TestLayout:
         )  # two rows: seven would be partly bare
         assert lay_out([(384, 256)], 2, 384, 99).columns == 2
 
-    def test_what_cannot_be_laid_out(self):
+    def test_invalid_layouts_are_refused(self):
         for photos, styles, columns, says in (
             ([], 1, None, "at least one photo"),
             ([(9, 9)], 0, None, "at least one photo and one style"),
@@ -111,13 +111,13 @@ class TestLayout:
             with pytest.raises(UsageError, match=says):
                 lay_out(photos, styles, 2048, columns)
 
-    def test_all_photos_get_the_height_of_the_flattest(self):
+    def test_photos_get_the_height_of_the_flattest(self):
         assert common_height([(300, 300), (300, 200), (300, 180)], 300) == 180
         assert common_height([(300, 20), (200, 300)], 300) == 150
 
 
 class TestText:
-    def test_wrapping(self):
+    def test_wrap_breaks_and_cuts_lines(self):
         def fits(text: str) -> bool:
             return len(text) <= 10
 
@@ -127,12 +127,12 @@ class TestText:
         assert wrap("", 2, fits) == [""]
 
     @given(st.text(max_size=60), st.integers(4, 20), st.integers(1, 3))
-    def test_lines_always_fit(self, text, width, most):
+    def test_wrapped_lines_always_fit(self, text, width, most):
         lines = wrap(text, most, lambda line: len(line) <= width)
         assert 1 <= len(lines) <= most
         assert all(len(line) <= width for line in lines)
 
-    def test_letters_that_the_font_lacks_lose_their_accents(self):
+    def test_missing_letters_lose_their_accents(self):
         font = ImageFont.load_default(20)
         assert drawable("The Night Café, Zoë", font) == "The Night Cafe, Zoe"
         assert drawable("神奈川沖浪裏 Wave", font) == "Wave"
@@ -140,7 +140,7 @@ class TestText:
 
 
 class TestSheet:
-    def test_photos_stand_above_and_each_style_in_its_row(self, photos):
+    def test_photos_are_above_and_styles_in_rows(self, photos):
         image = contact_sheet(photos, ["cafe", "wave"], size=SIZE, columns=1)
         small = []
         for path in photos:
@@ -174,7 +174,7 @@ class TestSheet:
         assert not ((wave[..., 0] > 200) & (wave[..., 1] < 60)).any()
         assert (wave.max(axis=2) < 100).any()  # a style without a title has its name
 
-    def test_transparent_parts_show_the_paper(self, photos):
+    def test_transparent_photos_show_the_paper(self, photos):
         with Image.open("wide.png") as opened:
             image = opened.convert("RGBA")
         image.putalpha(0)
@@ -182,38 +182,38 @@ class TestSheet:
         layout = lay_out([(96, 64)], 1, SIZE)
         assert (box(page, layout.cell(0, 1)) == page.getpixel((0, 0))).all()
 
-    def test_problems_are_told_and_the_rest_goes_on(self, photos, place):
-        (place / "broken.safetensors").write_bytes(b"no model")
-        told, styles = [], []
+    def test_unusable_photos_and_styles_are_left_out(self, photos, models_folder):
+        (models_folder / "broken.safetensors").write_bytes(b"no model")
+        errors, styles = [], []
         page = contact_sheet(
             [photos[0], "absent.jpg"],
             size=SIZE,
-            on_problem=told.append,
+            on_problem=errors.append,
             on_style=lambda *state: styles.append(state),
         )
         assert styles == [("cafe", 1, 2), ("wave", 2, 2)]
-        assert ["absent.jpg" in str(e) or "broken" in str(e) for e in told] == [True, True]
+        assert ["absent.jpg" in str(e) or "broken" in str(e) for e in errors] == [True, True]
         assert page.size == contact_sheet(photos[:1], ["cafe", "wave"], size=SIZE).size
         with pytest.raises(UnreadableImageError, match="absent"):
             contact_sheet(["absent.jpg"], ["wave"])
         with pytest.raises(StyleNotFoundError, match="wavy"):
             contact_sheet(photos, ["wavy"])
         with pytest.raises(UsageError, match="no photos to show"):
-            contact_sheet(["absent.jpg"], ["wave"], on_problem=told.append)
+            contact_sheet(["absent.jpg"], ["wave"], on_problem=errors.append)
         with pytest.raises(UsageError, match="no styles to show"):
-            contact_sheet(photos, ["wavy"], on_problem=told.append)
+            contact_sheet(photos, ["wavy"], on_problem=errors.append)
 
-    def test_a_painting_that_is_no_picture(self, photos, place):
+    def test_unreadable_painting_is_left_out(self, photos, models_folder):
         card = make_card("odd", thumbnail=b"no picture")
-        save_model(place / "odd.safetensors", card, make_weights(SMALLEST))
+        save_model(models_folder / "odd.safetensors", card, make_weights(SMALLEST))
         assert contact_sheet(photos, ["odd"], size=SIZE).size
 
     @pytest.mark.parametrize("size", [63, 2049, 96.0, True])
-    def test_sizes_out_of_range(self, photos, size):
+    def test_invalid_sizes_are_refused(self, photos, size):
         with pytest.raises(UsageError, match="size is"):
             contact_sheet(photos, size=size)
 
-    def test_one_style_after_the_other(self, photos, monkeypatch):
+    def test_one_style_is_loaded_at_a_time(self, photos, monkeypatch):
         alive = []
 
         class Counted(Stylizer):
@@ -230,12 +230,12 @@ class TestSheet:
         contact_sheet(photos, size=SIZE)
         assert len(alive) == 2
 
-    def test_public(self):
+    def test_contact_sheet_is_public(self):
         assert fast_style.contact_sheet is contact_sheet
 
 
 class TestCommand:
-    def test_all_styles(self, photos):
+    def test_default_shows_all_styles(self, photos):
         result = invoke("sheet", *photos, "--size", SIZE)
         assert (result.code, result.out) == (0, "")
         assert result.lines[:2] == ["cafe (1 of 2)", "wave (2 of 2)"]
@@ -243,14 +243,14 @@ class TestCommand:
             assert result.lines[2] == f"-> sheet.jpg ({image.width}x{image.height})"
             assert image.format == "JPEG"
 
-    def test_chosen_styles_quietly(self, photos):
+    def test_chosen_styles_with_quiet(self, photos):
         options = ["-s", "wave", "--size", SIZE, "-o", "page.png", "--quiet"]
         result = invoke("sheet", photos[0], *options)
         assert (result.code, result.out, result.err) == (0, "", "")
         with Image.open("page.png") as image:
             assert image.size == lay_out([(96, 64)], 1, SIZE).size
 
-    def test_some_failed(self, photos):
+    def test_exit_code_3_if_some_fail(self, photos):
         result = invoke("sheet", *photos, "no.jpg", "-s", "wave", "-s", "wav", "--size", SIZE, "-q")
         assert result.code == 3
         assert len(result.lines) == 2
@@ -258,7 +258,7 @@ class TestCommand:
         assert "did you mean wave?" in result.err
         assert Path("sheet.jpg").is_file()
 
-    def test_all_failed(self, photos):
+    def test_exit_code_1_if_all_fail(self, photos):
         assert "no.jpg does not exist" in failure("sheet", "no.jpg", "-q")
         assert "did you mean wave?" in failure("sheet", photos[0], "-s", "wav", "-q")
         assert not Path("sheet.jpg").exists()
@@ -272,12 +272,12 @@ class TestCommand:
             (["--columns", "0"], "--columns"),
         ],
     )
-    def test_mistakes(self, photos, options, says):
+    def test_invalid_options_are_refused(self, photos, options, says):
         before = photos[0].read_bytes()
         assert says in failure("sheet", photos[0], *options, code=2)
         assert photos[0].read_bytes() == before
         assert sorted(p.name for p in Path().iterdir()) == ["high.jpg", "models", "wide.png"]
 
-    def test_no_styles_at_all(self, photos, place):
-        shutil.rmtree(place)
+    def test_no_styles_is_an_error(self, photos, models_folder):
+        shutil.rmtree(models_folder)
         assert "no styles" in failure("sheet", photos[0], code=2)

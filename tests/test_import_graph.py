@@ -1,4 +1,4 @@
-"""Nothing heavy is loaded that is not used. The layers of imports are import-linter's to keep."""
+"""Heavy packages are only loaded where they are used; import-linter checks the layers."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ HEAVY = ("torch", "pytorch_lightning", "streamlit", "openvino", "onnxruntime", "
 
 
 def loaded_after(code: str, folder: Path) -> set[str]:
-    """The heavy packages that are loaded in a fresh process after this code."""
+    """Return the heavy packages that a new process has loaded after this code."""
     script = (
         f"{code}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.__stderr__)"
     )
@@ -39,7 +39,7 @@ def test_importing_the_package_is_cheap(tmp_path):
     }
 
 
-def test_help_and_mistakes_are_cheap(tmp_path):
+def test_help_and_usage_errors_are_cheap(tmp_path):
     loaded = loaded_after(
         "from fast_style.cli.main import main\n"
         "for args in ['--help'], ['stylize', '--help'], ['stylise'], ['stylize', '--size', 'x']:\n"
@@ -65,7 +65,7 @@ def test_stylize_on_the_cpu_engine_loads_no_torch(workplace, astronaut):
     assert loaded.isdisjoint(heavy)
 
 
-def test_what_cannot_be_trained_on_is_told_before_torch_is_loaded(tmp_path, astronaut):
+def test_training_data_is_checked_before_torch_is_loaded(tmp_path, astronaut):
     (tmp_path / "photos").mkdir()
     shutil.copy(astronaut, tmp_path / "photos")
     (tmp_path / "saved_models").mkdir()
@@ -82,7 +82,7 @@ def test_what_cannot_be_trained_on_is_told_before_torch_is_loaded(tmp_path, astr
     assert loaded.isdisjoint({"torch", "pytorch_lightning"})
 
 
-def test_what_cannot_be_optimized_is_told_before_torch_is_loaded(workplace, astronaut):
+def test_photo_is_checked_before_torch_is_loaded(workplace, astronaut):
     shutil.copy(astronaut, workplace / "photo.jpg")
     loaded = loaded_after(
         "from fast_style.cli.main import main\n"
@@ -94,7 +94,7 @@ def test_what_cannot_be_optimized_is_told_before_torch_is_loaded(workplace, astr
     assert "torch" not in loaded
 
 
-def test_scripts_of_the_checkout_import_only_the_command_line():
+def test_scripts_of_the_checkout_only_import_the_cli():
     for name in ("stylize.py", "train.py"):
         path = CHECKOUT / name
         if path.is_file():

@@ -1,4 +1,4 @@
-"""`fast-style models`: files into the user's folder and out of it, from disk and from a server."""
+"""`fast-style models`: add files and downloads to the user's folder, and remove them."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Server:
-    """A server on this machine that answers as it is told, one answer a request, the last again."""
+    """A local server with a list of responses, one for each request; the last is repeated."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.etag = content, '"1"'
@@ -56,7 +56,7 @@ class Server:
         to.wfile.write(body)
 
     def whole(self, to: BaseHTTPRequestHandler) -> None:
-        """As a good server: ranges, and a range only of the same file."""
+        """Answer as a good server: with ranges, but only of the same file."""
         asked, proof = to.headers.get("Range"), to.headers.get("If-Range", self.etag)
         size = len(self.content)
         if asked is None or proof != self.etag:
@@ -74,7 +74,7 @@ class Server:
         )
 
     def broken_off(self, kept: int) -> Answer:
-        """Only so many bytes of what was asked for, and then nothing."""
+        """Answer with only the first bytes, and then close the connection."""
 
         def answer(to: BaseHTTPRequestHandler) -> None:
             start = int(to.headers.get("Range", "bytes=0-").removeprefix("bytes=")[:-1])
@@ -100,7 +100,7 @@ def server(model_file: Path) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def own(workplace, monkeypatch) -> Path:
-    """The user's folder, not there yet; no waiting between attempts, no proxies."""
+    """The user's folder, which does not exist yet; no pauses between attempts, no proxies."""
     folder = workplace / "own"
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
     monkeypatch.setattr(downloads.time, "sleep", lambda _: None)
@@ -114,7 +114,7 @@ def names(folder: Path) -> list[str]:
 
 
 class TestFiles:
-    def test_a_file_is_added_used_and_removed(self, own, model_file):
+    def test_file_is_added_used_and_removed(self, own, model_file):
         result = invoke("models", "add", model_file, "--name", "mine")
         path = own / "mine.safetensors"
         assert (result.code, result.out) == (0, f"{path}\n")
@@ -130,7 +130,7 @@ class TestFiles:
     def test_path_of_the_folder(self, own):
         assert invoke("models", "path").out == f"{own}\n"
 
-    def test_files_that_are_not_sound_are_not_added(self, own, workplace, model_file, astronaut):
+    def test_invalid_files_are_not_added(self, own, workplace, model_file, astronaut):
         (workplace / "cut.safetensors").write_bytes(model_file.read_bytes()[:-9])
         message = failure("models", "add", "cut.safetensors")
         assert "cut.safetensors is cut short" in message
@@ -138,7 +138,7 @@ class TestFiles:
         assert "there is no model file" in failure("models", "add", "nothing.safetensors")
         assert names(own) == []
 
-    def test_a_name_that_is_taken(self, own, model_file):
+    def test_existing_name_needs_overwrite(self, own, model_file):
         assert invoke("models", "add", model_file).code == 0
         assert "--overwrite" in failure("models", "add", model_file)
         assert invoke("models", "add", model_file, "--overwrite").code == 0
@@ -154,7 +154,7 @@ class TestFiles:
     def test_shipped_styles_are_not_removed(self):
         assert "only those there can be removed" in failure("models", "remove", "starry-night")
 
-    def test_a_sha256(self, own, model_file):
+    def test_sha256_is_checked(self, own, model_file):
         wrong = "0" * 64
         message = failure("models", "add", model_file, "--sha256", wrong)
         assert "is not the file that was expected" in message
@@ -166,7 +166,7 @@ class TestFiles:
 
 
 class TestDownloads:
-    def test_a_model_is_fetched(self, own, server):
+    def test_model_is_downloaded(self, own, server):
         result = invoke("models", "add", server.url)
         path = own / f"{STYLE}-new.safetensors"
         assert (result.code, result.out) == (0, f"{path}\n"), result.err
@@ -175,7 +175,7 @@ class TestDownloads:
         assert names(own) == [path.name]
         assert server.requests[0]["User-Agent"].startswith("fast-style/")
 
-    def test_what_breaks_off_goes_on(self, own, server):
+    def test_interrupted_download_continues(self, own, server):
         server.answers = [server.broken_off(100), server.broken_off(50), server.whole]
         result = invoke("models", "add", server.url, "--name", "mine")
         assert result.code == 0
@@ -183,7 +183,7 @@ class TestDownloads:
         assert [r.get("Range") for r in server.requests] == [None, "bytes=100-", "bytes=150-"]
         assert (own / "mine.safetensors").read_bytes() == server.content
 
-    def test_a_later_command_goes_on(self, own, server):
+    def test_later_command_continues_a_download(self, own, server):
         server.answers = [server.broken_off(100), server.plain(503)]
         message = failure("models", "add", server.url, "-q")
         assert "100 bytes are kept" in message
@@ -194,7 +194,7 @@ class TestDownloads:
         assert server.requests[0]["Range"] == "bytes=100-"
         assert names(own) == [f"{STYLE}-new.safetensors"]
 
-    def test_a_file_that_changed_is_fetched_anew(self, own, server, tmp_path):
+    def test_changed_file_is_downloaded_from_the_start(self, own, server, tmp_path):
         server.answers = [server.broken_off(100), server.plain(404)]
         failure("models", "add", server.url, "-q")
         config = NetworkConfig(3, 0)
@@ -204,7 +204,7 @@ class TestDownloads:
         assert invoke("models", "add", server.url).code == 0
         assert (own / f"{STYLE}-new.safetensors").read_bytes() == server.content
 
-    def test_without_proof_of_the_same_file_it_starts_again(self, own, server):
+    def test_download_without_validator_starts_again(self, own, server):
         server.etag = 'W/"1"'
         server.answers = [server.broken_off(100), server.whole]
         assert invoke("models", "add", server.url).code == 0
@@ -216,14 +216,14 @@ class TestDownloads:
         assert server.requests[3]["Range"] == "bytes=100-"
 
     @pytest.mark.parametrize("etag", ['"1"', 'W/"1"'])
-    def test_a_server_without_ranges(self, own, server, etag):
+    def test_server_without_ranges(self, own, server, etag):
         server.etag = etag
         size = str(len(server.content))
         whole = server.plain(200, server.content, Content_Length=size)
         server.answers = [server.broken_off(100), whole]
         assert invoke("models", "add", server.url, "--sha256", server.sha256).code == 0
 
-    def test_a_range_from_another_place_is_not_believed(self, own, server):
+    def test_wrong_range_is_refused(self, own, server):
         shifted = server.plain(
             206, server.content[90:], Content_Range=f"bytes 90-{len(server.content) - 1}/9999"
         )
@@ -231,26 +231,26 @@ class TestDownloads:
         assert invoke("models", "add", server.url).code == 0
         assert (own / f"{STYLE}-new.safetensors").read_bytes() == server.content
 
-    def test_it_breaks_off_for_ever(self, own, server):
+    def test_retries_are_limited(self, own, server):
         server.answers = [server.broken_off(0)]
         message = failure("models", "add", server.url, "-q")
         assert "the connection broke off, 5 times in a row" in message
         assert not any(name.endswith(".safetensors") for name in names(own))
 
-    def test_a_length_that_is_too_long(self, own, server):
+    def test_content_length_too_long(self, own, server):
         size = str(len(server.content) + 1)
         server.answers = [server.plain(200, server.content, Content_Length=size)]
         assert "broke off" in failure("models", "add", server.url, "-q")
         assert not any(name.endswith(".safetensors") for name in names(own))
 
-    def test_a_length_that_is_too_short(self, own, server):
+    def test_content_length_too_short(self, own, server):
         size = str(len(server.content) - 1)
         server.answers = [server.plain(200, server.content, Content_Length=size)]
         message = failure("models", "add", server.url, "-q")
         assert f"{server.url} is cut short" in message
         assert names(own) == []
 
-    def test_the_wrong_bytes(self, own, server):
+    def test_wrong_checksum_is_refused(self, own, server):
         wrong = "0" * 64
         message = failure("models", "add", server.url, "--sha256", wrong)
         assert f"its SHA-256 is {server.sha256}, not {wrong}" in message
@@ -263,34 +263,34 @@ class TestDownloads:
         assert invoke("models", "add", good).code == 0
 
     @pytest.mark.parametrize("body", [b"", b"<!doctype html><title>Sign in</title>", bytes(999)])
-    def test_what_is_no_model(self, own, server, body):
+    def test_response_that_is_not_a_model(self, own, server, body):
         server.content = body
         message = failure("models", "add", server.url)
         assert f"{server.url} is no safetensors file" in message
         assert names(own) == []
 
-    def test_too_large(self, own, server, monkeypatch):
+    def test_too_large_download_is_refused(self, own, server, monkeypatch):
         huge = server.plain(200, b"x", Content_Length=str(10**12))
         server.answers = [huge]
         message = failure("models", "add", server.url, "--max-size", 1)
         assert "has 1000000000000 bytes, and at most 1000000 are taken" in message
-        endless = server.plain(200, bytes(3_000_000))  # no length told
+        endless = server.plain(200, bytes(3_000_000))  # without Content-Length
         server.answers = [endless]
         message = failure("models", "add", server.url, "--max-size", 1)
         assert "has more than the 1000000 bytes" in message
         assert names(own) == []
 
     @pytest.mark.parametrize("status", [403, 404, 410])
-    def test_not_there(self, own, server, status):
+    def test_missing_url_is_reported(self, own, server, status):
         server.answers = [server.plain(status)]
         assert f"the server answers {status}" in failure("models", "add", server.url)
         assert len(server.requests) == 1
 
-    def test_compressed_unasked(self, own, server):
+    def test_compressed_response_is_refused(self, own, server):
         server.answers = [server.plain(200, b"\x1f\x8b", Content_Encoding="gzip")]
         assert "compressed, unasked" in failure("models", "add", server.url)
 
-    def test_redirections(self, own, server):
+    def test_redirects(self, own, server):
         server.answers = [server.plain(302, Location="/elsewhere.safetensors"), server.whole]
         assert invoke("models", "add", server.url).code == 0
         assert server.requests[1]["path"] == "/elsewhere.safetensors"
@@ -301,7 +301,7 @@ class TestDownloads:
         message = failure("models", "add", server.url, "--overwrite")
         assert "leads to file:///etc/passwd, which is not fetched" in message
 
-    def test_nobody_there(self, own, server):
+    def test_unreachable_server(self, own, server):
         server.http.server_close()
         server.http.shutdown()
         assert "there is no connection" in failure("models", "add", server.url, "-q")
@@ -309,10 +309,10 @@ class TestDownloads:
     @pytest.mark.parametrize(
         "url", ["ftp://host/a.safetensors", "file:///a", "http://", "http://["]
     )
-    def test_urls_that_are_not_fetched(self, own, url):
+    def test_other_urls_are_refused(self, own, url):
         assert failure("models", "add", url, "--name", "x", code=2)
 
-    def test_offline(self, own, server, monkeypatch, model_file):
+    def test_offline_makes_no_connection(self, own, server, monkeypatch, model_file):
         assert "--offline forbids" in failure("models", "add", server.url, "--offline")
         for value in ("1", "true", "yes"):
             monkeypatch.setenv(downloads.OFFLINE_VARIABLE, value)
@@ -323,7 +323,7 @@ class TestDownloads:
             monkeypatch.setenv(downloads.OFFLINE_VARIABLE, value)
             assert invoke("models", "add", server.url, "--overwrite").code == 0
 
-    def test_a_sidecar_that_is_damaged(self, own, server):
+    def test_damaged_sidecar_is_ignored(self, own, server):
         server.answers = [server.broken_off(100), server.plain(404)]
         failure("models", "add", server.url, "-q")
         (sidecar,) = own.glob("*.json")
@@ -337,11 +337,11 @@ class TestDownloads:
             server.answers = [server.whole]
             assert invoke("models", "add", server.url, "--overwrite").code == 0
 
-    def test_a_folder_that_cannot_be_written(self, own, server):
+    def test_unwritable_folder_is_reported(self, own, server):
         own.write_text("a file in the way")
         assert "cannot be made" in failure("models", "add", server.url)
 
-    def test_as_functions(self, own, server):
+    def test_functions_of_the_library(self, own, server):
         with pytest.raises(UsageError):
             user_folder.add_url("ftp://x/y.safetensors", name="x")
         with pytest.raises(ModelFileError):

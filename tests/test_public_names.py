@@ -1,4 +1,4 @@
-"""The public names: what `__all__` says is there, is documented, and is loaded when it is used."""
+"""The public names: all of `__all__` exist, are documented, and are loaded on first use."""
 
 import ast
 import inspect
@@ -12,14 +12,14 @@ import fast_style
 from fast_style import errors
 
 
-def test_all_is_sorted_and_complete():
+def test_all_is_complete():
     assert len(set(fast_style.__all__)) == len(fast_style.__all__)
     assert set(fast_style.__all__) == {"__version__", *fast_style._MODULE_OF}
     assert set(fast_style.__all__) <= set(dir(fast_style))
 
 
 @pytest.mark.parametrize("name", fast_style.__all__)
-def test_each_name_is_there_and_documented(name):
+def test_each_name_exists_and_is_documented(name):
     value = getattr(fast_style, name)
     assert value is getattr(fast_style, name)
     if inspect.isclass(value) or inspect.isfunction(value):
@@ -43,7 +43,7 @@ def test_type_checkers_see_the_same_names():
     assert seen == fast_style._MODULE_OF
 
 
-def test_every_kind_of_error_that_a_caller_may_tell_apart_is_public():
+def test_errors_are_public():
     missing = {
         name
         for name, value in vars(errors).items()
@@ -54,14 +54,14 @@ def test_every_kind_of_error_that_a_caller_may_tell_apart_is_public():
     assert all(issubclass(getattr(errors, name), inner) for name in missing)
 
 
-def test_a_name_that_is_not_there():
+def test_unknown_name_is_refused():
     with pytest.raises(AttributeError, match="no attribute 'frobnicate'"):
         _ = fast_style.frobnicate
     with pytest.raises(ImportError):
         exec("from fast_style import frobnicate")
 
 
-def test_a_name_that_needs_torch_says_so(monkeypatch):
+def test_missing_torch_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "fast_style.models.network", raising=False)
     monkeypatch.delitem(vars(fast_style), "StyleNetwork", raising=False)
@@ -69,14 +69,14 @@ def test_a_name_that_needs_torch_says_so(monkeypatch):
         _ = fast_style.StyleNetwork
 
 
-def test_an_import_that_fails_for_another_reason_is_not_hidden(monkeypatch):
+def test_other_import_errors_are_not_hidden(monkeypatch):
     monkeypatch.setitem(sys.modules, "fast_style.inference.stylizer", None)
     monkeypatch.delitem(vars(fast_style), "Stylizer", raising=False)
     with pytest.raises(ModuleNotFoundError, match="stylizer"):
         _ = fast_style.Stylizer
 
 
-def test_the_version_is_a_plain_string():
+def test_version_is_a_plain_string():
     source = Path(fast_style.__file__).with_name("_version.py").read_text(encoding="utf-8")
     (written,) = re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     assert written == fast_style.__version__

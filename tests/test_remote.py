@@ -1,4 +1,4 @@
-"""`RemoteStylizer` against a service of a few lines, which is the library behind http.server."""
+"""`RemoteStylizer` against a small service: the library behind http.server."""
 
 import io
 import threading
@@ -43,7 +43,7 @@ class TestPaint:
         "options", [{}, {"size": 40}, {"size": 400, "stroke_size": 2.0}], ids=str
     )
     @pytest.mark.parametrize("style", [STYLE, f"{STYLE}:0.25,{OTHER}:0.75"])
-    def test_it_is_the_librarys_own(self, service, photo, style, options):
+    def test_paint_equals_the_local_stylizer(self, service, photo, style, options):
         far = RemoteStylizer(service.url, style).paint(photo, StyleOptions(**options))
         near = Stylizer(style).paint(photo, StyleOptions(**options))
         np.testing.assert_array_equal(far.pixels, near.pixels)
@@ -54,7 +54,7 @@ class TestPaint:
         finished, wanted = far.finish(finish), near.finish(finish)
         np.testing.assert_array_equal(finished.pixels, wanted.pixels)
 
-    def test_what_is_sent(self, service, photo):
+    def test_request_has_the_expected_fields(self, service, photo):
         RemoteStylizer(service.url + "/", STYLE, api_key=KEY).paint(photo, StyleOptions(size=40))
         ((method, path, fields),) = service.asked
         assert (method, path) == ("POST", "/v1/stylize")
@@ -72,11 +72,11 @@ class TestPaint:
         }
         assert service.keys == [KEY]
 
-    def test_a_key_is_only_sent_where_there_is_one(self, service, photo):
+    def test_no_key_is_sent_by_default(self, service, photo):
         RemoteStylizer(service.url, STYLE).paint(photo)
         assert service.keys == [None]
 
-    def test_wrong_arguments_are_told_before_anything_is_sent(self, service, photo):
+    def test_invalid_arguments_are_refused_before_a_request(self, service, photo):
         for arguments in (("ftp://x", STYLE), (service.url, STYLE)):
             with pytest.raises(fast_style.UsageError):
                 RemoteStylizer(*arguments, timeout=0 if arguments[0] == service.url else 1)
@@ -84,20 +84,20 @@ class TestPaint:
 
 
 class TestCards:
-    def test_the_list(self, service):
+    def test_remote_styles_lists_cards(self, service):
         cards = remote_styles(service.url)
         assert cards == [entry.card for entry in list_styles() if entry.card]
         assert {STYLE, OTHER} <= {card.name for card in cards}
 
-    def test_one(self, service):
+    def test_card_of_a_style(self, service):
         card = RemoteStylizer(service.url, STYLE).card
         assert card == Stylizer(STYLE).card
 
-    def test_a_mixture(self, service):
+    def test_card_of_a_mixture(self, service):
         style = f"{STYLE}:0.25,{OTHER}:0.75"
         assert RemoteStylizer(service.url, style).card == Stylizer(style).card
 
-    def test_none_of_that_name(self, service, photo):
+    def test_missing_style_is_reported(self, service, photo):
         stylizer = RemoteStylizer(service.url, "frobnicate")
         for ask in (lambda: stylizer.card, lambda: stylizer.paint(photo)):
             with pytest.raises(fast_style.StyleNotFoundError, match=r"no style .*'frobnicate'"):
@@ -106,26 +106,26 @@ class TestCards:
     @pytest.mark.parametrize(
         "body", [b"<html>", b"[]", b'{"styles": 3}', b'{"a": ' * 3000], ids=lambda b: b[:9]
     )
-    def test_what_is_no_such_service(self, service, body):
+    def test_other_servers_are_recognized(self, service, body):
         service.answers = [(200, {}, body)]
         with pytest.raises(fast_style.ServiceError, match=r"127\.0\.0\.1"):
             remote_styles(service.url)
 
-    def test_a_card_that_is_not_sound(self, service):
+    def test_invalid_card_is_refused(self, service):
         service.answers = [document({"name": "x"})]
         with pytest.raises(fast_style.ModelFileError, match="card of x"):
             _ = RemoteStylizer(service.url, "x").card
 
 
-class TestTrouble:
-    def test_busy_is_tried_again(self, service, photo):
+class TestErrors:
+    def test_busy_service_is_retried(self, service, photo):
         service.answers = [problem(503, "full", **{"Retry-After": "1"})] * 2
         painted = RemoteStylizer(service.url, STYLE).paint(photo)
         np.testing.assert_array_equal(painted.pixels, Stylizer(STYLE).paint(photo).pixels)
         assert len(service.asked) == 3
 
     @pytest.mark.parametrize("after", ["1", "99999999", "Wed, 21 Oct 2015 07:28:00 GMT", "soon"])
-    def test_but_not_for_ever(self, service, photo, monkeypatch, after):
+    def test_retries_are_limited(self, service, photo, monkeypatch, after):
         pauses = []
         monkeypatch.setattr("fast_style.inference.remote.time.sleep", pauses.append)
         service.answers = [problem(503, "full", **{"Retry-After": after})] * 9
@@ -135,7 +135,7 @@ class TestTrouble:
         assert len(pauses) == 3
         assert max(pauses) <= 8
 
-    def test_nor_longer_than_the_timeout(self, service, photo):
+    def test_retries_end_at_the_timeout(self, service, photo):
         service.answers = [problem(503, "full", **{"Retry-After": "5"})] * 9
         with pytest.raises(fast_style.ServiceError, match="is busy"):
             RemoteStylizer(service.url, STYLE, timeout=2).paint(photo)
@@ -150,7 +150,7 @@ class TestTrouble:
             (500, fast_style.ServiceError),
         ],
     )
-    def test_problems_keep_their_sentence(self, service, photo, status, kind):
+    def test_problem_documents_become_exceptions(self, service, photo, status, kind):
         service.answers = [problem(status, "so it\n is")]
         with pytest.raises(kind, match="so it is"):
             RemoteStylizer(service.url, STYLE).paint(photo)
@@ -166,31 +166,31 @@ class TestTrouble:
         ],
         ids=["404", "302", "broken", "list"],
     )
-    def test_what_is_no_problem_document(self, service, photo, answer):
+    def test_other_error_responses(self, service, photo, answer):
         service.answers = [answer]
         with pytest.raises(fast_style.ServiceError, match=f"answers {answer[0]}"):
             RemoteStylizer(service.url, STYLE).paint(photo)
 
-    def test_a_picture_that_is_none(self, service, photo):
+    def test_response_that_is_not_a_picture(self, service, photo):
         service.answers = [(200, {}, b"nothing")]
         with pytest.raises(fast_style.UnreadableImageError, match="the service's picture"):
             RemoteStylizer(service.url, STYLE).paint(photo)
 
-    def test_a_picture_of_another_size(self, service, photo):
+    def test_response_of_another_size(self, service, photo):
         buffer = io.BytesIO()
         Image.new("RGB", (3, 4)).save(buffer, "PNG")
         service.answers = [(200, {}, buffer.getvalue())]
         with pytest.raises(fast_style.ServiceError, match="3x4 pixels for a photo of 70x50"):
             RemoteStylizer(service.url, STYLE).paint(photo)
 
-    def test_nobody_there(self, service, photo):
+    def test_unreachable_service(self, service, photo):
         url = "http://me:password@127.0.0.1:1"
         for ask in (lambda: RemoteStylizer(url, STYLE).paint(photo), lambda: remote_styles(url)):
-            with pytest.raises(fast_style.ServiceError, match="no connection") as told:
+            with pytest.raises(fast_style.ServiceError, match="no connection") as caught:
                 ask()
-            assert "password" not in str(told.value)
+            assert "password" not in str(caught.value)
 
-    def test_no_answer_in_time(self, service, photo, monkeypatch):
+    def test_timeout(self, service, photo, monkeypatch):
         monkeypatch.setattr(
             service.__class__, "answer", lambda *_: (threading.Event().wait(0.5), {}, b"")
         )
@@ -198,7 +198,7 @@ class TestTrouble:
             RemoteStylizer(service.url, STYLE, timeout=0.1).paint(photo)
 
 
-def test_a_photo_file_goes_the_whole_way(service, astronaut):
+def test_paint_and_finish_equal_stylize_photo(service, astronaut):
     photo = read_image(astronaut)
     options = StyleOptions(size=128, strength=0.7)
     far = RemoteStylizer(service.url, STYLE).paint(photo, options).finish(options)

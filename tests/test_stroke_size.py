@@ -1,4 +1,4 @@
-"""The size of strokes, against the same formulas written down for the whole picture in float64."""
+"""Stroke size, compared to the same formulas on the whole picture in float64."""
 
 import tracemalloc
 
@@ -32,7 +32,7 @@ def photo(astronaut):
 
 
 def painted(pixels):
-    """Something like a stylized picture: another palette, an inverted channel, its own strokes."""
+    """Imitate a stylized picture: another palette, an inverted channel, new strokes."""
     down, across = np.indices(pixels.shape[:2])
     waves = 40 * np.sin(down / 2 + across / 3)[..., None] * np.array([1, 0.5, -1])
     tinted = pixels * np.array([1.2, 0.6, -0.8]) + np.array([0, 30, 230])
@@ -46,13 +46,13 @@ def windows(plane, radius):
 
 
 def enlarged(plane, height, width, kernel):
-    """Pillow's own enlargement, in 32-bit floats and both directions at once."""
+    """Enlarge with Pillow, in 32-bit floats and in both directions at once."""
     image = Image.fromarray(np.asarray(plane, np.float32))
     return np.asarray(image.resize((width, height), kernel), np.float64)
 
 
 def combed(y):
-    """Means along eight lines, weighted by the inverse square of the variance along each."""
+    """Average along eight lines, weighted by the inverse square of the variance along each."""
     near = np.stack([windows(y[..., c], 2) for c in range(3)])
     bright = np.tensordot(LUMA, near, 1)
     slopes = [(0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)]
@@ -67,7 +67,7 @@ def combed(y):
 
 
 def reference(stylized, working, content):
-    """The picture brought back, channel by channel in float64, nothing rounded."""
+    """Upsample channel by channel in float64, without rounding."""
     shape = content.shape[:2]
     # A border as wide as all that is done to the pictures needs, which is cut off in the end.
     stylized, working = (np.pad(a, ((9, 9), (9, 9), (0, 0)), "edge") for a in (stylized, working))
@@ -105,9 +105,9 @@ def reference(stylized, working, content):
     return result.clip(0, 255)
 
 
-class TestBringBack:
+class TestUpsampleGuided:
     @pytest.mark.parametrize("stroke_size", [1.3, 2, 4, 7.7])
-    def test_against_the_whole_in_float64(self, photo, stroke_size):
+    def test_matches_the_formulas_in_float64(self, photo, stroke_size):
         harsh = photo[:201, 20:253]
         for content, style in ((harsh // 2 + 64, lambda a: painted(a) // 2 + 60), (harsh, painted)):
             working = resize_in_strips(content, *working_size(201, 233, stroke_size), HAMMING)
@@ -123,7 +123,7 @@ class TestBringBack:
 
     @settings(max_examples=60, deadline=None)
     @given(shape=SHAPES, scale=st.floats(1, 16), rows=st.integers(1, 30), seed=st.integers(0))
-    def test_strips_do_not_show_in_a_single_bit(self, shape, scale, rows, seed):
+    def test_strips_equal_the_whole(self, shape, scale, rows, seed):
         random = np.random.default_rng(seed)
         content = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
         small = working_size(*shape, scale)
@@ -132,14 +132,14 @@ class TestBringBack:
         strips = stroke_size._upsample_in_strips(stylized, working, content, rows)
         np.testing.assert_array_equal(strips, whole)
 
-    def test_flat_pictures_stay_as_they_are(self):
+    def test_flat_pictures_are_unchanged(self):
         flat = np.full((9, 11, 3), (200, 3, 90), np.uint8)
         content = np.full((40, 44, 3), 77, np.uint8)
         result = upsample_guided(flat, np.full_like(flat, 77), content)
         assert (result == (200, 3, 90)).all()
 
-    def test_the_edge_is_that_of_the_photo(self):
-        """A hard edge between two pixels of the working scale comes back hard, without a halo."""
+    def test_edges_of_the_photo_are_restored(self):
+        """A hard edge between two pixels of the working scale stays hard and gets no halo."""
         content = np.full((64, 64, 3), 40, np.uint8)
         content[:, 34:] = 210
         working = resize_in_strips(content, 16, 16, HAMMING)
@@ -151,7 +151,7 @@ class TestBringBack:
             blurred = np.asarray(Image.fromarray(stylized).resize((64, 64)))[32, :, 1].astype(int)
             assert step > 2 * np.abs(np.diff(blurred)).max()
 
-    def test_detail_of_the_photo_is_there_and_noise_is_not(self, photo):
+    def test_detail_is_restored_and_noise_is_not(self, photo):
         random = np.random.default_rng(0)
         stripes = np.full((120, 120, 3), 128, np.uint8)
         stripes[:, 5::12] = 10  # a wire now and then, thinner than a pixel of the working scale
@@ -165,7 +165,7 @@ class TestBringBack:
         quiet = upsample_guided(flat, resize_in_strips(noise, 30, 30, HAMMING), noise).astype(int)
         assert np.abs(quiet - 100).max() <= 1
 
-    def test_memory_is_that_of_a_strip(self):
+    def test_memory_does_not_grow_with_the_height(self):
         peaks = []
         for strips_high in (2, 6):
             working = np.zeros((strips_high * 1311, 200, 3), np.uint8)
@@ -176,7 +176,7 @@ class TestBringBack:
             tracemalloc.stop()
         assert peaks[1] < 1.05 * peaks[0]
 
-    def test_shapes_that_do_not_fit(self):
+    def test_shapes_that_differ_are_refused(self):
         small, large = np.zeros((4, 6, 3), np.uint8), np.zeros((8, 12, 3), np.uint8)
         for shapes in ((small, small[:, 1:], large), (large, large, small)):
             with pytest.raises(UsageError, match="shapes"):
@@ -184,7 +184,7 @@ class TestBringBack:
 
 
 @given(shape=SHAPES, stroke_size=st.floats(MIN_STROKE_SIZE, MAX_STROKE_SIZE))
-def test_the_working_size_is_never_nothing(shape, stroke_size):
+def test_working_size_is_at_least_one_pixel(shape, stroke_size):
     for side, small in zip(shape, working_size(*shape, stroke_size), strict=True):
         assert small >= 1
         assert small == 1 or abs(small - side / stroke_size) <= 0.5
@@ -210,7 +210,7 @@ def engine(monkeypatch) -> Inverting:
 
 
 class TestStylizer:
-    def test_the_network_sees_the_working_scale_with_grain(self, engine, model, photo):
+    def test_network_gets_the_working_size_with_grain(self, engine, model, photo):
         stylizer = Stylizer(model)
         picture = photo[:200, :241]
         result = np.asarray(stylizer.stylize(picture, stroke_size=4))
@@ -219,27 +219,27 @@ class TestStylizer:
         np.testing.assert_array_equal(engine.seen[0], grainy)
         np.testing.assert_array_equal(result, upsample_guided(255 - grainy, working, picture))
 
-    def test_one_is_native_and_the_default(self, engine, model, photo):
+    def test_default_is_the_native_size(self, engine, model, photo):
         stylizer = Stylizer(model)
         default = np.asarray(stylizer.stylize(photo))
         np.testing.assert_array_equal(np.asarray(stylizer.stylize(photo, stroke_size=1)), default)
         assert engine.seen[0].shape == engine.seen[1].shape == photo.shape
 
-    def test_finer_strokes_are_made_larger_and_come_back(self, engine, model, photo):
+    def test_finer_strokes_enlarge_the_picture_for_the_network(self, engine, model, photo):
         result = Stylizer(model).stylize(photo[:100, :80], stroke_size=0.5)
         assert engine.seen[0].shape == (200, 160, 3)
         assert result.size == (80, 100)
         inverted = 255 - photo[:100, :80].astype(int)
         assert np.abs(np.asarray(result) - inverted).mean() < 4
 
-    def test_finer_strokes_keep_to_the_limit(self, engine, model):
+    def test_finer_strokes_respect_max_megapixels(self, engine, model):
         stylizer = Stylizer(model, max_megapixels=0.1)
         picture = np.zeros((200, 200, 3), np.uint8)
         with pytest.raises(ImageTooLargeError, match=r"800x800, over the limit of 0\.1 mega"):
             stylizer.stylize(picture, stroke_size=0.25)
         assert stylizer.stylize(picture, size=60, stroke_size=0.25).size == (60, 60)
 
-    def test_size_comes_first_and_strength_last(self, engine, model, photo):
+    def test_size_is_applied_first_and_strength_last(self, engine, model, photo):
         stylizer = Stylizer(model)
         half = np.asarray(stylizer.stylize(photo, size=200, stroke_size=2, strength=0.5))
         assert engine.seen[0].shape == (100, 100, 3)
@@ -247,7 +247,7 @@ class TestStylizer:
         full = np.asarray(stylizer.stylize(photo, size=200, stroke_size=2))
         assert np.abs(half - (small.astype(float) + full) / 2).max() <= 0.5
 
-    def test_preserved_colours_and_alpha_are_those_of_the_photo(self, engine, model):
+    def test_preserve_color_and_alpha(self, engine, model):
         content = np.full((40, 50, 3), (140, 100, 120), np.uint8)
         alpha = np.arange(2000).reshape(40, 50).astype(np.uint8)
         result = Stylizer(model).stylize_photo(
@@ -259,11 +259,11 @@ class TestStylizer:
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 300), (5, 3)])
     @pytest.mark.parametrize("stroke_size", [0.25, 16])
-    def test_tiny_pictures(self, engine, model, size, stroke_size):
+    def test_tiny_pictures_keep_their_size(self, engine, model, size, stroke_size):
         result = Stylizer(model).stylize(Image.new("RGB", size), stroke_size=stroke_size)
         assert result.size == size
 
-    def test_a_real_network(self, model, photo):
+    def test_real_network_at_a_coarser_scale(self, model, photo):
         stylizer = Stylizer(model, device="cpu", precision="fp32")
         coarse = np.asarray(stylizer.stylize(photo, stroke_size=4)).astype(float)
         assert coarse.shape == photo.shape
@@ -272,7 +272,7 @@ class TestStylizer:
         assert np.abs(reduced - small.astype(float)).mean() < 12
 
     @pytest.mark.parametrize("stroke_size", [0, 0.2, 16.1, -2, float("nan"), float("inf")])
-    def test_out_of_range(self, engine, model, stroke_size):
+    def test_invalid_stroke_sizes_are_refused(self, engine, model, stroke_size):
         with pytest.raises(
             UsageError, match=r"stroke_size is .*; expected (0\.25 or more|16 or less)"
         ):
@@ -281,7 +281,7 @@ class TestStylizer:
 
 
 class TestCommand:
-    def test_for_each_picture(self, engine, model, workplace, photo):
+    def test_option_applies_to_each_picture(self, engine, model, workplace, photo):
         for name in ("a.png", "b.png"):
             Image.fromarray(photo).save(name)
         args = ("a.png", "b.png", "-s", STYLE, "-o", "out", "--stroke-size", "2.5")
@@ -292,7 +292,7 @@ class TestCommand:
                 np.testing.assert_array_equal(np.asarray(out), expected)
 
     @pytest.mark.parametrize("value", ["0.2", "17", "nan", "x"])
-    def test_wrong_values(self, engine, workplace, value):
+    def test_invalid_values_are_refused(self, engine, workplace, value):
         args = ("stylize", "a.png", "-s", STYLE, "--stroke-size", value)
         assert "--stroke-size" in failure(*args, code=2)
 

@@ -22,7 +22,7 @@ from tests.conftest import STYLE
 
 
 class Inverting:
-    """An engine whose work can be predicted."""
+    """An engine with a predictable result."""
 
     name, device, precision = "inverting", "cpu", "fp32"
 
@@ -54,8 +54,8 @@ def real(model) -> Stylizer:
     return Stylizer(model, device="cpu", precision="fp32")
 
 
-class TestWithARealEngine:
-    def test_a_photo(self, real, astronaut):
+class TestRealEngine:
+    def test_stylizes_a_photo(self, real, astronaut):
         result = real.stylize(astronaut, size=128)
         assert result.mode == "RGB"
         assert result.size == (128, 128)
@@ -76,26 +76,26 @@ class TestWithARealEngine:
             np.testing.assert_array_equal(picture, pictures[0])
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 2000), (2000, 3), (5, 4)])
-    def test_odd_sizes(self, real, size):
+    def test_any_size_keeps_its_size(self, real, size):
         result = real.stylize(Image.new("RGB", size, (200, 30, 90)))
         assert result.size == size
 
-    def test_the_engine_tells_what_it_is(self, real):
+    def test_engine_and_card_are_exposed(self, real):
         assert real.engine.device == "cpu"
         assert real.engine.precision == "fp32"
         assert real.card.name == STYLE
 
 
 class TestStyles:
-    def test_by_name_path_and_model(self, engine, workplace, model_file, model):
+    def test_loads_by_name_path_and_model(self, engine, workplace, model_file, model):
         for style in (STYLE, str(model_file), model_file, model):
             assert Stylizer(style).card == model.card
 
-    def test_one_that_is_not_there(self, engine, workplace):
+    def test_missing_style_is_reported(self, engine, workplace):
         with pytest.raises(StyleNotFoundError, match=STYLE):
             Stylizer("wheat-feld")
 
-    def test_the_engine_gets_the_options(self, model, monkeypatch):
+    def test_options_reach_the_engine(self, model, monkeypatch):
         seen = {}
         monkeypatch.setattr(
             module,
@@ -107,7 +107,7 @@ class TestStyles:
         Stylizer(model, **options)
         assert seen == options
 
-    def test_nothing_goes_to_disk_where_that_is_asked(self, model, tmp_path, monkeypatch):
+    def test_cache_false_writes_nothing_to_disk(self, model, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         picture = np.zeros((8, 8, 3), np.uint8)
         Stylizer(model, engine="openvino", cache=False).stylize(picture)
@@ -116,7 +116,7 @@ class TestStyles:
         assert list(tmp_path.rglob("*.blob"))
 
     @pytest.mark.parametrize("limit", [0, -1, float("nan")])
-    def test_a_limit_without_sense(self, engine, model, limit):
+    def test_invalid_max_megapixels_is_refused(self, engine, model, limit):
         with pytest.raises(UsageError, match="max_megapixels"):
             Stylizer(model, max_megapixels=limit)
 
@@ -126,35 +126,35 @@ class TestSize:
         ("size", "expected"),
         [(None, (300, 200)), (300, (300, 200)), (150, (150, 100)), (1, (1, 1)), (9999, (300, 200))],
     )
-    def test_only_ever_smaller(self, inverter, engine, size, expected):
+    def test_size_only_reduces(self, inverter, engine, size, expected):
         result = inverter.stylize(Image.new("RGB", (300, 200)), size=size)
         assert result.size == expected
         assert engine.shapes == [(1, expected[1], expected[0], 3)]
 
     @pytest.mark.parametrize("size", [0, -5, 2.5, True, "512"])
-    def test_what_is_no_size(self, inverter, engine, size):
+    def test_invalid_sizes_are_refused(self, inverter, engine, size):
         with pytest.raises(UsageError, match="size"):
             inverter.stylize(Image.new("RGB", (4, 4)), size=size)
         assert not engine.shapes
 
 
 class TestStrength:
-    def test_full(self, inverter):
+    def test_strength_1_is_the_full_style(self, inverter):
         picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
         np.testing.assert_array_equal(inverter.stylize(picture), 255 - picture)
 
-    def test_none_is_the_photo_and_costs_nothing(self, inverter, engine):
+    def test_strength_0_is_the_photo_without_the_network(self, inverter, engine):
         picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
         np.testing.assert_array_equal(inverter.stylize(picture, strength=0), picture)
         assert not engine.shapes
 
-    def test_between(self, inverter):
+    def test_strength_blends(self, inverter):
         picture = np.full((2, 2, 3), 55, np.uint8)
         mixed = np.asarray(inverter.stylize(picture, strength=0.25))
         assert (mixed == round(0.75 * 55 + 0.25 * 200)).all()
 
     @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-    def test_out_of_range(self, inverter, strength):
+    def test_invalid_strengths_are_refused(self, inverter, strength):
         with pytest.raises(UsageError, match="strength"):
             inverter.stylize(np.zeros((2, 2, 3), np.uint8), strength=strength)
 
@@ -167,8 +167,8 @@ def test_preserve_color_keeps_chroma_and_takes_luma(inverter):
     assert result - result[0] == pytest.approx(picture[0, 0].astype(int) - 140, abs=1)
 
 
-class TestWhatStays:
-    def test_alpha_of_an_image_and_of_an_array(self, inverter):
+class TestKeptProperties:
+    def test_alpha_of_images_and_arrays_is_kept(self, inverter):
         picture = np.zeros((4, 6, 4), np.uint8)
         picture[..., 3] = np.arange(24).reshape(4, 6)
         for source in (picture, Image.fromarray(picture)):
@@ -176,12 +176,12 @@ class TestWhatStays:
             assert result.mode == "RGBA"
             np.testing.assert_array_equal(np.asarray(result)[..., 3], picture[..., 3])
 
-    def test_alpha_follows_the_size(self, inverter):
+    def test_alpha_is_resized(self, inverter):
         result = inverter.stylize(Image.new("RGBA", (40, 20), (1, 2, 3, 77)), size=10)
         assert result.size == (10, 5)
         assert (np.asarray(result)[..., 3] == 77).all()
 
-    def test_metadata_of_a_photo(self, inverter):
+    def test_metadata_is_kept(self, inverter):
         exif = Image.Exif()
         exif[0x010F] = "Camera"
         photo = Photo(
@@ -191,7 +191,7 @@ class TestWhatStays:
         assert (result.exif, result.icc_profile, result.format) == (photo.exif, b"p", "JPEG")
         assert result.pixels.shape == (4, 4, 3)
 
-    def test_a_rotated_photo_stands_upright(self, inverter, tmp_path):
+    def test_rotated_photo_becomes_upright(self, inverter, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6
         path = tmp_path / "rotated.jpg"
@@ -205,13 +205,13 @@ class TestWhatStays:
             assert (picture == 9).all()
 
 
-class TestTrouble:
-    def test_a_picture_over_the_limit(self, engine, model):
+class TestErrors:
+    def test_picture_over_the_limit_is_refused(self, engine, model):
         stylizer = Stylizer(model, max_megapixels=0.0001)
         with pytest.raises(ImageTooLargeError):
             stylizer.stylize(np.zeros((20, 20, 3), np.uint8))
 
-    def test_no_such_file(self, inverter, tmp_path):
+    def test_missing_file_is_reported(self, inverter, tmp_path):
         with pytest.raises(UnreadableImageError, match=r"nothing\.jpg"):
             inverter.stylize(tmp_path / "nothing.jpg")
 
@@ -225,7 +225,7 @@ class TestTrouble:
             EngineError("openvino failed: could not allocate memory"),
         ],
     )
-    def test_memory_that_is_short_names_the_remedy(self, inverter, engine, error):
+    def test_out_of_memory_suggests_a_smaller_size(self, inverter, engine, error):
         engine.error = error
         with pytest.raises(ImageTooLargeError, match=r"300x200.*--size 150"):
             inverter.stylize(np.zeros((200, 300, 3), np.uint8))
@@ -235,14 +235,14 @@ class TestTrouble:
     @pytest.mark.parametrize(
         ("stroke_size", "advised"), [(0.25, "1"), (1, "2"), (1.5, "3"), (8, "16"), (9, None)]
     )
-    def test_larger_strokes_need_less_memory_too(self, inverter, engine, stroke_size, advised):
+    def test_out_of_memory_suggests_larger_strokes(self, inverter, engine, stroke_size, advised):
         engine.error = MemoryError()
         with pytest.raises(ImageTooLargeError, match="--size 150") as caught:
             inverter.stylize(np.zeros((200, 300, 3), np.uint8), stroke_size=stroke_size)
         assert ("--stroke-size" in str(caught.value)) == (advised is not None)
         assert advised is None or f"(--stroke-size {advised})," in str(caught.value)
 
-    def test_other_errors_are_left_alone(self, inverter, engine):
+    def test_other_errors_are_not_changed(self, inverter, engine):
         engine.error = RuntimeError("shapes do not fit")
         with pytest.raises(RuntimeError, match="shapes"):
             inverter.stylize(np.zeros((2, 2, 3), np.uint8))
@@ -251,7 +251,7 @@ class TestTrouble:
             inverter.stylize(np.zeros((2, 2, 3), np.uint8))
 
 
-def test_a_photo_read_apart_gives_the_same(inverter, astronaut: Path):
+def test_stylize_photo_equals_stylize(inverter, astronaut: Path):
     photo = inverter.stylize_photo(read_image(astronaut))
     np.testing.assert_array_equal(photo.pixels, np.asarray(inverter.stylize(astronaut)))
     assert photo.pixels.flags.c_contiguous
@@ -259,7 +259,7 @@ def test_a_photo_read_apart_gives_the_same(inverter, astronaut: Path):
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("preserve_color", [False, True])
-def test_finishing_later_gives_the_same_without_another_pass(
+def test_paint_and_finish_equal_stylize_photo(
     inverter, engine, astronaut: Path, strength, preserve_color
 ):
     photo = read_image(astronaut)

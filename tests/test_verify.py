@@ -1,4 +1,4 @@
-"""`fast-style verify`: what is wrong with a file is found, and what is right is left alone."""
+"""`fast-style verify` finds damaged and changed files, and accepts valid ones."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ SHIPPED = sorted((CHECKOUT / "saved_models").glob("*.safetensors"))
 
 @pytest.fixture
 def own(workplace, monkeypatch) -> Path:
-    """The user's folder, with one sound style `waves` that has a fingerprint."""
+    """Create the user's folder with a valid style `waves` that has a fingerprint."""
     folder = workplace / "own"
     folder.mkdir()
     monkeypatch.setenv("FAST_STYLE_MODELS", str(folder))
@@ -42,12 +42,12 @@ def own(workplace, monkeypatch) -> Path:
 
 
 def rewrite(path: Path, *, card: dict | None = None, weights: dict | None = None) -> None:
-    """Change a file behind the library's back."""
+    """Change a file without updating its fingerprint."""
     about = load_model(path).card.to_dict() | (card or {})
     save_file(load_file(path) | (weights or {}), path, {"fast_style": json.dumps(about)})
 
 
-def test_a_sound_file(own):
+def test_valid_file_passes(own):
     result = invoke("verify", "waves")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("waves: header, 30 tensors and their values are sound, ")
@@ -59,18 +59,18 @@ def test_a_sound_file(own):
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
-def test_every_engine_gives_the_picture(own, engine):
+def test_every_engine_computes_the_picture(own, engine):
     assert invoke("verify", "waves", "--engine", engine).code == 0
 
 
-def test_shipped_styles_are_what_they_were():
+def test_shipped_styles_pass():
     assert SHIPPED
     result = invoke("verify", *SHIPPED, "--json")
     assert result.code == 0, result.err
     assert all(entry["sound"] and entry["fingerprint"] for entry in result.json)
 
 
-def test_all_styles_without_names(own):
+def test_default_checks_all_styles(own):
     save_model(own / "old.safetensors", make_card("old"), make_weights(SMALLEST))
     result = invoke("verify")
     assert result.code == 0, result.err
@@ -79,7 +79,7 @@ def test_all_styles_without_names(own):
     assert "it has no fingerprint" in lines["old"]
 
 
-def test_fingerprints_are_added_and_weights_stay(own):
+def test_adding_a_fingerprint_keeps_the_weights(own):
     path = own / "old.safetensors"
     save_model(path, make_card("old"), make_weights(SMALLEST))
     before = load_file(path)
@@ -103,7 +103,7 @@ def test_float32_files_keep_their_weights(own):
     assert invoke("verify", "exact").code == 0
 
 
-def test_another_weight(own):
+def test_changed_weight_is_found(own):
     path = own / "waves.safetensors"
     shift = load_file(path)["decoder.1.norm.bias"]
     shift[0] = np.nextafter(shift[0], np.float16(9))
@@ -111,14 +111,14 @@ def test_another_weight(own):
     assert "its weights have changed" in failure("verify", "waves")
 
 
-def test_another_grain_is_another_picture(own):
+def test_changed_grain_is_found(own):
     path = own / "waves.safetensors"
     rewrite(path, card={"grain": 60})
     assert "its picture differs by" in failure("verify", "waves")
 
 
-def test_another_meaning_of_the_same_weights(own):
-    """As if a release computed the network otherwise: here, with other statistics."""
+def test_changed_computation_is_found(own):
+    """Imitate a release that computes the network differently, here with other statistics."""
     model = load_model(own / "waves.safetensors")
     engine = create_engine(
         model, EngineOptions(engine="onnxruntime", device="cpu", precision="fp32")
@@ -137,12 +137,12 @@ def test_another_meaning_of_the_same_weights(own):
         ({"more": np.zeros(4, np.float16)}, "unknown: more"),
     ],
 )
-def test_weights_that_cannot_be(own, weights, message):
+def test_invalid_weights_are_found(own, weights, message):
     rewrite(own / "waves.safetensors", weights=weights)
     assert message in failure("verify", "waves")
 
 
-def test_some_of_several_failed(own):
+def test_exit_code_3_if_some_fail(own):
     shutil.copy(own / "waves.safetensors", own / "cut.safetensors")
     content = (own / "cut.safetensors").read_bytes()
     (own / "cut.safetensors").write_bytes(content[:-10])
@@ -165,7 +165,7 @@ def test_some_of_several_failed(own):
         ({"picture": [300] * 192}, "not sound"),
     ],
 )
-def test_fingerprints_that_are_not_sound(own, change, message):
+def test_invalid_fingerprints_are_refused(own, change, message):
     path = own / "waves.safetensors"
     card = load_model(path).card
     change_card(path, dataclasses.replace(card, fingerprint={**card.fingerprint, **change}))
@@ -178,7 +178,7 @@ def test_a_fingerprint_of_another_kind_is_a_damaged_card(own):
         load_model(own / "waves.safetensors")
 
 
-def test_the_picture_is_the_same_everywhere():
+def test_fingerprint_picture_is_reproducible():
     picture = photo_like()
     assert (picture.shape, picture.dtype) == ((96, 128, 3), np.uint8)
     # Sums written down once: a generator that changed would change every fingerprint.
@@ -204,7 +204,7 @@ def test_lower_precisions_stay_within_their_tolerance(precision):
     assert 0 < compared.difference < compared.tolerance / 2
 
 
-def test_training_leaves_a_fingerprint(tmp_path):
+def test_training_writes_a_fingerprint(tmp_path):
     from fast_style.training.trainer import train
     from tests.test_training import make_config
 
