@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fast_style.inference import predictor as predictor_module
+from fast_style.inference import renderer as renderer_module
 from fast_style.models.config import parameter_shapes
 from fast_style.models.model_file import METADATA_KEY
 from tests.commands import failure, invoke
@@ -30,7 +30,7 @@ class Inverting:
 
 @pytest.fixture(autouse=True)
 def cwd(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
+    monkeypatch.setattr(renderer_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 

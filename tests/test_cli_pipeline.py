@@ -16,7 +16,7 @@ from PIL import Image
 from fast_style.cli import file_pipeline as pipeline_files
 from fast_style.cli.file_pipeline import FilePipeline
 from fast_style.inference import pipeline as pipeline_module
-from fast_style.inference import predictor as predictor_module
+from fast_style.inference import renderer as renderer_module
 from fast_style.inference.pipeline import PictureTask, default_workers
 from fast_style.options import StyleOptions
 from tests.commands import environment, failure, invoke
@@ -84,7 +84,7 @@ class InFlightCounter:
 
 @pytest.fixture(autouse=True)
 def cwd(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
+    monkeypatch.setattr(renderer_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 

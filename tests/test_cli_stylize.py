@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.inference import predictor as predictor_module
+from fast_style.inference import renderer as renderer_module
 from fast_style.inference.pipeline import pillow_format
 from fast_style.options import DeviceChoice, EngineChoice, OutputFormat, PrecisionChoice
 from tests.commands import failure, invoke
@@ -27,7 +27,7 @@ class Inverting:
 
 @pytest.fixture(autouse=True)
 def cwd(workplace, monkeypatch) -> Path:
-    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: Inverting())
+    monkeypatch.setattr(renderer_module, "create_engine", lambda model, options: Inverting())
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return workplace
 
@@ -284,7 +284,7 @@ class TestRefusedBeforeAnyWork:
         def fail(*args, **options):
             raise AssertionError("the style was loaded")
 
-        monkeypatch.setattr(predictor_module, "create_engine", fail)
+        monkeypatch.setattr(renderer_module, "create_engine", fail)
 
     def test_same_name_with_two_suffixes(self):
         picture("in/a.jpg")

@@ -96,15 +96,15 @@ def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPa
         calls.append(area)
         return pixels
 
-    monkeypatch.setattr("fast_style.inference.predictor.sweep", watched)
+    monkeypatch.setattr("fast_style.inference.renderer.sweep", watched)
     model = make_model(NetworkConfig(2, 0))
     picture = make_picture(80, 70)
     Stylizer(model).stylize(picture)
     assert calls == []
     Stylizer(model, tile=64).stylize(picture)
     assert calls == [64 * 64]
-    monkeypatch.setattr("fast_style.inference.predictor.available_memory", lambda: 20_000)
-    monkeypatch.setattr("fast_style.inference.predictor._ALWAYS_WHOLE_BYTES", 0)
+    monkeypatch.setattr("fast_style.inference.renderer.available_memory", lambda: 20_000)
+    monkeypatch.setattr("fast_style.inference.renderer._ALWAYS_WHOLE_BYTES", 0)
     Stylizer(model, tile="off").stylize(picture)
     assert len(calls) == 1
     Stylizer(model).stylize(picture)

@@ -13,7 +13,7 @@ from fast_style.errors import ImageTooLargeError, UsageError
 from fast_style.images import Photo, read_image
 from fast_style.images.grain import add_grain
 from fast_style.images.resampling import HAMMING, resize_in_strips
-from fast_style.inference import predictor as predictor_module
+from fast_style.inference import renderer as renderer_module
 from fast_style.inference import stroke_size
 from fast_style.inference.stroke_size import upsample_guided, working_size
 from fast_style.inference.stylizer import Stylizer
@@ -204,7 +204,7 @@ class Inverting:
 @pytest.fixture
 def engine(monkeypatch) -> Inverting:
     engine = Inverting()
-    monkeypatch.setattr(predictor_module, "create_engine", lambda model, options: engine)
+    monkeypatch.setattr(renderer_module, "create_engine", lambda model, options: engine)
     monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
     return engine
 

@@ -15,7 +15,7 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import Photo, read_image
-from fast_style.inference import predictor as module
+from fast_style.inference import renderer as module
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions
 from tests.conftest import STYLE

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fast_style.engines import Engine
-from fast_style.inference.predictor import NetworkPredictor, Pixels
+from fast_style.inference.renderer import NetworkRenderer, Pixels
 from fast_style.models.model_file import StyleModel
 from fast_style.options import EngineOptions
 from fast_style.styles.mixing import mix_pictures, mixed_card
@@ -12,7 +12,7 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble:
-    """Several style networks whose pictures are averaged by share; a `Predictor`.
+    """Several style networks whose pictures are averaged by share; a `Renderer`.
 
     A picture takes one forward pass for each network.
     """
@@ -27,20 +27,20 @@ class Ensemble:
 
         Args:
             parts: models and their shares, which sum to 1.
-            options: as for `NetworkPredictor`.
-            max_megapixels: as for `NetworkPredictor`.
+            options: as for `NetworkRenderer`.
+            max_megapixels: as for `NetworkRenderer`.
 
         Raises:
             FastStyleError: as for `create_engine`.
         """
         self.card = mixed_card([(model.card, share) for model, share in parts], "pictures")
         self._members = [
-            (NetworkPredictor(model, options, max_megapixels), share) for model, share in parts
+            (NetworkRenderer(model, options, max_megapixels), share) for model, share in parts
         ]
         self.engine: Engine = self._members[0][0].engine
 
-    def predict(self, pixels: Pixels, stroke_size: float) -> Pixels:
-        """Stylize a picture in every style and mix the results, see `Predictor.predict`."""
+    def render(self, pixels: Pixels, stroke_size: float) -> Pixels:
+        """Stylize a picture in every style and mix the results, see `Renderer.render`."""
         return mix_pictures(
-            (member.predict(pixels, stroke_size), share) for member, share in self._members
+            (member.render(pixels, stroke_size), share) for member, share in self._members
         )

@@ -12,7 +12,7 @@ from fast_style.errors import EngineError, ImageTooLargeError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side, to_pil
 from fast_style.images.color import blend, preserve_color
 from fast_style.inference.ensemble import Ensemble
-from fast_style.inference.predictor import NetworkPredictor, Pixels, Predictor
+from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
 from fast_style.models.model_file import ModelCard, StyleModel
 from fast_style.options import (
     DEFAULT_MAX_MEGAPIXELS,
@@ -145,12 +145,12 @@ class Stylizer:
         self.max_megapixels = PipelineOptions(max_megapixels=max_megapixels).max_megapixels
         parts = _load_models(style)
         self.mixed_by = how_to_mix([model.card for model, _ in parts]) if len(parts) > 1 else None
-        self._predictor: Predictor
+        self._renderer: Renderer
         if self.mixed_by == "pictures":
-            self._predictor = Ensemble(parts, options, max_megapixels)
+            self._renderer = Ensemble(parts, options, max_megapixels)
         else:
-            self._predictor = NetworkPredictor(mix_models(parts), options, max_megapixels)
-        self.card, self.engine = self._predictor.card, self._predictor.engine
+            self._renderer = NetworkRenderer(mix_models(parts), options, max_megapixels)
+        self.card, self.engine = self._renderer.card, self._renderer.engine
 
     @classmethod
     def from_options(
@@ -239,7 +239,7 @@ class Stylizer:
         options = options or StyleOptions()
         with _memory_errors_explained(photo, options, network=True):
             content = _resize(photo, options.size)
-            return Painted(content, self._predictor.predict(content.pixels, options.stroke_size))
+            return Painted(content, self._renderer.render(content.pixels, options.stroke_size))
 
 
 def _load_models(style: Style) -> Sequence[tuple[StyleModel, float]]:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -89,7 +90,7 @@ def is_picture(path: Path) -> bool:
     """Return whether a file is taken for a picture and not for a model file.
 
     A model file has the suffix `.safetensors`, or begins as safetensors do: with the length of a
-    header, and the header's brace. Every other file is taken for a picture.
+    header, and the header's brace. Every other file but a pickle is taken for a picture.
     """
     if path.suffix == SUFFIX:
         return False
@@ -98,6 +99,8 @@ def is_picture(path: Path) -> bool:
             beginning = file.read(9)
     except OSError:
         return False  # loading it as a model says what is wrong
+    if beginning.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x00-\x05]", beginning):
+        return False  # a pickled checkpoint: the error of loading it as a model says so
     length = int.from_bytes(beginning[:8], "little")
     return not (beginning[8:] == b"{" and length < path.stat().st_size)
 

@@ -1,4 +1,4 @@
-"""Apply one network to the pixels of a picture, at any stroke size and in bounded memory."""
+"""Render a picture in a style with one network, at any stroke size and in bounded memory."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from fast_style.models.model_file import ModelCard, StyleModel
 from fast_style.options import EngineOptions
 from fast_style.storage.hardware import available_memory
 
-__all__ = ["NetworkPredictor", "Predictor"]
+__all__ = ["NetworkRenderer", "Renderer"]
 
 Pixels = NDArray[np.uint8]
 
@@ -24,8 +24,8 @@ _MAX_WHOLE_BYTES, _ALWAYS_WHOLE_BYTES = 2 << 30, 32 << 20
 memory is free; one that needs less than the second is never."""
 
 
-class Predictor(Protocol):
-    """Something that stylizes pixels: one network, or an ensemble of several.
+class Renderer(Protocol):
+    """Renders pixels in a style, with one network or an ensemble of several.
 
     Attributes:
         card: describes the style.
@@ -35,7 +35,7 @@ class Predictor(Protocol):
     card: ModelCard
     engine: Engine
 
-    def predict(self, pixels: Pixels, stroke_size: float) -> Pixels:
+    def render(self, pixels: Pixels, stroke_size: float) -> Pixels:
         """Stylize a picture at full strength.
 
         Args:
@@ -52,7 +52,7 @@ class Predictor(Protocol):
         """
 
 
-class NetworkPredictor:
+class NetworkRenderer:
     """One style network in an engine."""
 
     def __init__(self, model: StyleModel, options: EngineOptions, max_megapixels: float) -> None:
@@ -70,8 +70,8 @@ class NetworkPredictor:
         self.engine: Engine = create_engine(model, options)
         self._model, self._tile, self._max_megapixels = model, options.tile, max_megapixels
 
-    def predict(self, pixels: Pixels, stroke_size: float) -> Pixels:
-        """Stylize a picture at full strength, see `Predictor.predict`."""
+    def render(self, pixels: Pixels, stroke_size: float) -> Pixels:
+        """Stylize a picture at full strength, see `Renderer.render`."""
         height, width = pixels.shape[:2]
         working = working_size(height, width, stroke_size)
         if working == (height, width):
