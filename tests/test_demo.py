@@ -46,9 +46,9 @@ def passes(monkeypatch):
     made = []
     paint = fast_style.Stylizer.paint
 
-    def record(self, photo, **options):
+    def record(self, photo, options):
         made.append((self.card.name, options))
-        return paint(self, photo, **options)
+        return paint(self, photo, options)
 
     monkeypatch.setattr(fast_style.Stylizer, "paint", record)
     return made
@@ -130,7 +130,7 @@ class TestStylize:
         assert picture(at) == expected(SAMPLE, size=384)
         passes.clear()
         run(at.select_slider(key="stroke").set_value(2.0))
-        assert passes == [(STYLE, {"size": 384, "stroke_size": 2.0})]
+        assert passes == [(STYLE, fast_style.StyleOptions(size=384, stroke_size=2.0))]
         assert picture(at) == expected(SAMPLE, size=384, stroke_size=2.0)
         passes.clear()
         run(at.select_slider(key="stroke").set_value(1.0))
@@ -256,6 +256,15 @@ class TestSeveralStyles:
         at = open_page(STYLE, OTHER)
         assert at.toggle(key="several").value is True
         assert len(at.selectbox(key="large").options) == 2
+
+    def test_working_size_is_limited_for_several_pictures(self, folder, passes):
+        at = open_page(STYLE, OTHER)
+        run(at.select_slider(key="size").set_value(2048))
+        assert "made at 1024 pixels" in get_text(at)
+        assert {options.size for _, options in passes} == {1024}
+        run(at.toggle(key="several").set_value(False))
+        assert "made at 1024 pixels" not in get_text(at)
+        assert passes[-1][1].size == 2048
 
     def test_number_of_styles_is_limited(self, folder, monkeypatch):
         monkeypatch.setattr(session, "MAX_STYLES", 1)

@@ -107,20 +107,19 @@ def get_inference_lock() -> threading.Lock:
     return threading.Lock()
 
 
-def stylize(image: SourceImage, style: Style, size: int, stroke_size: float) -> StylizedPhoto:
+def stylize(image: SourceImage, style: Style, options: StyleOptions) -> StylizedPhoto:
     """Stylize a photo, or return the result from the cache.
 
     Args:
         image: the photo.
         style: the style.
-        size: longest side to work at, in pixels.
-        stroke_size: as for `Stylizer.stylize`.
+        options: `size` and `stroke_size` are used; `Painted.finish` applies the others.
 
     Raises:
         FastStyleError: the photo or the style cannot be used.
     """
     cache = get_result_cache()
-    key = (image.owner, image.digest, style.key, size, stroke_size)
+    key = (image.owner, image.digest, style.key, options.size, options.stroke_size)
     result = cache.get(key)
     if result is not None:
         return result
@@ -132,7 +131,7 @@ def stylize(image: SourceImage, style: Style, size: int, stroke_size: float) -> 
         stylizer, description = load_stylizer(style.key, style.model)
         start = time.perf_counter()
         photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
-        painted = stylizer.paint(photo, StyleOptions(size=size, stroke_size=stroke_size))
+        painted = stylizer.paint(photo, options)
         result = StylizedPhoto(painted, time.perf_counter() - start, description)
         cache.put(key, result)
     return result

@@ -3,7 +3,7 @@
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -46,17 +46,6 @@ MAX_SIZE_OF_SEVERAL = 1024
 _SHEET_SIZE = 320
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of the tab; see `Stylizer.stylize`."""
-
-    size: int
-    stroke_size: float
-    strength: float
-    preserve_color: bool
-    format: str
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """A photo in a style, with the settings applied."""
@@ -90,18 +79,19 @@ def show_stylize_tab() -> None:
             )
             return
         with st.container(border=True, key="settings"):
-            settings, styles = _show_settings(styles)
+            options, format, styles = _show_settings(styles)
         photos = get_photos()
         with result_area:
-            results = _compute_results(photos, styles, settings)
+            options = _limit_size(options, len(photos) * len(styles))
+            results = _compute_results(photos, styles, options)
             if results:
-                _show_results(results, settings)
+                _show_results(results, options, format)
         if len(list_registered_styles()) > 1 and service_url() is None:
             _show_contact_sheet(photos[0])
 
 
-def _show_settings(styles: list[Style]) -> tuple[Settings, list[Style]]:
-    """Show the settings; return them, with the styles, blended if that is set."""
+def _show_settings(styles: list[Style]) -> tuple[StyleOptions, str, list[Style]]:
+    """Show the settings; return options, download format, and the styles, blended if set."""
     first, second = st.columns(2, gap="medium")
     with first:
         strength = st.slider("Strength", 0, 100, 100, 5, format="%d %%", key="strength")
@@ -150,15 +140,28 @@ def _show_settings(styles: list[Style]) -> tuple[Settings, list[Style]]:
             )
         if other is not None:
             styles = [mix_styles(styles[0], others[other], share)]
-    return Settings(size, stroke_size, strength / 100, preserve_color, str(format)), styles
+    options = StyleOptions(
+        size=size,
+        stroke_size=stroke_size,
+        strength=strength / 100,
+        preserve_color=preserve_color,
+    )
+    return options, str(format), styles
+
+
+def _limit_size(options: StyleOptions, pictures: int) -> StyleOptions:
+    """Limit the working size if several pictures are made at once, and show that."""
+    if pictures == 1 or options.size is None or options.size <= MAX_SIZE_OF_SEVERAL:
+        return options
+    st.caption(f"Several pictures at once are made at {MAX_SIZE_OF_SEVERAL} pixels.")
+    return replace(options, size=MAX_SIZE_OF_SEVERAL)
 
 
 def _compute_results(
-    photos: Sequence[SourceImage], styles: Sequence[Style], settings: Settings
+    photos: Sequence[SourceImage], styles: Sequence[Style], options: StyleOptions
 ) -> list[Result]:
     """Put every style on every photo; show an error for each that fails, and continue."""
     pairs = [(image, style) for image in photos for style in styles]
-    size = settings.size if len(pairs) == 1 else min(settings.size, MAX_SIZE_OF_SEVERAL)
     progress = st.empty()
     results, problems = [], []
     for number, (image, style) in enumerate(pairs):
@@ -167,26 +170,17 @@ def _compute_results(
             text += f", {number + 1} of {len(pairs)}"
         progress.progress(number / len(pairs), text=escape_markdown(text))
         try:
-            stylized = stylize(image, style, size, settings.stroke_size)
-            photo = _apply_settings(stylized, settings)
-            results.append(Result(image, style, stylized, photo))
+            stylized = stylize(image, style, options)
+            results.append(Result(image, style, stylized, stylized.painted.finish(options)))
         except FastStyleError as error:
             problems.append(str(error))
     progress.empty()
     for problem in dict.fromkeys(problems):
         st.error(escape_markdown(problem), icon=":material/broken_image:")
-    if size < settings.size:
-        st.caption(f"For several pictures at once, the working size is {size} pixels at most.")
     return results
 
 
-def _apply_settings(stylized: StylizedPhoto, settings: Settings) -> Photo:
-    return stylized.painted.finish(
-        StyleOptions(strength=settings.strength, preserve_color=settings.preserve_color)
-    )
-
-
-def _show_results(results: Sequence[Result], settings: Settings) -> None:
+def _show_results(results: Sequence[Result], options: StyleOptions, format: str) -> None:
     large = results[0]
     if len(results) > 1:
         number = st.selectbox(
@@ -208,7 +202,7 @@ def _show_results(results: Sequence[Result], settings: Settings) -> None:
             f"{large.photo.width} × {large.photo.height} pixels in {large.stylized.seconds:.2f} s, "
             f"{large.stylized.engine}"
         )
-        _show_download(results, settings)
+        _show_download(results, options, format)
     if len(results) > 1:
         with st.container(horizontal=True, gap="small", key="results"):
             for number, result in enumerate(results):
@@ -221,34 +215,32 @@ def _show_results(results: Sequence[Result], settings: Settings) -> None:
                     )
 
 
-def _show_download(results: Sequence[Result], settings: Settings) -> None:
+def _show_download(results: Sequence[Result], options: StyleOptions, format: str) -> None:
     # Files are encoded on the click: a PNG takes as long as the rest of the run. An archive is also
     # stylized anew (from the cache, if it is there), so that no pictures are held until then.
-    names = [make_file_name(r.image.name, r.style.card.name, settings.format) for r in results]
+    names = [make_file_name(r.image.name, r.style.card.name, format) for r in results]
     if len(results) == 1:
         (result,) = results
         photo = result.photo
         st.download_button(
             "Download",
-            lambda: encode_image(photo, format=settings.format)[0],
+            lambda: encode_image(photo, format=format)[0],
             file_name=names[0],
-            mime=f"image/{settings.format.lower()}",
+            mime=f"image/{format.lower()}",
             type="primary",
             icon=":material/download:",
             on_click="ignore",
             key="download",
         )
         return
-    size = min(settings.size, MAX_SIZE_OF_SEVERAL)
     pairs = [(result.image, result.style) for result in results]
 
     def make_archive() -> bytes:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
             for name, (image, style) in zip(number_duplicates(names), pairs, strict=True):
-                stylized = stylize(image, style, size, settings.stroke_size)
-                photo = _apply_settings(stylized, settings)
-                file.writestr(name, encode_image(photo, format=settings.format)[0])
+                photo = stylize(image, style, options).painted.finish(options)
+                file.writestr(name, encode_image(photo, format=format)[0])
         return buffer.getvalue()
 
     st.download_button(
