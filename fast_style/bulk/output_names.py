@@ -7,7 +7,6 @@ names contain a hash.
 """
 
 import hashlib
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from fast_style.bulk.listing import Listing
 from fast_style.errors import UsageError
 from fast_style.images import WRITABLE_SUFFIXES, suffix_for
-from fast_style.images.folder import output_name
+from fast_style.images.folder import fold_name, output_name
 
 _LAST_STAGE = 2  # 0: plain name, 1: with the input's suffix, 2: with a hash
 _HASH_DIGITS = 12
@@ -32,7 +31,7 @@ def picture_id(source: str, style: str) -> bytes:
 
 def name_key(name: str) -> int:
     """Return a 64-bit key that is equal for names that are one file on some file systems."""
-    folded = unicodedata.normalize("NFC", name).casefold()
+    folded = fold_name(name)
     return int.from_bytes(
         hashlib.blake2b(folded.encode(errors="surrogateescape"), digest_size=8).digest(), "little"
     )

@@ -6,14 +6,13 @@ spent on pictures.
 
 import os
 import stat
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
-from fast_style.images.folder import find_pictures, output_name
+from fast_style.images.folder import find_pictures, fold_name, output_name
 from fast_style.inference.pipeline import STANDARD, PictureTask
 
 __all__ = ["OutputPlan", "make_plan"]
@@ -197,9 +196,7 @@ def _refuse_collisions(tasks: Sequence[PictureTask]) -> None:
         folder, name = os.path.split(task.target)
         if folder not in real_folders:
             real_folders[folder] = os.path.realpath(folder or os.curdir)
-        # On some file systems A.png and a.png, or two Unicode forms of an umlaut, are one file.
-        # Refused on all, so that a call has the same result everywhere.
-        key = unicodedata.normalize("NFC", os.path.join(real_folders[folder], name)).casefold()
+        key = fold_name(os.path.join(real_folders[folder], name))
         first = taken.setdefault(key, task)
         if first is not task:
             collisions.append((first, task))

@@ -1,12 +1,13 @@
 """Find the pictures in a folder, and name the output files."""
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix, suffix_for
 
-__all__ = ["find_pictures", "is_picture_name", "output_name"]
+__all__ = ["find_pictures", "fold_name", "is_picture_name", "output_name"]
 
 
 def find_pictures(
@@ -61,3 +62,12 @@ def output_name(path: PurePath, format: str | None) -> str:
         return path.name if format in (None, own_format) else path.stem + suffix_for(format)
     stem = path.stem if suffix.lower() in READABLE_SUFFIXES else path.name
     return stem + suffix_for(format)
+
+
+def fold_name(name: str) -> str:
+    """Return a key that is equal for file names that some file systems treat as one.
+
+    Such names differ in case (A.png, a.png) or in how accents are encoded. They are compared by
+    this key on all systems, so that a command gives the same names everywhere.
+    """
+    return unicodedata.normalize("NFC", name).casefold()

@@ -2,7 +2,6 @@
 
 import io
 import stat
-import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import IO, BinaryIO, cast
 
 from fast_style.errors import ArchiveError, UnreadableImageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, suffix_for
+from fast_style.images.folder import fold_name
 
 MOST_RATIO = 200.0
 """How many times as large as packed a photo may be: above that it is no photo. Drawings as BMP or
@@ -102,9 +102,9 @@ class PhotoArchive:
                 raise ArchiveError(
                     f"the archive has more than {limits.photos} photos: send it in several parts"
                 )
-            if _folded(name) in seen:
+            if fold_name(name) in seen:
                 raise ArchiveError(f"the archive has {name!r} twice: rename one of the two")
-            seen.add(_folded(name))
+            seen.add(fold_name(name))
             _check_size(info, name, limits)
             total += info.file_size
             if total > limits.unpacked:
@@ -156,17 +156,12 @@ def name_targets(members: list[Member], format: str | None) -> list[str]:
     for member in members:
         path = PurePosixPath(member.target(format))
         target, number = str(path), 1
-        while _folded(target) in taken:
+        while fold_name(target) in taken:
             number += 1
             target = str(path.with_stem(f"{path.stem}-{number}"))
-        taken.add(_folded(target))
+        taken.add(fold_name(target))
         targets.append(target)
     return targets
-
-
-def _folded(name: str) -> str:
-    """Spell a name as file systems do that hold A.png and a.png, or two umlauts, to be one."""
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _open(stream: IO[bytes], limits: Limits) -> zipfile.ZipFile:
