@@ -21,7 +21,12 @@ from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import load_model
 from fast_style.options import EngineOptions
 from fast_style.styles.fingerprint import photo_like
-from fast_style.styles.importing import LAYOUTS, convert, read_state_dict, recognise
+from fast_style.styles.importing import (
+    LAYOUTS,
+    convert_checkpoint,
+    read_state_dict,
+    recognise_layout,
+)
 from tests.commands import CHECKOUT, command, failure, invoke
 from tests.foreign_networks import make_network, project_picture
 
@@ -117,7 +122,7 @@ def write_old_format(state, path):
 def test_forms_of_one_checkpoint(workplace):
     network = make_network("pytorch-examples", 4, 1)
     state = network.state_dict()
-    _, expected = convert(read_state_dict_of(state, "plain.pth"))
+    _, expected = convert_checkpoint(read_state_dict_of(state, "plain.pth"))
     stale = {**state, "in1.running_mean": torch.ones(4), "res1.in2.running_var": torch.ones(16)}
     stale["in1.num_batches_tracked"] = torch.tensor(7)
     write_old_format(stale, "old.pth")
@@ -130,13 +135,15 @@ def test_forms_of_one_checkpoint(workplace):
         "parameters": read_state_dict_of(dict(network.named_parameters())),
     }
     for name, form in forms.items():
-        assert recognise(form).name == "pytorch-examples", name
-        config, weights = convert(form)
+        assert recognise_layout(form).name == "pytorch-examples", name
+        config, weights = convert_checkpoint(form)
         assert config == NetworkConfig(4, 1)
         for key, values in weights.items():
             np.testing.assert_array_equal(values, expected[key])
     halves = read_state_dict_of({key: value.half() for key, value in state.items()})
-    np.testing.assert_allclose(convert(halves)[1]["output.weight"], expected["output.weight"], 1e-3)
+    np.testing.assert_allclose(
+        convert_checkpoint(halves)[1]["output.weight"], expected["output.weight"], 1e-3
+    )
 
 
 def read_state_dict_of(state, path="form.pth"):
@@ -196,14 +203,14 @@ def test_checkpoints_that_do_not_fit(workplace, change, message):
     state = make_network("pytorch-examples", 4, 1).state_dict()
     state = {key: value for key, value in (state | change).items() if value is not None}
     with pytest.raises(ForeignCheckpointError, match=message):
-        convert(read_state_dict_of(state))
+        convert_checkpoint(read_state_dict_of(state))
 
 
 def test_batch_normalization_is_another_network(workplace):
     state = make_network("rrmina", 2, 1).state_dict()
     state["ConvBlock.0.norm_layer.num_batches_tracked"] = torch.tensor(9)
     with pytest.raises(ForeignCheckpointError, match="has batch normalization"):
-        convert(read_state_dict_of(state))
+        convert_checkpoint(read_state_dict_of(state))
 
 
 @pytest.mark.parametrize(
@@ -282,7 +289,7 @@ def test_without_torch(workplace, monkeypatch):
 def test_layout_names_of_the_command_are_those_there_are():
     assert tuple(LAYOUTS) == LAYOUT_NAMES
     with pytest.raises(UsageError, match="ends in a tanh"):
-        convert({}, LAYOUTS["pytorch-examples"], tanh=150.0)
+        convert_checkpoint({}, LAYOUTS["pytorch-examples"], tanh=150.0)
 
 
 def test_as_a_command(workplace):

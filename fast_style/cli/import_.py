@@ -71,14 +71,19 @@ def import_(
     from fast_style.models.config import size_name
     from fast_style.models.model_file import ModelCard, save_model
     from fast_style.styles.fingerprint import add_fingerprint
-    from fast_style.styles.importing import LAYOUTS, convert, read_state_dict, recognise
-    from fast_style.styles.user_folder import destination, file_sha256
+    from fast_style.styles.importing import (
+        LAYOUTS,
+        convert_checkpoint,
+        read_state_dict,
+        recognise_layout,
+    )
+    from fast_style.styles.user_folder import file_sha256, new_style_path
 
-    path = destination(name, models, overwrite=overwrite)
+    path = new_style_path(name, models, overwrite=overwrite)
     multiplier = _choose_multiplier(tanh, tanh_multiplier)
     state = read_state_dict(file)
-    found = recognise(state) if layout == "auto" else LAYOUTS[layout]
-    network, weights = convert(state, found, tanh=multiplier)
+    found = recognise_layout(state) if layout == "auto" else LAYOUTS[layout]
+    network, weights = convert_checkpoint(state, found, tanh=multiplier)
     imported = {"project": found.project, "file": file.name, "sha256": file_sha256(file)}
     card = ModelCard(
         name,

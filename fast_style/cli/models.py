@@ -91,7 +91,7 @@ def path(name: str | None) -> None:
 @debug_option
 def remove(name: str, quiet: bool) -> None:
     """Delete the style NAME from your own folder."""
-    from fast_style.styles.user_folder import remove as remove_style
+    from fast_style.styles.user_folder import remove_style
 
     path = remove_style(name)
     if not quiet:

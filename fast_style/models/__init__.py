@@ -1,1 +1,1 @@
-"""The style network, its model file, and the VGG and losses that it is trained with."""
+"""The style network, its model file, and the VGG and losses for training."""

@@ -1,8 +1,8 @@
-"""The model file: one style's network and its card, as safetensors.
+"""The model file: the network of one style and its card, as safetensors.
 
-`NAME.safetensors` holds the weights under the names of `architecture.parameter_shapes`, in float16
-(or float32, where another project's model is to stay what it was), and one metadata key,
-`fast_style`, with the card as JSON. Nothing in it is pickled, and reading it needs no torch.
+`NAME.safetensors` contains the weights by the names of `parameter_shapes`, in float16 (or float32,
+for imported models that must not change), and one metadata key, `fast_style`, with the card as
+JSON. Nothing in it is pickled, and reading it does not need torch.
 """
 
 import base64
@@ -25,18 +25,18 @@ from fast_style.options import GRAIN_LIMIT
 from fast_style.storage.atomic_write import replace_file
 
 FORMAT_VERSION = 2
-"""The newest format. 2 is a network that ends in a tanh; all others are written as 1, which the
-first release reads too."""
+"""The newest format version: 2 for networks with a tanh. All others are written as version 1, which
+the first release can read."""
 
 SUFFIX = ".safetensors"
 METADATA_KEY = "fast_style"
 THUMBNAIL_LIMIT = 8 * 1024
-"""Largest thumbnail, in bytes of WebP."""
+"""The largest size of a thumbnail in bytes."""
 
 # A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
 _HEADER_LIMIT = 4 * 1024 * 1024
 
-# Half and single precision floating point, as safetensors writes them.
+# Names of half and single precision in safetensors.
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Weights = dict[str, NDArray[np.float32]]
@@ -44,22 +44,22 @@ Weights = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model.
+    """The description of a model.
 
     Attributes:
         name: the style's name, as on the command line.
-        network: all that is needed to build the network.
-        title: the painting's title.
-        artist: who painted it.
-        year: when, as text ("1889", "c. 1831").
-        licence: under what terms the painting, and so the model, may be used.
-        grain: the grain that the network wants on its input, see `grain.add_grain`.
-        training: all that is needed to repeat the training: data, steps, sizes, losses, versions.
-        quality: what was measured, by name.
+        network: configuration of the network.
+        title: title of the painting.
+        artist: its artist.
+        year: its year, as text ("1889", "c. 1831").
+        licence: licence of the painting and the model.
+        grain: amplitude of the grain that the network needs on its input, see `add_grain`.
+        training: what is needed to repeat the training: data, steps, sizes, losses, versions.
+        quality: quality measurements by name.
         thumbnail: a small WebP picture of the painting, at most 8 KB.
-        fingerprint: what the weights are and what picture they gave when the file was made, see
-            `fast_style.styles.fingerprint`; empty in files of the first release.
-        format_version: of the file it was read from; raised to what the network needs.
+        fingerprint: a hash of the weights and a coarse picture, see `styles.fingerprint`; empty in
+            files of the first release.
+        format_version: version of the file that it was read from, or the one the network needs.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ModelCard:
     format_version: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a thumbnail that is too large, and a grain out of range."""
+        """Check the grain and the size of the thumbnail."""
         if self.network.tanh:
             object.__setattr__(self, "format_version", max(2, self.format_version))
         if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
@@ -87,7 +87,7 @@ class ModelCard:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain JSON values, the thumbnail in base64."""
+        """Return the card as JSON values, with the thumbnail in base64."""
         return {
             "format_version": self.format_version,
             "name": self.name,
@@ -118,8 +118,8 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
     """Read a model file's card without its weights.
 
     Raises:
-        ModelFileError: no such file, or not a model file; the message says which.
-        NewerFormatError: written by a newer release.
+        ModelFileError: the file does not exist, or is not a model file.
+        NewerFormatError: the file was written by a newer release.
     """
     path = Path(path)
     _check_container(path)
@@ -131,12 +131,12 @@ def read_card(path: str | os.PathLike[str]) -> ModelCard:
 
 
 def load_model(path: str | os.PathLike[str]) -> StyleModel:
-    """Read a model file and check everything in it.
+    """Read a model file and check all of it.
 
     Raises:
-        ModelFileError: no such file, not a model file, cut short, parameters that are missing,
-            unknown or of the wrong shape, or weights that are not finite.
-        NewerFormatError: written by a newer release.
+        ModelFileError: the file does not exist, is not a model file, is truncated, has parameters
+            that are missing, unknown or of the wrong shape, or weights that are not finite.
+        NewerFormatError: the file was written by a newer release.
     """
     path = Path(path)
     _check_container(path)
@@ -152,15 +152,15 @@ def load_model(path: str | os.PathLike[str]) -> StyleModel:
 
 
 def model_from_bytes(content: bytes, name: str = "the file") -> StyleModel:
-    """Read a model from the bytes of its file, and check everything in it; nothing goes to disk.
+    """Read a model from the bytes of its file and check all of it, without writing to disk.
 
     Args:
         content: the bytes.
-        name: what to call the file in messages.
+        name: name of the file in messages.
 
     Raises:
-        ModelFileError: as `load_model`.
-        NewerFormatError: written by a newer release.
+        ModelFileError: as for `load_model`.
+        NewerFormatError: the file was written by a newer release.
     """
     label = Path(name)
     _check_head(label, content[:9], len(content))
@@ -186,13 +186,13 @@ def _read_weights(
     found: Mapping[str, tuple[Sequence[int], str]],
     array: Callable[[str], NDArray[Any]],
 ) -> Weights:
-    """Check the parameters that a file holds against its card's network, and read them.
+    """Check the parameters in a file against its card's network, and read them.
 
     Args:
-        path: what to call the file in messages.
+        path: name of the file in messages.
         card: its card.
         found: shape and type of each parameter in it, by name.
-        array: reads one.
+        array: reads one parameter.
     """
     expected = parameter_shapes(card.network)
     if set(found) != set(expected):
@@ -229,14 +229,14 @@ def save_model(
     """Write a model file, complete or not at all.
 
     Args:
-        path: the file; its folder is made.
-        card: what is known of the model.
-        weights: arrays by the names of `architecture.parameter_shapes`.
-        float32: store the weights as float32, at twice the size, and not as float16.
+        path: the file; its folder is created.
+        card: its card.
+        weights: arrays by the names of `parameter_shapes`.
+        float32: store the weights as float32, at twice the size, instead of float16.
 
     Raises:
-        ModelFileError: weights that do not fit the card's network, are not finite as stored, or a
-            file that cannot be written.
+        ModelFileError: the weights do not fit the card's network or are not finite as stored, or
+            the file cannot be written.
     """
     path = Path(path)
     expected = parameter_shapes(card.network)
@@ -260,10 +260,10 @@ def save_model(
 
 
 def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
-    """Give a model file another card; its weights stay what they are, bit for bit.
+    """Replace the card of a model file; the weights do not change.
 
     Raises:
-        ModelFileError: not a sound model file, or one that cannot be written.
+        ModelFileError: the file is not a valid model file, or cannot be written.
     """
     path = Path(path)
     load_model(path)
@@ -284,7 +284,7 @@ def _write(path: Path, card: ModelCard, stored: dict[str, NDArray[Any]]) -> None
 
 
 def _check_container(path: Path) -> None:
-    """Say in plain words what a file is that is no safetensors file at all."""
+    """Check that a file looks like safetensors, and raise a clear message if not."""
     try:
         status = path.stat()
         size = status.st_size
@@ -325,7 +325,12 @@ def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
 
 
 def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
-    """Read a card out of a model file's metadata; ModelFileError says what is wrong with it."""
+    """Read the card from a model file's metadata.
+
+    Raises:
+        ModelFileError: the card is missing or not valid.
+        NewerFormatError: the file was written by a newer release.
+    """
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
         raise ModelFileError(

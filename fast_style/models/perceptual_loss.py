@@ -221,14 +221,13 @@ class LossConfig:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "LossConfig":
-        """Make one of options, or of what a model's card says of them.
+        """Create a configuration from training options, or from those on a model's card.
 
         Args:
-            options: with the names of `option_fields.loss_option`, layers as text; others are
-                passed over.
+            options: by the names of the attributes, layers as text; other options are ignored.
 
         Raises:
-            UsageError: a text or a weight that is none, or a layer that the VGG does not have.
+            UsageError: layers or weights that cannot be parsed, or a layer that the VGG lacks.
             KeyError: an option is missing.
         """
         return cls(

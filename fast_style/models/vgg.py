@@ -1,6 +1,6 @@
 """Frozen VGG networks as feature extractors (Simonyan and Zisserman 2014, arXiv 1409.1556).
 
-The bundled weights of VGG-16 to relu4_3 need no download; torchvision's come on first use.
+The weights of VGG-16 to relu4_3 are bundled; those of torchvision are downloaded on first use.
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _STAGES: dict[str, list[tuple[int, int]]] = {
     "vgg19": [(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)],
 }
 WINOGRAD_FILTERS = 256
-"""From so many filters on Winograd's convolution is quicker than a direct one, in float32."""
+"""From this many filters, Winograd's convolution is faster than a direct one in float32."""
 
 _BUNDLED_FILE = "vgg16_relu4_3_fp16.safetensors"
 
 
 def layer_names(vgg: VggName = "bundled") -> list[str]:
-    """Name the layers that losses can be taken at, shallow to deep: relu1_1, relu1_2, ..."""
+    """Return the names of the layers, shallow to deep: relu1_1, relu1_2, ..."""
     if vgg not in get_args(VggName):
         raise UsageError(f"no VGG {vgg!r}; there are {', '.join(get_args(VggName))}")
     stages = enumerate(_STAGES[vgg], 1)
@@ -41,11 +41,11 @@ def layer_names(vgg: VggName = "bundled") -> list[str]:
 
 
 class _RectifiedConvolution(nn.Conv2d):
-    """A frozen 3x3 convolution and the rectification after it."""
+    """A frozen 3x3 convolution and its ReLU."""
 
     def __init__(self, n_in: int, filters: int) -> None:
         super().__init__(n_in, filters, 3, padding=1)
-        # Made when first needed: a GPU, or bfloat16, never needs it.
+        # Computed when first needed; on a GPU or in bfloat16 it never is.
         self._kernel: Tensor | None = None
 
     def forward(self, features: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class _RectifiedConvolution(nn.Conv2d):
             and features.dtype == self.weight.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
         ):
-            # In place, for nobody needs the value before; it halves the memory traffic.
+            # In place, which halves the memory traffic.
             return functional.relu(super().forward(features), inplace=True)
         if self._kernel is None:
             self._kernel = transform_kernel(self.weight)
@@ -66,15 +66,15 @@ class _RectifiedConvolution(nn.Conv2d):
 class Vgg(nn.Module):
     """The convolutions of a VGG network, frozen, as a feature extractor.
 
-    Only the layers down to the deepest one asked for at construction are kept.
+    Layers below the deepest one asked for at construction are left out.
     """
 
     def __init__(self, name: VggName = "bundled", layers: Iterable[str] | None = None) -> None:
-        """Load the weights of `name`, down to the deepest of `layers` (all, where None).
+        """Load the weights of `name`, down to the deepest of `layers` (all if None).
 
         Raises:
-            UsageError: no such VGG, or a layer that it does not have.
-            WeightsError: the weights are missing and cannot be downloaded, or are not intact.
+            UsageError: there is no such VGG, or it does not have a layer.
+            WeightsError: the weights cannot be downloaded, or are damaged.
             MissingExtraError: torchvision is needed and not installed.
         """
         super().__init__()
@@ -97,7 +97,7 @@ class Vgg(nn.Module):
                     self.convolutions[layer] = convolution
                 n_in = filters
                 index += 2
-            index += 1  # the max-pooling has a number of its own in torchvision's Sequential
+            index += 1  # the max-pooling is a module in torchvision's Sequential
         bundled = name == "bundled"
         mean = (103.939, 116.779, 123.68) if bundled else (0.485, 0.456, 0.406)
         deviation = (1.0, 1.0, 1.0) if bundled else (0.229, 0.224, 0.225)
@@ -107,28 +107,28 @@ class Vgg(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Vgg":
-        """Stay in evaluation mode, whatever the module around it does."""
+        """Stay in evaluation mode, whatever the mode of the module around it."""
         return super().train(False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Bring RGB images, (B, 3, H, W) in [0, 1], to what the weights were trained on."""
+        """Normalize RGB images, (B, 3, H, W) in [0, 1], as the weights were trained."""
         if self.name == "bundled":
             images = images.flip(1) * 255
         mean, deviation = self.get_buffer("mean"), self.get_buffer("deviation")
         return (images - mean) / deviation if self.name != "bundled" else images - mean
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Take features, computing no deeper than the deepest layer asked for.
+        """Compute the features of some layers.
 
         Args:
-            images: RGB, shape (B, 3, H, W), range [0, 1] (values beyond are let through).
-            layers: names such as relu1_2.
+            images: RGB, shape (B, 3, H, W), range [0, 1] (values beyond are not clamped).
+            layers: names such as relu1_2; nothing is computed below the deepest one.
 
         Returns:
-            Features after the rectification, by layer: (B, C, H / 2^k, W / 2^k), rounded down.
+            Features after the ReLU, by layer: (B, C, H / 2^k, W / 2^k), rounded down.
 
         Raises:
-            UsageError: a layer that was not kept, or images too small for the deepest layer.
+            UsageError: the layer was left out, or the images are too small for the deepest layer.
         """
         wanted = set(layers)
         check_layers(wanted, self.layers, self.name)
@@ -153,7 +153,7 @@ class Vgg(nn.Module):
 
 
 def check_layers(layers: Iterable[str], known: list[str], vgg: str) -> None:
-    """Refuse a layer that a VGG does not have, with a `UsageError`."""
+    """Check that a VGG has all of some layers; raises `UsageError`."""
     for layer in layers:
         if layer not in known:
             raise UsageError(f"VGG {vgg!r} has no layer {layer!r}; it has {', '.join(known)}")
@@ -167,7 +167,7 @@ def _bundled_weights() -> dict[str, Tensor]:
 
 
 def _published_url(name: VggName) -> str:
-    """Where torchvision publishes its weights of `name`."""
+    """Return the URL of torchvision's weights of `name`."""
     try:
         from torchvision.models import VGG16_Weights, VGG19_Weights
     except ImportError as error:
@@ -177,10 +177,10 @@ def _published_url(name: VggName) -> str:
 
 
 def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
-    """Take torchvision's ImageNet weights from the torch hub folder; download them on first use."""
+    """Load torchvision's ImageNet weights from the torch hub folder, or download them to it."""
     url = _published_url(name)
     filename = url.rsplit("/", 1)[-1]
-    # torch names its files NAME-HASH.pth, the hash being the first digits of the SHA-256.
+    # Files of torch are named NAME-HASH.pth, where HASH is the start of the SHA-256.
     prefix = filename.removesuffix(".pth").rsplit("-", 1)[-1]
     path = Path(torch.hub.get_dir()) / "checkpoints" / filename
     if not path.exists():
@@ -196,7 +196,7 @@ def _torchvision_weights(name: VggName) -> dict[str, Tensor]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix)
-        except (OSError, RuntimeError) as error:  # RuntimeError is torch's word for a wrong hash
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a wrong hash
             raise WeightsError(
                 f"the weights of {name} could not be downloaded ({error}): {remedy}"
             ) from error

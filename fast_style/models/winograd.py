@@ -1,9 +1,9 @@
-"""Convolutions of 3x3 with a quarter of the multiplications, for frozen kernels on a CPU.
+"""3x3 convolutions with a quarter of the multiplications, for frozen kernels on a CPU.
 
-Lavin and Gray 2015 (arXiv 1509.09308), F(4x4, 3x3): a tile of 4x4 outputs depends on 6x6 inputs.
-Brought to the points 0, 1, -1, 2, -2 and infinity, input and kernel meet in 36 products instead of
-144, and those of all tiles and channels are 36 matrix products. In float32 the result differs from
-a direct convolution by some 1e-5 of the largest value; bfloat16 would lose too much.
+Winograd's F(4x4, 3x3) of Lavin and Gray 2015 (arXiv 1509.09308): a tile of 4x4 outputs depends on
+6x6 inputs. Evaluated at the points 0, 1, -1, 2, -2 and infinity, input and kernel need 36 products
+instead of 144, which are 36 matrix products over all tiles and channels. In float32 the result
+differs from a direct convolution by about 1e-5 of the largest value; bfloat16 would lose too much.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _SIDE, _PATCH = 4, 6
-"""Sides of a tile of outputs, and of the patch of inputs that it depends on."""
+"""Sides of a tile of outputs and of the patch of inputs that it depends on."""
 
 _PRODUCTS = _PATCH**2
-"""Products to a tile, and matrices to a kernel."""
+"""Products of a tile, and matrices of a kernel."""
 
 _TILES = 192
-"""Tiles to a block: enough rows for the matrix products, few enough for the processor's cache."""
+"""Tiles in a block: enough rows for the matrix products, few enough for the processor's cache."""
 
 # Lavin and Gray 2015, section 4.3.
 _INPUT = (
@@ -49,7 +49,7 @@ _OUTPUT = (
 
 
 def _both_axes(matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    """One matrix for patches written out as columns, row by row."""
+    """Return the matrix that transforms both axes of patches flattened row by row."""
     one = torch.tensor(matrix, dtype=torch.float64)
     return torch.kron(one, one).float()
 
@@ -59,7 +59,7 @@ _FROM_POINTS = _both_axes(_OUTPUT)  # (16, 36)
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
-    """Bring a kernel to the points, once for all pictures.
+    """Evaluate a kernel at the points, once for all pictures.
 
     Args:
         weight: shape (K, C, 3, 3).
@@ -67,7 +67,7 @@ def transform_kernel(weight: Tensor) -> Tensor:
     Returns:
         Shape (36, C, K), float32: four times the kernel's memory.
     """
-    # It is kept: one made in inference mode could not take part in a gradient later.
+    # The caller keeps it: a tensor created in inference mode could not be used for gradients later.
     with torch.inference_mode(False):
         one = torch.tensor(_KERNEL, dtype=torch.float64)
         points = torch.einsum("ia,kcab,jb->ijck", one, weight.detach().double(), one)
@@ -75,47 +75,47 @@ def transform_kernel(weight: Tensor) -> Tensor:
 
 
 def convolve_and_rectify(features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """Convolve as `functional.conv2d` does with a zero padding of 1, then rectify.
+    """Convolve as `functional.conv2d` does with zero padding of 1, then apply a ReLU.
 
-    Gradients flow to the features alone.
+    Gradients flow to the features only.
 
     Args:
         features: float32 on the CPU, shape (B, C, H, W).
-        kernel: what `transform_kernel` gave, shape (36, C, K).
+        kernel: from `transform_kernel`, shape (36, C, K).
         bias: shape (K,).
 
     Returns:
-        Shape (B, K, H, W), channels-last. The gradient needs its values: it must not be changed.
+        Shape (B, K, H, W), channels-last. It must not be changed in place: the gradient needs it.
     """
     rectified: Tensor = _ConvolutionAndRectification.apply(features, kernel, bias)
     return rectified
 
 
-def _tiles(side: int) -> int:
-    """How many tiles cover a side."""
+def _count_tiles(side: int) -> int:
+    """Return how many tiles cover a side."""
     return -(-side // _SIDE)
 
 
 def _blocks(batch: int, down: int, across: int) -> Iterator[tuple[int, int]]:
-    """First row of tiles of each block, and how many rows it has, of all pictures at once."""
+    """Yield the first row of tiles of each block, and its number of rows, over all pictures."""
     rows = max(1, _TILES // (batch * across))
     return ((first, min(rows, down - first)) for first in range(0, down, rows))
 
 
-def _blank(batch: int, down: int, across: int, channels: int) -> Tensor:
-    """Zeros for all patches, (B, height, width, C), in whole tiles."""
+def _zero_pixels(batch: int, down: int, across: int, channels: int) -> Tensor:
+    """Return zeros for all patches, (B, height, width, C), in whole tiles."""
     return torch.zeros(batch, _SIDE * (down + 1), _SIDE * (across + 1), channels)
 
 
-def _tiled(pixels: Tensor, first: int, rows: int, across: int) -> Tensor:
-    """A view of rows of tiles, (4, 4, B, rows, across, C), of pixels of shape (B, H, W, C)."""
+def _view_tiles(pixels: Tensor, first: int, rows: int, across: int) -> Tensor:
+    """Return a view of rows of tiles, (4, 4, B, rows, across, C), of pixels (B, H, W, C)."""
     block = pixels[:, _SIDE * first : _SIDE * (first + rows), : _SIDE * across]
     parted = block.view(len(pixels), rows, _SIDE, across, _SIDE, pixels.shape[3])
     return parted.permute(2, 4, 0, 1, 3, 5)
 
 
-def _patches(padded: Tensor, first: int, rows: int, across: int) -> Tensor:
-    """A view of the patches that rows of tiles depend on, (6, 6, B, rows, across, C)."""
+def _view_patches(padded: Tensor, first: int, rows: int, across: int) -> Tensor:
+    """Return a view of the patches of rows of tiles, (6, 6, B, rows, across, C)."""
     batch, _, _, channels = padded.shape
     picture, down, right, one = padded.stride()
     return padded.as_strided(
@@ -129,18 +129,18 @@ class _ConvolutionAndRectification(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         batch, channels, height, width = features.shape
-        down, across = _tiles(height), _tiles(width)
-        padded = _blank(batch, down, across, channels)
+        down, across = _count_tiles(height), _count_tiles(width)
+        padded = _zero_pixels(batch, down, across, channels)
         padded[:, 1 : height + 1, 1 : width + 1] = features.permute(0, 2, 3, 1)
         out = features.new_empty(batch, _SIDE * down, _SIDE * across, kernel.shape[2])
         for first, rows in _blocks(batch, down, across):
-            patches = _patches(padded, first, rows, across)
+            patches = _view_patches(padded, first, rows, across)
             points = torch.mm(_TO_POINTS, patches.reshape(_PRODUCTS, -1))
             products = torch.bmm(points.view(_PRODUCTS, -1, channels), kernel)
             flat = products.view(_PRODUCTS, -1)
             tiles = torch.addmm(bias.repeat(products.shape[1]), _FROM_POINTS, flat)
             tiles = tiles.relu_().view(_SIDE, _SIDE, batch, rows, across, -1)
-            _tiled(out, first, rows, across).copy_(tiles)
+            _view_tiles(out, first, rows, across).copy_(tiles)
         rectified = out[:, :height, :width].permute(0, 3, 1, 2)
         rectified = rectified.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(kernel, rectified)
@@ -149,26 +149,26 @@ class _ConvolutionAndRectification(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """Go the same way back: each step's transpose, in turn, so that one kernel serves both."""
+        """Apply the transpose of each step in reverse order, with the same kernel."""
         kernel, rectified = ctx.saved_tensors
         batch, filters, height, width = rectified.shape
-        down, across = _tiles(height), _tiles(width)
+        down, across = _count_tiles(height), _count_tiles(width)
         passed = torch.ops.aten.threshold_backward(gradient, rectified, 0)
         whole = passed.permute(0, 2, 3, 1)
         if (height, width) != (_SIDE * down, _SIDE * across):
             whole = functional.pad(
                 whole, (0, 0, 0, _SIDE * across - width, 0, _SIDE * down - height)
             )
-        padded = _blank(batch, down, across, kernel.shape[1])
+        padded = _zero_pixels(batch, down, across, kernel.shape[1])
         for first, rows in _blocks(batch, down, across):
-            tiles = _tiled(whole, first, rows, across).reshape(_SIDE**2, -1)
+            tiles = _view_tiles(whole, first, rows, across).reshape(_SIDE**2, -1)
             products = torch.mm(_FROM_POINTS.T, tiles).view(_PRODUCTS, -1, filters)
             points = torch.bmm(products, kernel.transpose(1, 2))
             patches = torch.mm(_TO_POINTS.T, points.view(_PRODUCTS, -1))
             patches = patches.view(_PATCH, _PATCH, batch, rows, across, -1)
-            # A patch laps over its neighbours by two: added in parts that do not.
+            # Patches overlap by two pixels: add them in four parts that do not.
             for y, x in ((0, 0), (0, _SIDE), (_SIDE, 0), (_SIDE, _SIDE)):
                 part = patches[y : y + _SIDE, x : x + _SIDE]
-                place = _tiled(padded[:, y:, x:], first, rows, across)
+                place = _view_tiles(padded[:, y:, x:], first, rows, across)
                 place[: part.shape[0], : part.shape[1]] += part
         return padded[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2), None, None

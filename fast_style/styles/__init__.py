@@ -1,1 +1,1 @@
-"""Styles by name: which there are, the user's own, mixtures, and files from and for elsewhere."""
+"""Styles by name, the user's own folder, mixtures, fingerprints, importing and exporting."""

@@ -1,8 +1,8 @@
-"""What a model's weights are and what picture they give: written once, compared ever after.
+"""The fingerprint of a model: a hash of its weights and a coarse picture that they computed.
 
-The hash tells whether the weights are still the same bits. The picture, of which an 8x8 grid of
-mean colours is kept, tells whether they still mean the same: another release of this package or of
-an engine, or a card with another grain, would change it.
+It is written once and can be compared at any time. The hash shows whether the weights are still the
+same bits. The picture, stored as an 8x8 grid of mean colours, shows whether they still compute the
+same: another release of this package or of an engine, or a card with another grain, may change it.
 """
 
 import hashlib
@@ -25,24 +25,24 @@ GRID = 8
 HEIGHT, WIDTH = 96, 128
 
 TOLERANCES = {"fp32": 0.1, "fp16": 0.5, "bf16": 4.0}
-"""How far a cell's mean colour may be off, in levels of 255, by the precision computed in.
+"""The largest sound difference of a cell's mean colour, in levels of 255, for each precision.
 
-A cell averages 192 pixels of the picture rounded to whole levels. In float32 engines differ by the
-order of their sums, which turns the rounding of a pixel here and there: 1/192 of a level, and that
-is what OpenVINO, ONNX Runtime and torch differed by on eight networks. fp16 has 11 significant bits
-and bf16 8, in every one of the sixteen layers: up to 0.12 and 1.3 levels there. The limits leave
-three times that and more; another style's picture is tens of levels away."""
+A cell is the mean of 192 pixels that are rounded to whole levels. In float32, engines differ in the
+order of their sums, which changes the rounding of single pixels: by 1/192 of a level between
+OpenVINO, ONNX Runtime and torch on eight networks. With the 11 significant bits of fp16 and the 8
+of bf16 in each of sixteen layers, it was up to 0.12 and 1.3 levels. The limits are three times
+these or more; another style's picture differs by tens of levels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """How a model compares with its fingerprint.
+class FingerprintComparison:
+    """The comparison of a model with its fingerprint.
 
     Attributes:
-        sha256: of the weights there are.
-        same_weights: whether they are those of the fingerprint, bit for bit.
+        sha256: hash of the model's weights.
+        same_weights: whether the fingerprint has the same hash.
         difference: the largest difference of a cell's mean colour, in levels of 255.
-        tolerance: how large it may be for the precision computed in.
+        tolerance: the largest sound difference for the engine's precision.
     """
 
     sha256: str
@@ -52,20 +52,21 @@ class Comparison:
 
     @property
     def same_picture(self) -> bool:
-        """Whether the picture is the one it gave."""
+        """Whether the picture is the fingerprint's, within the tolerance."""
         return self.difference <= self.tolerance
 
 
 def photo_like(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArray[np.uint8]:
-    """Make a picture with the broad areas, edges and detail of a photo, the same on every machine.
+    """Create a picture with the broad areas, edges and detail of a photo.
 
-    Noise at several scales, the coarser the stronger, as in photos (Field 1987), and a disc with a
-    sharp edge. Whole numbers only, from a generator whose stream numpy promises never to change.
+    It is noise at several scales, stronger at the coarser ones as in photos (Field 1987), and a
+    disc with a sharp edge. It is the same on every machine: computed in whole numbers, from a
+    generator whose stream numpy guarantees not to change.
 
     Args:
-        height: of 1 pixel or more.
-        width: of 1 pixel or more.
-        seed: another one gives another picture.
+        height: in pixels, 1 or more.
+        width: in pixels, 1 or more.
+        seed: of the noise.
 
     Returns:
         RGB of shape (height, width, 3), uint8, values 0-255.
@@ -88,17 +89,17 @@ def photo_like(height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> NDArr
         )
         total += weight * ((upper * (cell - down) + lower * down) // (cell * cell))
         weights += weight
-    picture = 2 * (total // weights) - 128  # the mean of several has little contrast
+    picture = 2 * (total // weights) - 128  # a mean of several scales has little contrast
     disc = (3 * rows[:, None] - 2 * height) ** 2 + (3 * columns - width) ** 2
     picture[disc < min(height, width) ** 2] //= 3
     return picture.clip(0, 255).astype(np.uint8)
 
 
 def weights_sha256(weights: Weights) -> str:
-    """Give the SHA-256 of a model's weights, whatever precision they are stored in.
+    """Return the SHA-256 of a model's weights, which does not depend on how they are stored.
 
-    Of each parameter in the order of `parameter_shapes`: its name, its shape as text, and its
-    values as little-endian float32.
+    It covers each parameter in the order of `parameter_shapes`: its name, its shape as text, and
+    its values as little-endian float32.
     """
     digest = hashlib.sha256()
     for name, values in weights.items():
@@ -108,7 +109,7 @@ def weights_sha256(weights: Weights) -> str:
 
 
 def take_fingerprint(model: StyleModel) -> dict[str, Any]:
-    """Take a model's fingerprint, in float32 on the CPU.
+    """Compute a model's fingerprint, in float32 on the CPU.
 
     Returns:
         Plain JSON values for `ModelCard.fingerprint`.
@@ -125,34 +126,34 @@ def take_fingerprint(model: StyleModel) -> dict[str, Any]:
 
 
 def add_fingerprint(path: str | os.PathLike[str]) -> None:
-    """Write the fingerprint of a model file into its card; its weights stay bit for bit.
+    """Write the fingerprint of a model file into its card; the weights do not change.
 
     Raises:
-        ModelFileError: not a sound model file, or one that cannot be written.
+        ModelFileError: the file is not a valid model file, or cannot be written.
         EngineError: no engine works here.
     """
     model = load_model(path)
     change_card(path, replace(model.card, fingerprint=take_fingerprint(model)))
 
 
-def compare_fingerprint(model: StyleModel, engine: Engine) -> Comparison:
+def compare_fingerprint(model: StyleModel, engine: Engine) -> FingerprintComparison:
     """Compare a model with the fingerprint on its card.
 
     Args:
-        model: one whose card has a fingerprint.
-        engine: of that model; its precision sets the tolerance.
+        model: a model whose card has a fingerprint.
+        engine: an engine of that model; its precision sets the tolerance.
 
     Raises:
-        ModelFileError: the fingerprint is not sound, or of a newer kind.
+        ModelFileError: the fingerprint is damaged, or its version is newer.
     """
-    sha256, picture = _sound(model.card.fingerprint)
+    sha256, picture = _read_fingerprint(model.card.fingerprint)
     found = weights_sha256(model.weights)
     difference = float(np.abs(_cells(model.card, engine) - picture).max())
-    return Comparison(found, found == sha256, difference, TOLERANCES[engine.precision])
+    return FingerprintComparison(found, found == sha256, difference, TOLERANCES[engine.precision])
 
 
 def _cells(card: ModelCard, engine: Engine) -> NDArray[np.float64]:
-    """Mean colours of the picture's cells, (GRID, GRID, 3), in levels of 255."""
+    """Return the mean colours of the picture's cells, (GRID, GRID, 3), in levels of 255."""
     pixels = add_grain(photo_like(), card.grain)
     stylized = engine.predict(pixels[None])[0]
     cells = stylized.reshape(GRID, HEIGHT // GRID, GRID, WIDTH // GRID, 3)
@@ -160,7 +161,8 @@ def _cells(card: ModelCard, engine: Engine) -> NDArray[np.float64]:
     return result
 
 
-def _sound(fingerprint: Mapping[str, Any]) -> tuple[str, NDArray[np.float64]]:
+def _read_fingerprint(fingerprint: Mapping[str, Any]) -> tuple[str, NDArray[np.float64]]:
+    """Check a card's fingerprint and return its hash and picture."""
     version, sha256, picture = (fingerprint.get(key) for key in ("version", "sha256", "picture"))
     if type(version) is int and version > VERSION:
         raise ModelFileError(

@@ -1,10 +1,10 @@
 """Mixing styles: `starry-night:0.6,great-wave:0.4`.
 
-Styles that grew from one base are mixed as networks: each weight is the mean of theirs, and a
-picture takes one forward pass. Weights of networks that were trained apart mean different things in
-the same place, and their mean is no network at all; there, the pictures are mixed instead, at one
-forward pass a style. (Interpolated weights of one ancestry: Izmailov et al. 2018, arXiv 1803.05407;
-Wortsman et al. 2022, 2203.05482.)
+Styles that were trained from one base are mixed as networks: each weight is the mean of theirs, and
+a picture takes one forward pass. In networks that were trained independently, the same weight has
+different meanings, and the mean of the networks computes nothing useful. Their pictures are mixed
+instead, with one forward pass for each style. (Means of weights with a common ancestor: Izmailov et
+al. 2018, arXiv 1803.05407; Wortsman et al. 2022, 2203.05482.)
 """
 
 import math
@@ -19,7 +19,7 @@ from fast_style.images.color import blend
 from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel
 
 MixedBy = Literal["weights", "pictures"]
-"""How styles are mixed: into one network, or picture by picture."""
+"""Whether the weights of styles are mixed, into one network, or their pictures."""
 
 MOST_PARTS = 32
 
@@ -27,28 +27,28 @@ _FORM = "expected NAME:SHARE,NAME:SHARE such as starry-night:0.6,great-wave:0.4"
 
 
 def looks_like_mixture(text: str) -> bool:
-    r"""Tell whether a text names several styles, or one with a share.
+    r"""Return whether a text names several styles, or one with a share.
 
-    A Windows path such as `C:\styles\wave.safetensors` does not: what follows its colon is no
-    number. Whether a file or a style of the very name is there, is for the caller to see first.
+    A Windows path such as `C:\styles\wave.safetensors` does not, as no number follows its colon.
+    The caller checks first whether a file or a style has exactly this name.
     """
     _, colon, number = text.rpartition(":")
     return "," in text or (bool(colon) and _share(number) is not None)
 
 
 def parse_mixture(text: str) -> list[tuple[str, float]]:
-    """Read a mixture of styles.
+    """Parse a mixture of styles.
 
     Args:
-        text: names or paths with their shares, `NAME:SHARE,NAME:SHARE`; with equal shares where
-            none is given, `NAME,NAME`.
+        text: names or paths with their shares, `NAME:SHARE,NAME:SHARE`, or `NAME,NAME` for equal
+            shares.
 
     Returns:
-        Names and shares in their order; shares are 0 or more and sum to 1. Shares of one name that
-        comes twice are added.
+        Names and shares in their order; shares are 0 or more and sum to 1. If a name is repeated,
+        its shares are added.
 
     Raises:
-        UsageError: not of that form, a share that is no number of 0 or more, or none above 0.
+        UsageError: the text has another form, a share is not a number of 0 or more, or all are 0.
     """
     shares: dict[str, float] = {}
     parts = text.split(",")
@@ -83,17 +83,17 @@ def parse_mixture(text: str) -> list[tuple[str, float]]:
 
 
 def mixture_name(names: Sequence[str]) -> str:
-    """Name a mixture, for cards and output files: `starry-night+great-wave`."""
+    """Return the name of a mixture for cards and output files: `starry-night+great-wave`."""
     return "+".join(names)
 
 
 def how_to_mix(cards: Sequence[ModelCard]) -> MixedBy:
-    """Tell how styles can be mixed: by `weights` if all grew from one base, else by `pictures`."""
+    """Return `weights` if all styles were trained from one base, otherwise `pictures`."""
     first = cards[0]
     if any(card.network != first.network for card in cards):
         return "pictures"
     lines = [set(_ancestors(card.training)) for card in cards]
-    # One of the styles may itself be what the others started from.
+    # One of the styles may itself be the base of the others.
     own = [{card.name} for card in cards]
     for candidate in set.union(*lines):
         without = [name for line, name in zip(lines, own, strict=True) if candidate not in line]
@@ -103,18 +103,18 @@ def how_to_mix(cards: Sequence[ModelCard]) -> MixedBy:
 
 
 def mix_models(parts: Sequence[tuple[StyleModel, float]]) -> StyleModel:
-    """Mix styles into one network, by the mean of their weights.
+    """Mix styles into one network by the mean of their weights.
 
     Args:
         parts: models and their shares, 0 or more; they need not sum to 1.
 
     Returns:
-        A model in memory: weights in float32, the grain the rounded mean, and a card that names
-        what is in it. With one share above 0 it is that very model.
+        A model in memory: the weights in float32, the rounded mean of the grains, and a card that
+        lists the parts. If only one share is above 0, that model itself.
 
     Raises:
         UsageError: the shares are not as described, or the styles cannot be mixed this way (see
-            `how_to_mix`); `Stylizer` mixes their pictures then.
+            `how_to_mix`); `Stylizer` mixes their pictures instead.
     """
     check_shares([share for _, share in parts])
     total = sum(share for _, share in parts)
@@ -142,13 +142,13 @@ def mix_models(parts: Sequence[tuple[StyleModel, float]]) -> StyleModel:
 
 
 def mix_pictures(parts: Iterable[tuple[NDArray[np.uint8], float]]) -> NDArray[np.uint8]:
-    """Mix pictures pixel by pixel, each as soon as it is there, so that two are held at most.
+    """Mix pictures pixel by pixel, one after the other, so that at most two are in memory.
 
     Args:
         parts: pictures of one shape, (H, W, 3), values 0-255, and their shares, each above 0.
 
     Returns:
-        Their mean by share, rounded as each picture is added.
+        Their mean weighted by share, rounded after each picture.
     """
     mean: NDArray[np.uint8] | None = None
     total = 0.0
@@ -161,11 +161,11 @@ def mix_pictures(parts: Iterable[tuple[NDArray[np.uint8], float]]) -> NDArray[np
 
 
 def mixed_card(parts: Sequence[tuple[ModelCard, float]], by: MixedBy) -> ModelCard:
-    """Describe a mixture: who is in it and how much; its network and grain are those of `weights`.
+    """Create the card of a mixture, with the first part's network and the mean of the grains.
 
     Args:
         parts: the cards and their shares, which sum to 1.
-        by: how they are mixed.
+        by: whether weights or pictures are mixed.
     """
     cards = [card for card, _ in parts]
 
@@ -191,10 +191,10 @@ def mixed_card(parts: Sequence[tuple[ModelCard, float]], by: MixedBy) -> ModelCa
 
 
 def check_shares(shares: Sequence[float]) -> None:
-    """Refuse shares that are negative, not finite, or all 0.
+    """Check that shares are finite numbers of 0 or more, and not all 0.
 
     Raises:
-        UsageError: they are; the message says which.
+        UsageError: they are not; the message names the share.
     """
     for share in shares:
         if not 0 <= share < math.inf:
@@ -204,7 +204,7 @@ def check_shares(shares: Sequence[float]) -> None:
 
 
 def _share(text: str) -> float | None:
-    """Read a share; None if the text is no number (nobody would type `inf` or `1_0`)."""
+    """Parse a share; None if the text is not a number (`inf` and `1_0` are not accepted)."""
     if not text.strip() or "_" in text or text.strip().lstrip("+-")[:1] not in set("0123456789."):
         return None
     try:
@@ -214,14 +214,14 @@ def _share(text: str) -> float | None:
 
 
 def _ancestors(training: Mapping[str, Any]) -> list[str]:
-    """Name the models that a style was started from, the nearest first."""
+    """Return the names of the models that a style was trained from, the nearest first."""
     names: list[str] = []
     here: Any = training
     while isinstance(here, Mapping) and len(names) < 100:
         parent = here.get("started_from")
         if isinstance(parent, Mapping) and isinstance(parent.get("name"), str):
             names.append(parent["name"])
-        elif here.get("init") not in (None, "scratch"):  # a card that says no more than this
+        elif here.get("init") not in (None, "scratch"):  # a card with less information
             names.append(str(here["init"]).removesuffix(SUFFIX))
         here = parent
     return names

@@ -1,7 +1,7 @@
-"""Which styles are there, and where.
+"""Find and load styles by name.
 
 A style is a model file, and its name is the file's name without `.safetensors`. Three folders are
-looked through, and where two hold the same name, the first wins:
+searched; if two of them have the same name, the first one is used:
 
 1. `saved_models` in the current directory, where training puts its models;
 2. the user's own: `$FAST_STYLE_MODELS`, or else `fast-style/models` in the user's data directory;
@@ -27,13 +27,13 @@ _SHIPPED = "saved_models"
 
 @dataclass(frozen=True, slots=True)
 class StyleEntry:
-    """One style of the catalogue.
+    """A style in one of the folders.
 
     Attributes:
-        name: what `find_style` takes.
+        name: its name, as for `find_style`.
         path: its model file.
-        card: what is known of it; None if the file cannot be used.
-        problem: a sentence saying why the file cannot be used, or None.
+        card: its card; None if the file cannot be used.
+        problem: a sentence that says why the file cannot be used, or None.
     """
 
     name: str
@@ -43,54 +43,54 @@ class StyleEntry:
 
 
 def style_folders() -> list[Path]:
-    """List the folders that are looked through, first one first; not all of them need exist."""
+    """Return the folders that are searched, in order; not all of them need to exist."""
     package = Path(__file__).resolve().parents[1]
     candidates = [user_folder(), package / _SHIPPED]
     with suppress(OSError):  # the current directory may have been deleted
         candidates.insert(0, Path.cwd() / _SHIPPED)
-    # Only a checkout has this beside the package: in site-packages it would be somebody else's.
+    # Only in a checkout: beside an installed package, the folder would be another package's.
     if (package.parent / "pyproject.toml").is_file():
         candidates.append(package.parent / _SHIPPED)
     return list(dict.fromkeys(Path(os.path.realpath(folder)) for folder in candidates))
 
 
 def user_folder() -> Path:
-    """Give the user's own folder of styles, which need not exist."""
+    """Return the user's own folder of styles, which need not exist."""
     chosen = os.environ.get(MODELS_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
-    from platformdirs import user_data_path  # not needed where the variable is set
+    from platformdirs import user_data_path  # not needed if the variable is set
 
     return user_data_path("fast-style", appauthor=False) / "models"
 
 
 def list_styles() -> list[StyleEntry]:
-    """List every style that has a name here, in the order of their names.
+    """Return all styles in the folders, sorted by name.
 
     Returns:
-        One entry a name. A file that cannot be used is listed with its problem, not raised.
+        One entry for each name. A file that cannot be used is listed with its problem.
     """
     entries = []
     for name, path in sorted(_files_by_name().items()):
         try:
-            entries.append(StyleEntry(name, path, card=_card_of(path)))
+            entries.append(StyleEntry(name, path, card=_read_entry_card(path)))
         except ModelFileError as error:
             entries.append(StyleEntry(name, path, problem=str(error)))
     return entries
 
 
 def find_style(name_or_path: str | os.PathLike[str]) -> Path:
-    """Find a model file.
+    """Find the model file of a style.
 
     Args:
-        name_or_path: a style's name, such as `starry-night`, or the path of a model file. A text
-            is taken for a name first, unless it has a path separator in it.
+        name_or_path: a style's name, such as `starry-night`, or the path of a model file. Text
+            without a path separator is looked up as a name first.
 
     Returns:
-        The path of a file that is there; what is in it has not been looked at.
+        The path of an existing file, whose content has not been checked.
 
     Raises:
-        StyleNotFoundError: there is no such style; the message gives the nearest names.
+        StyleNotFoundError: there is no such style; the message suggests similar names.
     """
     text = os.fspath(name_or_path)
     is_text = isinstance(name_or_path, str)
@@ -99,7 +99,7 @@ def find_style(name_or_path: str | os.PathLike[str]) -> Path:
     if text in styles:
         return styles[text]
     path = os.path.expanduser(text)
-    # A folder that happens to be called like the style that was meant is no answer to a name.
+    # A folder that happens to have the style's name does not count, unless given as a path.
     if os.path.isfile(path) or ((has_separator or not is_text) and os.path.exists(path)):
         return Path(path)
     if text.removesuffix(SUFFIX) in styles:
@@ -109,22 +109,22 @@ def find_style(name_or_path: str | os.PathLike[str]) -> Path:
             f"there is no model file {text}: check the path, or give the name of a style "
             "(`fast-style styles` lists them)"
         )
-    raise StyleNotFoundError(_unknown_name(text, list(styles)))
+    raise StyleNotFoundError(_describe_unknown(text, list(styles)))
 
 
 def find_parts(style: str | os.PathLike[str]) -> list[tuple[Path, float]]:
     """Find the model files of a style or of a mixture of styles.
 
     Args:
-        style: as in `find_style`, or a text such as `starry-night:0.6,great-wave:0.4`. A style or
-            file of that very name comes first.
+        style: as in `find_style`, or text such as `starry-night:0.6,great-wave:0.4`. A style or
+            file of exactly that name is preferred.
 
     Returns:
         Files and their shares, each above 0, which sum to 1; a single style has a share of 1.
 
     Raises:
-        StyleNotFoundError: there is no such style; also where its share is 0.
-        UsageError: the text is no sound mixture.
+        StyleNotFoundError: there is no such style, even if its share is 0.
+        UsageError: the text is not a valid mixture.
     """
     if not isinstance(style, str) or not looks_like_mixture(style):
         return [(find_style(style), 1.0)]
@@ -148,8 +148,8 @@ def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
 
     Raises:
         StyleNotFoundError: there is no such style.
-        ModelFileError: a file is no sound model file.
-        UsageError: the text is no sound mixture.
+        ModelFileError: a file is not a valid model file.
+        UsageError: the text is not a valid mixture.
     """
     return [(load_file(path), share) for path, share in find_parts(style)]
 
@@ -177,7 +177,7 @@ def load_file(path: Path) -> StyleModel:
 
 
 def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
-    """Load a style by its name or from its file, or a mixture that fits into one network.
+    """Load a style by name or from a file, or a mixture that can be one network.
 
     Args:
         name_or_path: as in `find_parts`.
@@ -187,23 +187,23 @@ def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:
 
     Raises:
         StyleNotFoundError: there is no such style.
-        ModelFileError: the file is no sound model file.
-        UsageError: the text is no sound mixture, or its styles did not grow from one base.
+        ModelFileError: the file is not a valid model file.
+        UsageError: the text is not a valid mixture, or its styles were not trained from one base.
     """
     return mix_models(load_parts(name_or_path))
 
 
-def _card_of(path: Path) -> ModelCard:
+def _read_entry_card(path: Path) -> ModelCard:
     try:
         status = path.stat()
     except OSError:
-        return read_card(path)  # it says what is wrong
-    return _known_card(path, status.st_mtime_ns, status.st_size)
+        return read_card(path)  # raises with the reason
+    return _read_card_cached(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=1024)
-def _known_card(path: Path, changed: int, size: int) -> ModelCard:
-    """Read a card once for each state of its file: services and pages list the styles often."""
+def _read_card_cached(path: Path, changed: int, size: int) -> ModelCard:
+    """Read a card once for each state of its file, as services and pages list styles often."""
     return read_card(path)
 
 
@@ -212,7 +212,7 @@ def _files_by_name() -> dict[str, Path]:
     for folder in style_folders():
         try:
             found = sorted(folder.iterdir())
-        except OSError:  # not there, or not ours to read: then it holds no styles for us
+        except OSError:  # missing or unreadable: no styles
             continue
         for path in found:
             if path.suffix == SUFFIX and not path.name.startswith("."):
@@ -220,14 +220,15 @@ def _files_by_name() -> dict[str, Path]:
     return files
 
 
-def _unknown_name(name: str, names: list[str]) -> str:
+def _describe_unknown(name: str, names: list[str]) -> str:
+    """Return the message for a style that does not exist, with similar names."""
     by_folded = {known.casefold(): known for known in names}
     folded = name.casefold().replace(" ", "-").replace("_", "-")
     near = [
         by_folded[match]
         for match in difflib.get_close_matches(folded, list(by_folded), n=3, cutoff=0.5)
     ]
-    # A part of a name is what people remember; difflib scores it low against a long name.
+    # People remember parts of names, which difflib scores low against a long name.
     near += [known for known in names if folded and folded in known and known not in near][:3]
     if near:
         hint = f"did you mean {' or '.join(near)}? `fast-style styles` lists what is there"

@@ -1,4 +1,4 @@
-"""The user's own folder of styles: what goes into it, and out of it."""
+"""Add styles to the user's own folder, from files and URLs, and remove them."""
 
 import hashlib
 import os
@@ -17,10 +17,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot name a style.
+    """Check the name of a new style.
 
     Raises:
-        UsageError: other characters than letters, digits, '-', '_' and '.', or more than 100.
+        UsageError: it has other characters than letters, digits, '-', '_' and '.', or over 100.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(
@@ -28,16 +28,16 @@ def check_name(name: str) -> None:
         )
 
 
-def destination(name: str, folder: Path | None = None, *, overwrite: bool = False) -> Path:
-    """Say where a new style of a name goes.
+def new_style_path(name: str, folder: Path | None = None, *, overwrite: bool = False) -> Path:
+    """Return the path of the file for a new style.
 
     Args:
-        name: the style's.
-        folder: where to; None is the user's own folder.
+        name: the style's name.
+        folder: the folder; None is the user's own.
         overwrite: whether a style of that name may be replaced.
 
     Raises:
-        UsageError: no good name.
+        UsageError: the name is not allowed.
         ModelError: there is a style of that name.
     """
     check_name(name)
@@ -59,20 +59,21 @@ def add_file(
     """Copy a model file into the user's own folder.
 
     Args:
-        source: the model file; one that is not sound is not taken.
-        name: what the style is to be called; None takes the file's name.
-        sha256: what the file must have, in hexadecimal digits.
+        source: the model file, which is checked.
+        name: the style's name; None uses the file's name.
+        sha256: the expected SHA-256 of the file, in hexadecimal digits; None accepts any.
         overwrite: whether a style of that name may be replaced.
 
     Returns:
         The path of the copy.
 
     Raises:
-        ModelFileError: not a sound model file, not that SHA-256, or it cannot be written.
+        ModelFileError: the file is not a valid model file, has another SHA-256, or cannot be
+            written.
         ModelError: there is a style of that name.
-        UsageError: no good name.
+        UsageError: the name is not allowed.
     """
-    path = destination(name or source.name.removesuffix(SUFFIX), overwrite=overwrite)
+    path = new_style_path(name or source.name.removesuffix(SUFFIX), overwrite=overwrite)
     load_model(source)
     found = file_sha256(source)
     if sha256 is not None and found != sha256.lower():
@@ -80,10 +81,10 @@ def add_file(
             f"{source} is not the file that was expected: its SHA-256 is {found}, not "
             f"{sha256.lower()}"
         )
-    part = _part(path.parent, str(path))
+    part = _part_path(path.parent, str(path))
     try:
         shutil.copyfile(source, part)
-        _accept(part, path, str(source))  # what was copied, whatever has become of the source
+        _accept(part, path, str(source))  # checks the copy: the source may have changed
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -99,14 +100,14 @@ def add_url(
     pause: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, str]:
-    """Fetch a model file into the user's own folder.
+    """Download a model file into the user's own folder.
 
     Args:
-        url: of http or https; its end may be `#sha256=DIGITS`.
-        name: what the style is to be called; None takes the file's name in the URL.
-        sha256: what the file must have, in hexadecimal digits.
+        url: http or https; it may end with `#sha256=DIGITS`.
+        name: the style's name; None uses the file's name in the URL.
+        sha256: the expected SHA-256 of the file, in hexadecimal digits; None accepts any.
         overwrite: whether a style of that name may be replaced.
-        limit: the most bytes that are taken.
+        limit: the largest size of the file, in bytes.
         pause: see `download`.
         note: see `download`.
 
@@ -115,9 +116,9 @@ def add_url(
 
     Raises:
         DownloadError: see `download`.
-        ModelFileError: what came is no sound model file, or it cannot be written.
+        ModelFileError: the file is not a valid model file, or cannot be written.
         ModelError: there is a style of that name.
-        UsageError: no good name or no good URL.
+        UsageError: the name or the URL is not allowed.
     """
     check_url(url)
     url, fragment = urldefrag(url)
@@ -128,8 +129,8 @@ def add_url(
             raise UsageError(f"the URL states another SHA-256 ({stated}) than --sha256")
         sha256 = stated
     from_url = PurePosixPath(unquote(urlsplit(url).path)).name.removesuffix(SUFFIX)
-    path = destination(name or from_url, overwrite=overwrite)
-    part = _part(path.parent, url)
+    path = new_style_path(name or from_url, overwrite=overwrite)
+    part = _part_path(path.parent, url)
     found = download(url, part, sha256=sha256, limit=limit, pause=pause, note=note)
     try:
         _accept(part, path, url)
@@ -139,23 +140,23 @@ def add_url(
 
 
 def check_sha256(digits: str) -> None:
-    """Refuse what is no SHA-256.
+    """Check the form of a SHA-256.
 
     Raises:
-        UsageError: not 64 hexadecimal digits.
+        UsageError: it is not 64 hexadecimal digits.
     """
     if not re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
         raise UsageError(f"{digits!r} is no SHA-256; expected 64 hexadecimal digits")
 
 
 def file_sha256(path: Path) -> str:
-    """Give the SHA-256 of a file in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _part(folder: Path, what: str) -> Path:
-    """Where a file is built up before it gets its name: always the same for the same thing."""
+def _part_path(folder: Path, what: str) -> Path:
+    """Return the path of an unfinished file, the same for the same source so that it can resume."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -164,7 +165,7 @@ def _part(folder: Path, what: str) -> Path:
 
 
 def _accept(part: Path, path: Path, source: str) -> None:
-    """Give a file its name, if it is a sound model."""
+    """Check that a finished file is a valid model, and rename it."""
     try:
         load_model(part)
     except ModelFileError as error:
@@ -175,14 +176,14 @@ def _accept(part: Path, path: Path, source: str) -> None:
         raise ModelFileError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def remove(name: str) -> Path:
+def remove_style(name: str) -> Path:
     """Delete a style from the user's own folder.
 
     Returns:
-        The path of the file that is gone.
+        The path of the deleted file.
 
     Raises:
-        StyleNotFoundError: there is no such style in that folder; others are not ours to delete.
+        StyleNotFoundError: there is no such style in that folder.
         ModelFileError: it cannot be deleted.
     """
     path = user_folder() / f"{name.removesuffix(SUFFIX)}{SUFFIX}"

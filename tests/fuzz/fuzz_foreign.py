@@ -9,7 +9,7 @@ from random import Random
 
 import torch
 
-from fast_style.styles.importing import convert, read_state_dict
+from fast_style.styles.importing import convert_checkpoint, read_state_dict
 from tests.foreign_networks import PROJECTS, make_network
 from tests.fuzz.mutations import fuzz, mutated
 
@@ -102,7 +102,7 @@ def saved(random: Random, state: dict) -> bytes:
 
 def read(path: Path) -> None:
     """All that an import does before the model is written."""
-    convert(read_state_dict(path))
+    convert_checkpoint(read_state_dict(path))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from fast_style.errors import FastStyleError
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import load_model, read_card, save_model
-from fast_style.styles.fingerprint import _sound
+from fast_style.styles.fingerprint import _read_fingerprint
 from tests.conftest import make_card, make_weights
 from tests.fuzz.mutations import NUMBERS, fuzz, mutated
 
@@ -86,7 +86,7 @@ def read(path: Path) -> None:
     model = load_model(path)
     json.dumps(model.card.to_dict())
     if model.card.fingerprint:
-        _sound(model.card.fingerprint)
+        _read_fingerprint(model.card.fingerprint)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The network as ONNX graphs, written without the `onnx` package."""
+"""The network as ONNX graphs, written without the package `onnx`."""

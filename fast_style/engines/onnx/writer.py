@@ -1,7 +1,7 @@
-"""Writing an ONNX file without the `onnx` package.
+"""Write ONNX files without the package `onnx`.
 
-A graph needs few fields of the protobuf format, and these are quickly written. The package would
-cost every cold start its import and every install its size.
+A graph needs only a few fields of the protobuf format. The package would add its import to every
+cold start and its size to every installation.
 """
 
 import struct
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The newest operator set whose norm and reductions every release of both engines reads alike, and
-# the file version that belongs to it.
+# The newest operator set whose norms and reductions all releases of both engines read alike, and
+# its file version.
 OPSET, _IR_VERSION = 17, 8
 
 FLOAT, UINT8, INT64, FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
@@ -24,7 +24,7 @@ _TYPES = {
 }
 
 Value = tuple[str, int, tuple[int | str, ...]]
-"""An input or output: name, type (`FLOAT`, ...), and sides; a side that is text is free."""
+"""An input or output: name, type (`FLOAT`, ...) and shape; text stands for a free size."""
 
 
 class Writer:
@@ -34,12 +34,12 @@ class Writer:
     """
 
     def __init__(self) -> None:
-        """Start without nodes."""
+        """Start an empty graph."""
         self.nodes: list[bytes] = []
         self.constants: dict[str, tuple[bytes, memoryview]] = {}  # all but the values; the values
 
     def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Append a node and give the name of its output."""
+        """Append a node and return the name of its output."""
         name = output or f"{kind}_{len(self.nodes)}"
         fields = [_bytes(1, value) for value in inputs]
         fields += [_bytes(2, name), _bytes(3, f"node_{name}"), _bytes(4, kind)]
@@ -48,7 +48,7 @@ class Writer:
         return name
 
     def constant(self, value: Any, name: str = "") -> str:
-        """Add an initializer and give its name: floats, uint8, or integers (stored as int64)."""
+        """Add a constant and return its name: floats, uint8, or integers (stored as int64)."""
         array: NDArray[Any] = np.asarray(value)
         if array.dtype.kind == "i":
             array = array.astype(np.int64)
@@ -67,7 +67,7 @@ class Writer:
         outputs: Iterable[Value],
         metadata: Mapping[str, str] | None = None,
     ) -> bytes:
-        """Give the ModelProto. The weights, nearly all of it, are copied just once."""
+        """Return the ModelProto. The weights, nearly all of it, are copied only once."""
         graph: list[bytes | memoryview] = [_bytes(1, node) for node in self.nodes]
         graph.append(_bytes(2, "fast_style"))
         for head, values in self.constants.values():
@@ -104,7 +104,7 @@ def _bytes(field: int, value: bytes | str) -> bytes:
 
 
 def _attribute(name: str, value: float | int | str | tuple[int, ...]) -> bytes:
-    """An AttributeProto: the value's field, and field 20 with its type."""
+    """Encode an AttributeProto: the field of the value, and field 20 with its type."""
     if isinstance(value, float):
         content, kind = _varint(2 << 3 | 5) + struct.pack("<f", value), 1
     elif isinstance(value, int):
@@ -117,7 +117,7 @@ def _attribute(name: str, value: float | int | str | tuple[int, ...]) -> bytes:
 
 
 def _value(name: str, element: int, shape: tuple[int | str, ...]) -> bytes:
-    """A ValueInfoProto; sides that are names are free."""
+    """Encode a ValueInfoProto; text stands for a free size."""
     sides = [_bytes(1, _number(1, n) if isinstance(n, int) else _bytes(2, n)) for n in shape]
     tensor = _number(1, element) + _bytes(2, b"".join(sides))
     return _bytes(1, name) + _bytes(2, _bytes(1, tensor))

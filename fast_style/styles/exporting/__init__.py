@@ -1,7 +1,6 @@
-"""Styles for other programs: ONNX, TorchScript, `torch.export` and plain weights.
+"""Export styles for other programs: ONNX, TorchScript, `torch.export` and plain weights.
 
-`export_model` writes a file, runs what it wrote, and tells how far its picture is from the
-library's.
+`export_model` writes a file, runs it, and compares its picture with the library's.
 """
 
 import os
@@ -39,24 +38,24 @@ __all__ = [
 ]
 
 LIMITS = {"fp32": 2e-3, "fp16": 5e-2, "uint8": 1.01 / 255}
-"""The largest difference from the library's picture, on [0, 1], at which an export is sound.
+"""The largest difference from the library's picture, on [0, 1], of a valid export.
 
-In float32 only the order of sums differs; in float16 eleven bits in every layer do; and a picture
-as uint8 may be rounded to the neighbouring level."""
+In float32, only the order of sums differs; float16 has eleven bits in every layer; uint8 may be
+rounded to the neighbouring level."""
 
-_CHECK_SIZE = (238, 317)  # no multiples of four
+_CHECK_SIZE = (238, 317)  # not multiples of the network's stride
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """An exported file, and how it compares.
+    """An exported file, and the comparison of its picture with the library's.
 
     Attributes:
         path: the file.
-        difference: the largest difference of a value from the library's picture, on [0, 1].
-        limit: how large it may be.
-        runner: what ran the file.
-        size: height and width of the picture that both were given.
+        difference: the largest difference of a value, on [0, 1].
+        limit: the largest difference of a valid export.
+        runner: name of the program that ran the file.
+        size: height and width of the picture that was compared.
     """
 
     path: Path
@@ -72,20 +71,21 @@ def export_model(
     options: ExportOptions,
     picture: NDArray[np.uint8] | None = None,
 ) -> ExportResult:
-    """Write a style for other programs, run what was written, and compare.
+    """Write a style for other programs, run the file, and compare its picture.
 
     Args:
         model: the style.
-        path: the file; what was there is replaced once the new file has passed.
-        options: what the file is to be like.
-        picture: RGB of shape (H, W, 3), 0-255, to compare on; of the size that the options fix, if
-            they do. None takes one made up for it.
+        path: the file; an existing one is replaced once the new file has passed the comparison.
+        options: kind of file, and what it contains.
+        picture: RGB of shape (H, W, 3), 0-255, to compare on, of the options' size if they fix it.
+            None uses a generated one.
 
     Returns:
-        What was written, and the largest difference from the library in float32.
+        The file, and its largest difference from the library in float32.
 
     Raises:
-        ExportError: the file cannot be written, or its picture is not the library's.
+        UsageError: the options' size is too small for the network.
+        ExportError: the file cannot be written, or its picture differs from the library's.
         MissingExtraError: the format needs torch, which is not installed.
         EngineError: no engine works here.
     """
@@ -98,9 +98,9 @@ def export_model(
         if not path.parent.is_dir():
             raise ExportError(f"{path.parent} is no folder; make it first")
         write(temporary)
-        found = run(temporary, _as_input(pixels, options))
+        found = run(temporary, _convert_input(pixels, options))
         content = temporary.read_bytes()
-        result = _compared(model, options, pixels, found, runner, path)
+        result = _compare_with_library(model, options, pixels, found, runner, path)
         replace_file(path, content)
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -110,11 +110,11 @@ def export_model(
     return result
 
 
-Write = Callable[[Path], None]
-Run = Callable[[Path, NDArray[Any]], NDArray[Any]]
+WriteFile = Callable[[Path], None]
+RunFile = Callable[[Path, NDArray[Any]], NDArray[Any]]
 
 
-def _compared(
+def _compare_with_library(
     model: StyleModel,
     options: ExportOptions,
     pixels: NDArray[np.uint8],
@@ -122,10 +122,10 @@ def _compared(
     runner: str,
     path: Path,
 ) -> ExportResult:
-    expected = _library_picture(model, pixels, options.grain)
+    expected = _stylize_in_library(model, pixels, options.grain)
     if options.uint8:
         found = found[0].astype(np.float64) / 255
-        if options.rgba and not (found[..., 3] == _alpha(pixels) / 255).all():
+        if options.rgba and not (found[..., 3] == _make_alpha(pixels) / 255).all():
             raise ExportError(f"{path}: the alpha does not come out as it went in")
         expected = np.round(expected * 255) / 255
     else:
@@ -143,10 +143,10 @@ def _compared(
     return ExportResult(path, difference, limit, runner, (height, width))
 
 
-def _library_picture(
+def _stylize_in_library(
     model: StyleModel, pixels: NDArray[np.uint8], grain: bool
 ) -> NDArray[np.float64]:
-    """What the library gives in float32, on [0, 1], unrounded where the engine allows it."""
+    """Stylize with the library, in float32, to [0, 1], unrounded if the engine allows it."""
     seen = add_grain(pixels, model.card.grain if grain else 0)[None]
     engine = create_engine(model, EngineOptions(device="cpu", precision="fp32"))
     if isinstance(engine, GraphEngine):
@@ -158,25 +158,25 @@ def _library_picture(
     return clamped / 255
 
 
-def _alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An alpha for the comparison that is not the same everywhere."""
+def _make_alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an alpha channel that is not constant, for the comparison."""
     return pixels[..., 0] ^ np.uint8(255)
 
 
-def _as_input(pixels: NDArray[np.uint8], options: ExportOptions) -> NDArray[Any]:
+def _convert_input(pixels: NDArray[np.uint8], options: ExportOptions) -> NDArray[Any]:
     if options.format == "safetensors":
         return pixels[None]
     if options.uint8:
         if options.rgba:
-            pixels = np.concatenate([pixels, _alpha(pixels)[..., None]], axis=2)
+            pixels = np.concatenate([pixels, _make_alpha(pixels)[..., None]], axis=2)
         return pixels[None]
     planes = pixels.transpose(2, 0, 1)[None].astype(np.float32)
     return planes / np.float32(255)
 
 
-def _onnx(model: StyleModel, options: ExportOptions) -> tuple[Write, Run, str]:
+def _prepare_onnx(model: StyleModel, options: ExportOptions) -> tuple[WriteFile, RunFile, str]:
     content = build_onnx(model, options)
-    # ONNX Runtime is what most apps will run it in; OpenVINO is always there.
+    # Most apps will use ONNX Runtime; OpenVINO is always installed.
     name: Literal["onnxruntime", "openvino"] = (
         "onnxruntime" if "onnxruntime" in available_engines() else "openvino"
     )
@@ -193,7 +193,7 @@ def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _torch(model: StyleModel, options: ExportOptions) -> tuple[Write, Run, str]:
+def _prepare_torch(model: StyleModel, options: ExportOptions) -> tuple[WriteFile, RunFile, str]:
     try:
         import torch
 
@@ -211,21 +211,23 @@ def _torch(model: StyleModel, options: ExportOptions) -> tuple[Write, Run, str]:
     return lambda path: writer(path, model, options), run, f"torch {torch.__version__}"
 
 
-def _safetensors(model: StyleModel, options: ExportOptions) -> tuple[Write, Run, str]:
+def _prepare_safetensors(
+    model: StyleModel, options: ExportOptions
+) -> tuple[WriteFile, RunFile, str]:
     def write(path: Path) -> None:
         save_model(path, model.card, model.weights, float32=not options.float16)
-        add_fingerprint(path)  # of the weights as they are now, halved perhaps
+        add_fingerprint(path)  # of the stored weights, which may be float16
 
     def run(path: Path, image: NDArray[Any]) -> NDArray[Any]:
-        picture = _library_picture(load_model(path), image[0], options.grain)
+        picture = _stylize_in_library(load_model(path), image[0], options.grain)
         return picture.transpose(2, 0, 1)[None]
 
     return write, run, "fast-style"
 
 
-_FORMATS: dict[Format, Callable[[StyleModel, ExportOptions], tuple[Write, Run, str]]] = {
-    "onnx": _onnx,
-    "torchscript": _torch,
-    "pt2": _torch,
-    "safetensors": _safetensors,
+_FORMATS: dict[Format, Callable[[StyleModel, ExportOptions], tuple[WriteFile, RunFile, str]]] = {
+    "onnx": _prepare_onnx,
+    "torchscript": _prepare_torch,
+    "pt2": _prepare_torch,
+    "safetensors": _prepare_safetensors,
 }

@@ -1,8 +1,8 @@
-"""Checkpoints of other projects as models of ours.
+"""Convert checkpoints of other projects into models.
 
-What tells one project's network from ours is folded into the first and the last convolution: the
-range of the values, the order of the channels, the normalization of the picture. What comes out is
-an ordinary model that every engine takes.
+Differences between the networks (the range of the values, the order of the channels, the
+normalization of the picture) are folded into the first and the last convolution. The result is an
+ordinary model that every engine runs.
 """
 
 from collections.abc import Mapping
@@ -19,22 +19,22 @@ __all__ = [
     "LAYOUTS",
     "TANH_MULTIPLIER",
     "Layout",
-    "convert",
+    "convert_checkpoint",
     "read_state_dict",
-    "recognise",
+    "recognise_layout",
 ]
 
 TANH_MULTIPLIER = 150.0
-"""What rrmina's tanh variant multiplies its output by, unless told otherwise."""
+"""The default factor on the output of rrmina's tanh variant."""
 
 _SHOWN = 5
 
 
-def recognise(state: Mapping[str, object]) -> Layout:
-    """Tell by its keys which project a checkpoint comes from.
+def recognise_layout(state: Mapping[str, object]) -> Layout:
+    """Return the layout of a checkpoint, found by its keys.
 
     Raises:
-        ForeignCheckpointError: none that is known.
+        ForeignCheckpointError: the layout is not known.
     """
     for layout in LAYOUTS.values():
         if layout.fits(state):
@@ -45,28 +45,28 @@ def recognise(state: Mapping[str, object]) -> Layout:
     )
 
 
-def convert(
+def convert_checkpoint(
     state: StateDict, layout: Layout | None = None, *, tanh: float = 0.0
 ) -> tuple[NetworkConfig, dict[str, NDArray[np.float32]]]:
-    """Make a checkpoint's parameters those of our network.
+    """Convert the parameters of a checkpoint to a network of this package.
 
     Args:
-        state: arrays by the project's keys, as `read_state_dict` gives them.
-        layout: the project's; None recognises it.
-        tanh: for the variant of `rrmina` that ends in a tanh, which its keys do not tell, what the
-            tanh is multiplied by; 0 for all others.
+        state: arrays by the project's keys, from `read_state_dict`.
+        layout: the project's layout; None finds it by the keys.
+        tanh: factor on the tanh, for the variant of `rrmina` that ends in one, which has the same
+            keys; 0 for all others.
 
     Returns:
-        The network, and its weights by the names of `architecture.parameter_shapes`. Biases before
-        an instance norm, which the norm cancels, are zero.
+        The network, and its weights by the names of `parameter_shapes`. Biases before an instance
+        norm, which have no effect, are zero.
 
     Raises:
-        ForeignCheckpointError: keys that are missing or unknown, shapes that do not fit each other,
-            or values that are not finite.
+        ForeignCheckpointError: keys are missing or unknown, shapes do not fit each other, or values
+            are not finite.
         UsageError: a tanh for a project that has no such variant, or out of range.
     """
-    NetworkConfig(tanh=tanh)  # the caller's to mend, where the rest is the file's
-    layout = layout or recognise(state)
+    NetworkConfig(tanh=tanh)  # raises the caller's error; the others below are the file's
+    layout = layout or recognise_layout(state)
     if tanh and not layout.ends_in_tanh:
         raise UsageError(f"no network of the layout {layout.name} ends in a tanh; leave it out")
     if layout.forbidden and any(key.endswith(layout.forbidden[0]) for key in state):
@@ -94,7 +94,7 @@ def convert(
         if not np.isfinite(values).all():
             raise ForeignCheckpointError(f"{keys[name]} holds values that are not finite numbers")
         weights[name] = values
-    # Ahead of the fold: a shift of the picture would go into a bias that the norm cancels.
+    # These biases have no effect: the norm after them cancels any constant.
     for name, values in weights.items():
         if name.endswith(".conv.bias"):
             weights[name] = np.zeros_like(values)
@@ -125,15 +125,16 @@ def _taken(state: StateDict, layout: Layout, key: str) -> NDArray[np.float32]:
 
 
 def _fold(weights: dict[str, NDArray[np.float32]], layout: Layout) -> None:
-    """Put what the project does with the picture's values into both ends of the network."""
+    """Fold the project's channel order and normalization into both ends of the network."""
     first = weights["encoder.0.conv.weight"].astype(np.float64)
     last = weights["output.weight"].astype(np.float64)
     bias = weights["output.bias"].astype(np.float64)
     if layout.bgr:
         first, last, bias = first[:, ::-1], last[::-1], bias[::-1]
     if layout.imagenet:
-        # In: (x / 255 - mean) / std. Reflection pads with pixels of the picture, so the mean shifts
-        # every pixel of a channel alike, which the norm cancels. Out: 255 * (y * std + mean).
+        # In: (x / 255 - mean) / std. As padding by reflection repeats pixels of the picture, the
+        # mean shifts all pixels of a channel alike, and the norm cancels it. Out: 255 * (y * std +
+        # mean).
         scale = 255 * np.array(IMAGENET_STD)
         first = first / scale[:, None, None]
         last = last * scale[:, None, None, None]

@@ -1,4 +1,4 @@
-"""How other projects' checkpoints are laid out: their keys, value ranges and channel order."""
+"""Layouts of other projects' checkpoints: their keys, value ranges and channel order."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The checkpoints of one project.
+    """The layout of one project's checkpoints.
 
     Attributes:
-        name: what `--layout` takes.
-        project: where the network comes from.
-        keys: for each part of our names (see `parameter_shapes`) the project's; `{0}` stands for
-            the block's number as the project counts.
-        first_block: the number of the first residual block.
-        upsampling: how its decoder enlarges.
-        bgr: whether it takes and gives BGR; else RGB.
-        imagenet: whether it takes and gives pictures with ImageNet's mean and deviation taken out;
-            else 0-255.
+        name: its name for `--layout`.
+        project: the project.
+        keys: the project's name for each part of ours (see `parameter_shapes`); `{0}` stands for
+            the number of a residual block, as the project counts.
+        first_block: number of the first residual block.
+        upsampling: method of its decoder.
+        bgr: whether its pictures are BGR; otherwise RGB.
+        imagenet: whether its pictures are normalized with ImageNet's mean and deviation; otherwise
+            they are on 0-255.
         ends_in_tanh: whether the project has a variant, with the same keys, that ends in a tanh.
-        stale: ends of keys that its checkpoints may hold and its network does not use.
-        forbidden: an end of keys that only a network of another kind has, and what kind.
+        stale: ends of keys that its checkpoints may have and its network does not use.
+        forbidden: an end of keys that only another kind of network has, and the name of that kind.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Layout:
     forbidden: tuple[str, str] | None = None
 
     def key(self, name: str) -> str:
-        """Give the project's key of one of our parameters."""
+        """Return the project's key for one of our parameters."""
         part, _, kind = name.rpartition(".")
         if part.startswith("trunk."):
             _, number, rest = part.split(".", 2)
@@ -49,11 +49,11 @@ class Layout:
         return f"{self.keys[part]}.{kind}"
 
     def names(self, config: NetworkConfig) -> dict[str, str]:
-        """Give the project's key for each of our parameters of a network."""
+        """Return the project's key for each parameter of a network."""
         return {name: self.key(name) for name in parameter_shapes(config)}
 
     def count_blocks(self, keys: Iterable[str]) -> int:
-        """Count the residual blocks, one after the other from the first."""
+        """Return the number of residual blocks, counted from the first without gaps."""
         there = set(keys)
         count = 0
         while self.key(f"trunk.{count}.first.conv.weight") in there:
@@ -61,13 +61,13 @@ class Layout:
         return count
 
     def fits(self, keys: Iterable[str]) -> bool:
-        """Tell whether a checkpoint has what only this project's have: both ends and a decoder."""
+        """Return whether a checkpoint has the keys that differ between projects."""
         marks = ("encoder.0.conv.weight", "decoder.0.conv.weight", "output.weight")
         return {self.key(mark) for mark in marks} <= set(keys)
 
 
 def _johnson(decoder: str, output: str) -> dict[str, str]:
-    """The names that pytorch/examples gave, and others kept."""
+    """Return the keys of pytorch/examples, which other projects kept."""
     return {
         **{f"encoder.{i}.conv": f"conv{i + 1}.conv2d" for i in range(3)},
         **{f"encoder.{i}.norm": f"in{i + 1}" for i in range(3)},
@@ -90,7 +90,7 @@ LAYOUTS: dict[str, Layout] = {
             _johnson("deconv{0}.conv2d", "deconv3.conv2d"),
             first_block=1,
             upsampling="nearest",
-            # Instance norms of old torch kept statistics that nothing read.
+            # Instance norms of old torch versions stored statistics that were never used.
             stale=(".running_mean", ".running_var", ".num_batches_tracked"),
         ),
         Layout(
@@ -124,4 +124,4 @@ LAYOUTS: dict[str, Layout] = {
         ),
     )
 }
-"""Every layout that can be imported, by its name."""
+"""All layouts that can be imported, by name."""

@@ -1,8 +1,8 @@
-"""What a pickled checkpoint asks for, read without unpickling it.
+"""Check what a pickled checkpoint would import, without unpickling it.
 
-torch's own restricted loader would refuse the same files, but only once torch, hundreds of
-megabytes, is loaded. Here the opcodes are read one by one and nothing is built; a file that passes
-still goes through `torch.load(weights_only=True)`.
+torch's own restricted loader would refuse the same files, but torch, with its hundreds of
+megabytes, would have to be loaded first. Here the opcodes are read one by one and no object is
+created; a file that passes is still loaded with `torch.load(weights_only=True)`.
 """
 
 import pickletools
@@ -15,13 +15,13 @@ from pathlib import Path
 from fast_style.errors import ForeignCheckpointError
 
 FILE_LIMIT = 1 << 30
-"""Largest checkpoint, in bytes: the largest that projects publish are a tenth of it."""
+"""The largest size of a checkpoint in bytes, ten times that of the largest published ones."""
 
-# A full-size network's pickle has 15 KB: its tensors lie outside of it.
+# The pickle of a full-size network has 15 KB, as the tensors are stored separately.
 _PICKLE_LIMIT = 1 << 20
 _ENTRIES_LIMIT = 10_000
 
-# What state dicts are made of; a part of what torch's restricted loader allows.
+# Names that state dicts need; a subset of what torch's restricted loader allows.
 _ALLOWED = re.compile(
     r"collections\.OrderedDict|_codecs\.encode|torch\.(\w+Storage|Size|device|"
     r"b?float(16|32|64)?|half|double|u?int(8|16|32|64)|long|bool|"
@@ -30,10 +30,10 @@ _ALLOWED = re.compile(
 
 
 def check_pickles(path: Path) -> None:
-    """Refuse a file that is no checkpoint of torch, or asks for more than tensors.
+    """Check that a file is a checkpoint of torch that contains only tensors.
 
     Raises:
-        ForeignCheckpointError: with the reason.
+        ForeignCheckpointError: it is not; the message has the reason.
     """
     try:
         if not path.is_file():
@@ -59,7 +59,7 @@ def check_pickles(path: Path) -> None:
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """The zip format of torch 1.6 and newer: the pickle and each tensor in an entry of its own."""
+    """Check the zip format of torch 1.6 and newer: the pickle and each tensor are its entries."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -70,7 +70,7 @@ def _check_archive(path: Path, size: int) -> None:
                     f"{path} is a TorchScript program; expected a state_dict, as "
                     "torch.save(model.state_dict(), ...) writes it"
                 )
-            # torch never compresses; what does could unfold to any size.
+            # torch never compresses; a compressed file could expand to any size.
             unfolded = sum(entry.file_size for entry in entries)
             if unfolded > size or any(entry.compress_type for entry in entries):
                 raise ForeignCheckpointError(
@@ -91,7 +91,7 @@ def _check_archive(path: Path, size: int) -> None:
 
 
 def _check_legacy(path: Path, content: BytesIO) -> None:
-    """The old format: magic number, version, system, object and keys; then the values."""
+    """Check the old format: pickles of magic number, version, system, object and keys."""
     for _ in range(5):
         _check_one(path, content)
 
@@ -107,7 +107,7 @@ def _check_one(path: Path, content: BytesIO) -> None:
 
 
 def _globals(path: Path, content: BytesIO) -> Iterator[str]:
-    """Name everything that a pickle would import."""
+    """Yield the name of everything that a pickle would import."""
     texts = ["?", "?"]
     try:
         for opcode, argument, _ in pickletools.genops(content):
@@ -120,6 +120,6 @@ def _globals(path: Path, content: BytesIO) -> Iterator[str]:
             elif isinstance(argument, str):
                 texts = [texts[1], argument]
             elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                texts = [texts[1], "?"]  # some text from before, or something else
+                texts = [texts[1], "?"]  # a memoized value, which may be any text
     except (ValueError, OverflowError, IndexError) as error:
         raise ForeignCheckpointError(f"{path} is damaged or no checkpoint of torch") from error

@@ -1,4 +1,4 @@
-"""Reading another project's checkpoint as arrays: with torch, and without running what is in it."""
+"""Read checkpoints of other projects as arrays, with torch and without running their code."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fast_style.errors import ForeignCheckpointError, MissingExtraError
 from fast_style.styles.importing.pickles import check_pickles
 
-# Where projects keep the state dict in a checkpoint that holds more.
+# Keys of the state dict in checkpoints that have other entries too.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params")
 
 StateDict = dict[str, NDArray[np.float32]]
@@ -22,14 +22,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
     """Read the parameters of a checkpoint.
 
     Args:
-        path: a file that `torch.save` wrote, in its zip or in its old format: a state dict, or a
-            dict that has one.
+        path: a file written by `torch.save`, in its zip or its old format: a state dict, or a dict
+            that contains one.
 
     Returns:
-        float32 arrays by their keys, without the `module.` of `DataParallel`.
+        float32 arrays by key, without the prefix `module.` of `DataParallel`.
 
     Raises:
-        ForeignCheckpointError: not such a file, or one that asks for more than tensors.
+        ForeignCheckpointError: it is not such a file, or contains more than tensors.
         MissingExtraError: torch is not installed.
     """
     path = Path(path)
@@ -40,20 +40,20 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
         raise MissingExtraError("importing checkpoints", "torch", "torch") from error
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on old formats, to their authors
+            warnings.simplefilter("ignore")  # about old formats
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in any way that torch has
+    except Exception as error:  # torch raises many kinds of errors for damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ForeignCheckpointError(
             f"{path} cannot be loaded as tensors alone ({reason})"
         ) from error
-    state = _unwrapped(loaded, torch.Tensor)
+    state = _find_state_dict(loaded, torch.Tensor)
     if state is None:
         raise ForeignCheckpointError(
             f"{path} holds no state_dict; expected a dict of tensors, or one with it under "
             f"{' or '.join(map(repr, _WRAPPERS))}"
         )
-    # Tensors may be views that repeat a few values without end.
+    # A small file may describe huge tensors: views that repeat a few values.
     claimed = sum(value.numel() * value.element_size() for value in state.values())
     if claimed > path.stat().st_size:
         raise ForeignCheckpointError(f"{path} claims {claimed} bytes of values, more than it has")
@@ -68,13 +68,13 @@ def read_state_dict(path: str | os.PathLike[str]) -> StateDict:
     return arrays
 
 
-def _unwrapped(loaded: Any, tensor: type) -> dict[str, Any] | None:
-    """Find the dict of tensors; None if there is none."""
+def _find_state_dict(loaded: Any, tensor: type) -> dict[str, Any] | None:
+    """Return the dict of tensors in what was loaded; None if there is none."""
     if not isinstance(loaded, Mapping):
         return None
     if loaded and all(isinstance(value, tensor) for value in loaded.values()):
         return dict(loaded) if all(isinstance(key, str) for key in loaded) else None
     for wrapper in _WRAPPERS:
         if isinstance(loaded.get(wrapper), Mapping):
-            return _unwrapped(loaded[wrapper], tensor)
+            return _find_state_dict(loaded[wrapper], tensor)
     return None
