@@ -18,7 +18,7 @@ from tests.conftest import make_card, make_weights
     "config", [NetworkConfig(2, 1), NetworkConfig(3, 1, "transposed"), NetworkConfig(2, 0)], ids=str
 )
 @pytest.mark.parametrize("sides", [(201, 133), (300, 64), (97, 98), (18, 300), (5, 5), (403, 21)])
-def test_bands_give_what_the_whole_gives(
+def test_banded_graph_equals_the_whole_graph(
     monkeypatch: pytest.MonkeyPatch,
     engine_name: str,
     config: NetworkConfig,
@@ -38,7 +38,7 @@ def test_bands_give_what_the_whole_gives(
     assert (whole != banded).mean() < 0.001
 
 
-def test_the_engine_takes_it_for_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openvino_uses_it_for_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     config = NetworkConfig(4, 1)
     model = StyleModel(make_card(config=config), make_weights(config))
     engine = create_engine(model, EngineOptions(engine="openvino", precision="fp32"))

@@ -36,7 +36,7 @@ def library_picture(photo: Path) -> np.ndarray:
     return np.asarray(stylized).astype(int)
 
 
-def test_plain_python(workplace, photo):
+def test_python_example(workplace, photo):
     pytest.importorskip("onnxruntime")
     exported = invoke("export", STYLE, "--to", "onnx", "--uint8", "-o", "style.onnx")
     assert exported.code == 0, exported.err
@@ -89,7 +89,7 @@ def chromium() -> str | None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.skipif(chromium() is None, reason="there is no Chromium here")
-def test_in_a_browser(page, photo):
+def test_browser_example(page, photo):
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])

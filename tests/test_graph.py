@@ -150,7 +150,7 @@ def plain_picture(config, shape):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_every_size_computes_the_plain_network(config, engine):
+def test_graph_equals_the_plain_network(config, engine):
     run = ENGINES[engine](build_graph(config, weights_of(config), float_output=True))
     for shape in SHAPES_OF_FULL if config.width == 32 else SHAPES:
         batch = noise(2, *shape, 3)
@@ -162,7 +162,7 @@ def test_every_size_computes_the_plain_network(config, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
-def test_bytes_are_the_rounded_and_clamped_picture(engine, upsampling):
+def test_uint8_output_is_rounded_and_clamped(engine, upsampling):
     config = NetworkConfig(width=8, residual_blocks=2, upsampling=upsampling)
     # A wide range, so that both ends are clamped.
     weights = weights_of(config) | {"output.bias": np.array([-20, 127.5, 275], np.float32)}
@@ -179,7 +179,7 @@ def test_bytes_are_the_rounded_and_clamped_picture(engine, upsampling):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
-def test_constant_statistics(upsampling, engine):
+def test_constant_statistics_equal_the_plain_network(upsampling, engine):
     config = CONFIGS[f"tiny-{upsampling}"]
     statistics, weights = frozen_statistics(config), without_biases(weights_of(config))
     graph = build_graph(config, weights_of(config), statistics=statistics, float_output=True)
@@ -193,7 +193,7 @@ def test_constant_statistics(upsampling, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
-def test_statistics_in_and_out(engine, upsampling):
+def test_statistics_input_and_output_equal_the_plain_network(engine, upsampling):
     config = NetworkConfig(width=8, residual_blocks=2, upsampling=upsampling)
     weights, given = weights_of(config), frozen_statistics(config)
     live = ENGINES[engine](build_graph(config, weights, measure=True, float_output=True))
@@ -213,7 +213,7 @@ def test_statistics_in_and_out(engine, upsampling):
         assert np.abs(found[OUTPUT] - picture).max() < TOLERANCE
 
 
-def test_statistics_of_a_picture_give_the_picture_again():
+def test_measured_statistics_reproduce_the_picture():
     config, batch = SMALLEST, noise(1, 33, 21, 3)
     weights = weights_of(config)
     measured = on_openvino(build_graph(config, weights, measure=True))({INPUT: batch})
@@ -223,7 +223,7 @@ def test_statistics_of_a_picture_give_the_picture_again():
 
 
 @pytest.mark.parametrize("options", [{}, {"statistics_input": True, "measure": True}])
-def test_the_file_is_sound_onnx(options):
+def test_graph_passes_the_onnx_checker(options):
     for config in CONFIGS.values():
         model = onnx.load_from_string(build_graph(config, weights_of(config), **options))
         onnx.checker.check_model(model, full_check=True)
@@ -240,12 +240,12 @@ def test_the_file_is_sound_onnx(options):
         ]
 
 
-def test_the_same_weights_give_the_same_bytes():
+def test_same_weights_give_same_bytes():
     first, second = (build_graph(SMALLEST, make_weights(SMALLEST)) for _ in range(2))
     assert first == second
 
 
-def test_upsample_kernel_is_upsampling_then_convolution():
+def test_upsample_kernel_equals_upsampling_and_convolution():
     random = np.random.default_rng(0)
     weight = random.normal(size=(4, 3, 3, 3)).astype(np.float32)
     features = torch.from_numpy(random.normal(size=(2, 3, 5, 7)))
@@ -259,7 +259,7 @@ def test_upsample_kernel_is_upsampling_then_convolution():
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_output_kernel_is_the_convolution_cell_by_cell():
+def test_output_kernel_equals_the_convolution_in_cells():
     random = np.random.default_rng(0)
     weight = random.normal(size=(3, 4, 9, 9)).astype(np.float32)
     padded = torch.from_numpy(random.normal(size=(1, 4, 14, 18)))
@@ -284,7 +284,7 @@ def test_short_sides_are_padded_by_replication():
     assert pad_short_sides(large, SMALLEST) is large
 
 
-def test_what_is_refused():
+def test_wrong_weights_and_statistics_are_refused():
     weights = weights_of(SMALLEST)
     with pytest.raises(ModelError, match=r"output\.bias of shape \(3,\); it is missing"):
         build_graph(SMALLEST, {k: v for k, v in weights.items() if k != "output.bias"})

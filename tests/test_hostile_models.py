@@ -228,7 +228,7 @@ def refused(folder: Path, *args: str) -> str:
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
-def test_refused_by_the_reader(tmp_path, make):
+def test_load_model_refuses_it(tmp_path, make):
     path = tmp_path / "style.safetensors"
     make(path)
     with pytest.raises(ModelFileError, match=r"style\.safetensors"):
@@ -249,21 +249,21 @@ def test_refused_by_the_reader(tmp_path, make):
     ],
     ids=lambda make: make.__name__,
 )
-def test_refused_by_a_command_in_little_memory(tmp_path, make):
+def test_command_refuses_it_in_little_memory(tmp_path, make):
     make(tmp_path / "style.safetensors")
     assert "style.safetensors" in refused(tmp_path, "verify", "style.safetensors")
 
 
 @measured
 @pytest.mark.parametrize("make", [pickled, pickled_in_a_zip], ids=lambda make: make.__name__)
-def test_pickles_are_refused_by_the_importer_before_torch_is_loaded(tmp_path, make):
+def test_importer_refuses_pickles_before_torch_is_imported(tmp_path, make):
     make(tmp_path / "evil.pth")
     message = refused(tmp_path, "import", "evil.pth", "--name", "evil")
     assert "asks for" in message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "style.safetensors")
     with pytest.raises(ModelFileError, match="is a pipe or a device"):
         load_model(tmp_path / "style.safetensors")

@@ -46,7 +46,7 @@ def our_picture(path: Path, pixels: np.ndarray, engine: str = "onnxruntime") -> 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the projects' checkpoints are not here")
 @pytest.mark.parametrize("name", ["pytorch_examples", "rrmina", "gordicaleksa"])
-def test_checkpoints_of_the_projects(workplace, monkeypatch, name):
+def test_imported_model_equals_the_project_s_network(workplace, monkeypatch, name):
     monkeypatch.setenv("FAST_STYLE_MODELS", str(workplace / "own"))
     result = invoke("import", SHARED / f"{name}.pth", "--name", name)
     path = workplace / "own" / f"{name}.safetensors"
@@ -61,7 +61,7 @@ def test_checkpoints_of_the_projects(workplace, monkeypatch, name):
 
 @pytest.mark.parametrize("layout", LAYOUT_NAMES)
 @pytest.mark.parametrize(("width", "blocks"), [(3, 0), (8, 2), (5, 11)])
-def test_networks_of_any_width_and_number_of_blocks(workplace, layout, width, blocks):
+def test_any_width_and_number_of_blocks_is_imported(workplace, layout, width, blocks):
     network = make_network(layout, width, blocks)
     torch.save(network.state_dict(), workplace / "net.pth")
     models = workplace / "models"
@@ -77,7 +77,7 @@ def test_networks_of_any_width_and_number_of_blocks(workplace, layout, width, bl
 
 
 @pytest.mark.parametrize("tanh", [150.0, 127.5])
-def test_the_variant_that_ends_in_a_tanh(workplace, monkeypatch, tanh):
+def test_variant_with_tanh_is_imported(workplace, monkeypatch, tanh):
     network = make_network("rrmina", 6, 2, tanh=tanh)
     torch.save(network.state_dict(), workplace / "net.pth")
     more = () if tanh == 150 else ("--tanh-multiplier", tanh)
@@ -103,7 +103,7 @@ def test_the_variant_that_ends_in_a_tanh(workplace, monkeypatch, tanh):
     assert np.abs(found - expected).max() > 10
 
 
-def test_a_large_picture_in_strips_ends_in_the_tanh_too(workplace):
+def test_strips_apply_the_tanh(workplace):
     from fast_style import Stylizer
 
     network = make_network("rrmina", 3, 1, tanh=150.0)
@@ -119,7 +119,7 @@ def write_old_format(state, path):
     torch.save(state, path, _use_new_zipfile_serialization=False)
 
 
-def test_forms_of_one_checkpoint(workplace):
+def test_all_forms_of_a_checkpoint_give_the_same_model(workplace):
     network = make_network("pytorch-examples", 4, 1)
     state = network.state_dict()
     _, expected = convert_checkpoint(read_state_dict_of(state, "plain.pth"))
@@ -156,7 +156,7 @@ class RunsCode:
         return os.system, ("touch ran",)
 
 
-def test_what_asks_for_more_than_tensors_is_refused_unread(workplace):
+def test_pickle_with_more_than_tensors_is_refused_unread(workplace):
     network = make_network("rrmina", 2, 1)
     state = network.state_dict()
     for save in (torch.save, write_old_format):
@@ -170,12 +170,12 @@ def test_what_asks_for_more_than_tensors_is_refused_unread(workplace):
         assert "torch.save(model.state_dict(), ...)" in message
     for protocol in range(6):
         Path("evil.pth").write_bytes(pickle.dumps(RunsCode(), protocol))
-        with pytest.raises(ForeignCheckpointError, match=r"asks for|is no checkpoint"):
+        with pytest.raises(ForeignCheckpointError, match=r"asks for|is not a checkpoint"):
             read_state_dict("evil.pth")
     assert not Path("ran").exists()
 
 
-def test_layouts_that_are_not_known(workplace):
+def test_unknown_layout_is_refused(workplace):
     torch.save({f"layer{i}.weight": torch.ones(2) for i in range(7)}, "other.pth")
     message = failure("import", "other.pth", "--name", "other")
     assert "first keys are layer0.weight, layer1.weight, layer2.weight, layer3.weight" in message
@@ -195,18 +195,18 @@ def test_layouts_that_are_not_known(workplace):
         ({"conv1.conv2d.weight": torch.ones(600, 3, 9, 9)}, "the checkpoint's network is not ours"),
         ({"deconv3.conv2d.bias": torch.full((3,), torch.nan)}, "not finite"),
         ({"deconv3.conv2d.bias": torch.full((3,), torch.inf)}, "not finite"),
-        ({"more.weight": torch.ones(2)}, "unknown are more.weight"),
-        ({"res3.in1.weight": torch.ones(2)}, "unknown are res3.in1.weight"),
+        ({"more.weight": torch.ones(2)}, "unknown keys more.weight"),
+        ({"res3.in1.weight": torch.ones(2)}, "unknown keys res3.in1.weight"),
     ],
 )
-def test_checkpoints_that_do_not_fit(workplace, change, message):
+def test_checkpoint_that_does_not_fit_its_layout_is_refused(workplace, change, message):
     state = make_network("pytorch-examples", 4, 1).state_dict()
     state = {key: value for key, value in (state | change).items() if value is not None}
     with pytest.raises(ForeignCheckpointError, match=message):
         convert_checkpoint(read_state_dict_of(state))
 
 
-def test_batch_normalization_is_another_network(workplace):
+def test_batch_normalization_is_refused(workplace):
     state = make_network("rrmina", 2, 1).state_dict()
     state["ConvBlock.0.norm_layer.num_batches_tracked"] = torch.tensor(9)
     with pytest.raises(ForeignCheckpointError, match="has batch normalization"):
@@ -223,12 +223,12 @@ def test_batch_normalization_is_another_network(workplace):
         (["--name", "../up"], "expected letters, digits"),
     ],
 )
-def test_options_that_do_not_fit(workplace, args, message):
+def test_invalid_options_are_refused(workplace, args, message):
     torch.save(make_network("gordicaleksa", 2, 0).state_dict(), "net.pth")
     assert message in failure("import", "net.pth", "--name", "n", *args, code=2)
 
 
-def test_a_name_that_is_taken(workplace):
+def test_existing_name_is_refused(workplace):
     torch.save(make_network("gordicaleksa", 2, 0).state_dict(), "net.pth")
     assert invoke("import", "net.pth", "--name", "n", "--models", "m").code == 0
     before = Path("m/n.safetensors").read_bytes()
@@ -243,11 +243,11 @@ def test_a_name_that_is_taken(workplace):
     assert card.training["imported_from"]["file"] == "net.pth"
 
 
-def test_files_that_are_no_checkpoints(workplace, astronaut):
+def test_other_files_are_refused(workplace, astronaut):
     assert "there is no file nothing.pth" in failure("import", "nothing.pth", "--name", "n")
     assert "there is no file" in failure("import", workplace, "--name", "n")
     message = failure("import", astronaut, "--name", "n")
-    assert "is no checkpoint that torch.save wrote" in message
+    assert "is not a checkpoint written by torch.save" in message
     with zipfile.ZipFile("some.pth", "w") as archive:
         archive.writestr("notes.txt", "hello")
     assert "is a zip archive but no checkpoint" in failure("import", "some.pth", "--name", "n")
@@ -263,7 +263,7 @@ def test_files_that_are_no_checkpoints(workplace, astronaut):
         assert "damaged" in failure("import", "cut.pth", "--name", "n")
 
 
-def test_a_program_is_no_state_dict(workplace):
+def test_torchscript_program_is_refused(workplace):
     buffer = io.BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)
@@ -272,27 +272,27 @@ def test_a_program_is_no_state_dict(workplace):
     assert "is a TorchScript program" in failure("import", "program.pt", "--name", "n")
 
 
-def test_views_that_repeat_without_end(workplace):
+def test_repeating_views_are_refused(workplace):
     state = make_network("rrmina", 2, 0).state_dict()
     state["more"] = torch.zeros(1).expand(1 << 16, 1 << 16)
     with pytest.raises(ForeignCheckpointError, match=r"claims \d+ bytes of values"):
         read_state_dict_of(state)
 
 
-def test_without_torch(workplace, monkeypatch):
+def test_missing_torch_is_named(workplace, monkeypatch):
     torch.save(make_network("rrmina", 2, 0).state_dict(), "net.pth")
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r'pip install "fast-style\[torch\]"'):
         read_state_dict("net.pth")
 
 
-def test_layout_names_of_the_command_are_those_there_are():
+def test_command_offers_all_layouts():
     assert tuple(LAYOUTS) == LAYOUT_NAMES
     with pytest.raises(UsageError, match="ends in a tanh"):
         convert_checkpoint({}, LAYOUTS["pytorch-examples"], tanh=150.0)
 
 
-def test_as_a_command(workplace):
+def test_import_command(workplace):
     torch.save(make_network("rrmina", 2, 1).state_dict(), "net.pth")
     done = command("import", "net.pth", "--name", "waves", "--models", "models", cwd=workplace)
     assert isinstance(done, subprocess.CompletedProcess)

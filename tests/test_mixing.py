@@ -69,7 +69,7 @@ class TestNotation:
             ("C:\\s\\a.safetensors:1,./b:.5e0", [("C:\\s\\a.safetensors", 2 / 3), ("./b", 1 / 3)]),
         ],
     )
-    def test_sound(self, text, expected):
+    def test_valid_mixtures(self, text, expected):
         assert looks_like_mixture(text)
         found = parse_mixture(text)
         assert [name for name, _ in found] == [name for name, _ in expected]
@@ -87,7 +87,7 @@ class TestNotation:
             (",".join("abcdefgh" * 5), "40 styles was given; at most 32"),
         ],
     )
-    def test_unsound(self, text, says):
+    def test_invalid_mixtures_are_refused(self, text, says):
         with pytest.raises(UsageError, match=says):
             parse_mixture(text)
 
@@ -104,7 +104,7 @@ class TestNotation:
             "",
         ],
     )
-    def test_no_mixture(self, text):
+    def test_names_and_paths_are_not_mixtures(self, text):
         assert not looks_like_mixture(text)
 
     @given(st.text(max_size=30))
@@ -118,41 +118,41 @@ class TestNotation:
 
 
 class TestHowToMix:
-    def test_siblings_by_weights(self):
+    def test_styles_of_one_base_are_mixed_by_weights(self):
         deeper = {"started_from": {"name": "wave", "started_from": {"name": "base"}}}
         cards = [made(n, 0, training=t).card for n, t in (("a", BASE), ("b", BASE), ("c", deeper))]
         assert how_to_mix(cards) == "weights"
 
-    def test_a_style_and_what_it_started_from(self):
+    def test_style_and_its_base_are_mixed_by_weights(self):
         child = made("child", 0, training={"started_from": {"name": "wave"}}).card
         assert how_to_mix([child, made("wave", 1).card]) == "weights"
         assert how_to_mix([made("wave", 1).card, child]) == "weights"
 
-    def test_a_card_that_names_its_start_only(self):
+    def test_card_with_only_the_name_of_its_base(self):
         named = made("a", 0, training={"init": "base.safetensors"}).card
         assert how_to_mix([named, made("b", 1, training=BASE).card]) == "weights"
         scratch = [made(name, 0, training={"init": "scratch"}).card for name in "ab"]
         assert how_to_mix(scratch) == "pictures"
 
-    def test_strangers_by_pictures(self):
+    def test_independent_styles_are_mixed_by_pictures(self):
         assert how_to_mix([made("a", 0).card, made("b", 1).card]) == "pictures"
         # One name is no kinship: both may have been trained from scratch.
         assert how_to_mix([made("a", 0).card, made("a", 1).card]) == "pictures"
         other = made("a", 0, training={"started_from": {"name": "other"}}).card
         assert how_to_mix([other, made("b", 0, training=BASE).card]) == "pictures"
 
-    def test_other_sizes_by_pictures(self):
+    def test_different_sizes_are_mixed_by_pictures(self):
         wide = made("a", 0, training=BASE, config=NetworkConfig(3, 1)).card
         assert how_to_mix([wide, made("b", 0, training=BASE).card]) == "pictures"
 
-    def test_a_card_with_nonsense(self):
+    def test_invalid_training_on_a_card_is_ignored(self):
         for line in ("base", {"name": 3}, {"name": "x", "started_from": [1]}, None):
             card = made("a", 0, training={"started_from": line}).card
             assert how_to_mix([card, made("b", 0, training=BASE).card]) == "pictures"
 
 
 class TestMixModels:
-    def test_each_weight_is_the_mean(self):
+    def test_each_weight_is_the_weighted_mean(self):
         parts = [
             (made(n, i, training=BASE, grain=5 * i), s)
             for i, (n, s) in enumerate([("a", 1.0), ("b", 2.0), ("c", 5.0)])
@@ -166,7 +166,7 @@ class TestMixModels:
         assert mixed.card.grain == 8  # 60 / 8 is 7.5
         assert mixed.card.name == "a+b+c"
 
-    def test_the_card_names_everybody(self):
+    def test_card_lists_all_parts(self):
         card = mix_models(
             [
                 (made("a", 0, training=BASE, title="A", year="1889"), 3),
@@ -181,13 +181,13 @@ class TestMixModels:
         ]
         assert json.loads(json.dumps(card.to_dict()))["training"]["mixed_by"] == "weights"
 
-    def test_one_alone_is_itself(self):
+    def test_single_style_is_returned_as_it_is(self):
         a, b = made("a", 0), made("b", 1)
         assert mix_models([(a, 2.0), (b, 0.0)]) is a
 
-    def test_what_cannot_be_mixed(self):
+    def test_styles_that_cannot_be_mixed_are_refused(self):
         a, b = made("a", 0), made("b", 1)
-        with pytest.raises(UsageError, match="a and b did not grow from one base"):
+        with pytest.raises(UsageError, match="a and b were not trained from one base"):
             mix_models([(a, 1), (b, 1)])
         with pytest.raises(UsageError, match="different sizes"):
             mix_models([(a, 1), (made("c", 1, config=NetworkConfig(3, 1)), 1)])
@@ -199,7 +199,7 @@ class TestMixModels:
 
 
 class TestFinding:
-    def test_files_and_shares(self, styles):
+    def test_files_and_their_shares_are_found(self, styles):
         wave, scream = (styles / f"{name}.safetensors" for name in ("wave", "scream"))
         assert find_parts("wave:3,scream:1") == [(wave, 0.75), (scream, 0.25)]
         assert find_parts(f"wave:1,{wave}:1,scream:2") == [(wave, 0.5), (scream, 0.5)]
@@ -207,7 +207,7 @@ class TestFinding:
         assert find_parts(wave) == [(wave, 1.0)]
         assert load_style("wave,scream").card.name == "wave+scream"
 
-    def test_unknown_names_with_the_nearest(self, styles):
+    def test_unknown_name_gets_suggestions(self, styles):
         with pytest.raises(StyleNotFoundError, match=r"named 'screm': did you mean scream"):
             find_parts("wave:0.5,screm:0.5")
         with pytest.raises(StyleNotFoundError, match="'nobody'"):
@@ -215,7 +215,7 @@ class TestFinding:
 
     @pytest.mark.skipif(os.name == "nt", reason="no such file names")
     @pytest.mark.parametrize("name", ["wave:0.5,scream:0.5", "wave,scream", "wave:2"])
-    def test_a_file_of_that_very_name_wins(self, styles, name):
+    def test_file_of_exactly_that_name_is_preferred(self, styles, name):
         shutil.copy(styles / "night.safetensors", name)
         assert find_parts(name) == [(Path(name), 1.0)]
         shutil.copy(styles / "night.safetensors", styles / f"{name}.safetensors")
@@ -223,7 +223,7 @@ class TestFinding:
 
 
 class TestStylizer:
-    def test_one_pass_where_weights_can_be_mixed(self, photo):
+    def test_weights_are_mixed_in_one_pass(self, photo):
         stylizer = Stylizer("wave:0.6,scream:0.4", engine="openvino", precision="fp32")
         assert stylizer.mixed_by == "weights"
         assert stylizer.card.name == "wave+scream"
@@ -233,7 +233,7 @@ class TestStylizer:
             whole, np.asarray(Stylizer(model, engine="openvino", precision="fp32").stylize(photo))
         )
 
-    def test_pictures_where_they_cannot(self, photo):
+    def test_pictures_are_mixed_for_independent_styles(self, photo):
         stylizer = Stylizer("wave:0.5,night:0.3,scream:0.2", engine="openvino", precision="fp32")
         assert stylizer.mixed_by == "pictures"
         found = np.asarray(stylizer.stylize(photo)).astype(float)
@@ -243,14 +243,14 @@ class TestStylizer:
         assert np.abs(found - wave).mean() > 3
 
     @pytest.mark.parametrize("other", ["scream", "night"])
-    def test_the_ends_are_the_styles_themselves(self, photo, other):
+    def test_share_of_one_gives_the_style_itself(self, photo, other):
         for mixture, style in ((f"wave:1,{other}:0", "wave"), (f"wave:0,{other}:2", other)):
             stylizer = Stylizer(mixture, engine="openvino", precision="fp32")
             assert stylizer.mixed_by is None
             assert stylizer.card.name == style
             assert np.array_equal(np.asarray(stylizer.stylize(photo)), pixels(style, photo))
 
-    def test_strength_colours_and_alpha(self, photo):
+    def test_strength_colour_and_alpha_apply_to_mixtures(self, photo):
         for mixture in ("wave,scream", "wave,night"):
             stylizer = Stylizer(mixture, engine="openvino", precision="fp32")
             image = Image.open(photo).convert("RGBA")
@@ -260,14 +260,14 @@ class TestStylizer:
 
 
 class TestCommand:
-    def test_by_weights(self, photo):
+    def test_command_mixes_by_weights(self, photo):
         result = invoke("stylize", photo, "--style", "wave:0.6,scream:0.4", "--precision", "fp32")
         assert result.code == 0
         assert "note" not in result.err
         (found,) = Path().glob("photo-*.png")
         assert found.name == "photo-wave+scream.png"
 
-    def test_by_pictures_says_so(self, photo):
+    def test_command_reports_mixing_by_pictures(self, photo):
         result = invoke("stylize", photo, "-s", "wave,night", "-o", "out.png", "--json")
         assert result.code == 0
         (note,) = [line for line in result.lines if "note" in line]
@@ -287,7 +287,7 @@ class TestCommand:
             ("wave:0.6,scram:0.4", 1, "did you mean scream"),
         ],
     )
-    def test_mistakes_are_one_sentence(self, photo, mixture, code, says):
+    def test_invalid_mixtures_give_one_line(self, photo, mixture, code, says):
         assert says in failure("stylize", photo, "--style", mixture, code=code)
         assert list(Path().glob("photo-*")) == []
 

@@ -155,7 +155,7 @@ def test_output_convolution_is_exact(half_height: int, half_width: int, n_in: in
 class TestWrap:
     @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
     @pytest.mark.parametrize("roll", [(4, 0), (0, 8), (-12, 16)])
-    def test_a_torus_has_no_border(self, upsampling, roll):
+    def test_rolled_pictures_give_rolled_output(self, upsampling, roll):
         network = random_network(NetworkConfig(4, 2, upsampling))
         images = torch.rand(2, 3, 32, 40, dtype=torch.float64)
         with torch.no_grad():
@@ -166,7 +166,7 @@ class TestWrap:
         assert (reflected - expected).abs().max() > 1e-3  # and reflection has one
 
     @pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
-    def test_away_from_the_border_nothing_changes(self, upsampling):
+    def test_wrapping_changes_only_pixels_near_the_border(self, upsampling):
         network = random_network(NetworkConfig(4, 0, upsampling))
         images = torch.rand(1, 3, 64, 64, dtype=torch.float64)
         network.fix_statistics(network.measure_statistics(images))
@@ -177,7 +177,7 @@ class TestWrap:
         assert (wrapped - plain).abs().max() > 1e-3
 
 
-def test_norm_with_given_statistics_is_a_scale_and_a_shift() -> None:
+def test_norm_with_given_statistics_scales_and_shifts() -> None:
     network = random_network(NetworkConfig(2, 0))
     norm = network.norms()["encoder.0.norm"]
     rng = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_norm_with_given_statistics_is_a_scale_and_a_shift() -> None:
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])
-def test_norm_with_a_scale_and_a_shift_for_each_picture(with_gradient: bool) -> None:
+def test_norm_takes_scale_and_shift_for_each_picture(with_gradient: bool) -> None:
     network = random_network(NetworkConfig(2, 0))
     norm = network.norms()["encoder.0.norm"]
     rng = np.random.default_rng(0)
@@ -211,7 +211,7 @@ def test_norm_with_a_scale_and_a_shift_for_each_picture(with_gradient: bool) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
-def test_measured_statistics_given_back_change_nothing_on_the_whole_image() -> None:
+def test_fixing_measured_statistics_keeps_the_picture() -> None:
     config = NetworkConfig(4, 1)
     network = random_network(config)
     images = torch.rand(2, 3, 40, 32, dtype=torch.float64)
@@ -240,7 +240,7 @@ def test_statistics_that_do_not_fit_are_refused() -> None:
         network.fix_statistics(statistics)
 
 
-def test_first_pictures_lie_around_mid_grey() -> None:
+def test_untrained_network_gives_mid_grey_pictures() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         output = StyleNetwork()(torch.rand(1, 3, 64, 64))

@@ -68,7 +68,7 @@ def loss_config(**changes: object) -> LossConfig:
     return LossConfig(**(values | changes))  # type: ignore[arg-type]
 
 
-def test_vgg_features_equal_convolutions_written_out() -> None:
+def test_vgg_features_equal_numpy() -> None:
     image = np.random.default_rng(0).random((3, 13, 18))
     expected = numpy_features(image, "relu3_1")
     vgg = Vgg("bundled", expected).double()
@@ -96,13 +96,13 @@ def test_gram_matrix_is_float32_under_autocast() -> None:
     np.testing.assert_allclose(found[0].numpy(), expected, rtol=1e-4)
 
 
-def test_the_gram_matrixs_gradient_equals_finite_differences() -> None:
+def test_gram_matrix_gradient_equals_finite_differences() -> None:
     generator = torch.Generator().manual_seed(2)
     features = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=generator)
     assert torch.autograd.gradcheck(gram_matrix, features.requires_grad_())
 
 
-def test_the_gram_matrixs_gradient_in_bf16_is_near() -> None:
+def test_gram_matrix_gradient_in_bf16_is_close() -> None:
     generator = torch.Generator().manual_seed(2)
     features = torch.randn(2, 16, 20, 30, generator=generator).bfloat16()
     wanted = torch.randn(2, 16, 16, generator=generator)
@@ -165,7 +165,7 @@ def style_distance(picture: Array, style: Array) -> float:
     return sum(weight * float((difference**2).mean()) for weight, difference in grams)
 
 
-def test_each_picture_has_its_painting() -> None:
+def test_each_picture_is_compared_with_its_painting() -> None:
     styles, photos, loss = several_paintings()
     pictures = torch.from_numpy(photos).float()
     found = loss(pictures, pictures, torch.tensor([1, 0, 1]))
@@ -175,7 +175,7 @@ def test_each_picture_has_its_painting() -> None:
     assert float(found.content) == 0
 
 
-def test_balancing_makes_photos_equally_far_from_every_painting() -> None:
+def test_balancing_makes_style_loss_of_photos_equal_for_all_paintings() -> None:
     styles, photos, loss = several_paintings()
     pictures = torch.from_numpy(photos).float()
     loss.balance_styles(pictures)
@@ -214,7 +214,7 @@ def test_vgg_is_frozen_and_gradients_reach_the_picture() -> None:
     assert photos.grad is None
 
 
-def test_the_content_branch_goes_no_deeper_than_its_layers() -> None:
+def test_content_branch_stops_at_its_deepest_layer() -> None:
     loss = PerceptualLoss(loss_config(style_layers={"relu4_3": 1.0}), torch.rand(1, 3, 32, 32))
     calls: dict[str, int] = {}
     for layer, convolution in loss.vgg.convolutions.items():
@@ -227,7 +227,7 @@ def test_the_content_branch_goes_no_deeper_than_its_layers() -> None:
     assert calls["relu4_3"] == 1
 
 
-def test_only_the_layers_needed_are_kept() -> None:
+def test_vgg_keeps_only_the_layers_needed() -> None:
     assert list(Vgg("bundled", ["relu2_1"]).convolutions) == ["relu1_1", "relu1_2", "relu2_1"]
 
 
@@ -296,7 +296,7 @@ class TestTorchvisionWeights:
         published.unlink()
         assert torch.equal(Vgg("vgg19", ["relu2_1"]).convolutions["relu2_1"].weight, weight)
 
-    def test_offline_names_file_place_and_hash(self, published: Path, tmp_path: Path) -> None:
+    def test_offline_error_names_url_path_and_hash(self, published: Path, tmp_path: Path) -> None:
         published.unlink()
         with pytest.raises(WeightsError) as caught:
             Vgg("vgg19", ["relu1_1"])

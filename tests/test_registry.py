@@ -36,7 +36,7 @@ def put(folder: Path, name: str) -> Path:
 
 
 class TestFolders:
-    def test_order_is_here_then_the_users_then_shipped(self, tmp_path, monkeypatch):
+    def test_folders_are_current_then_user_then_shipped(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("FAST_STYLE_MODELS", str(tmp_path / "mine"))
         package = tmp_path / "site" / "fast_style"
@@ -47,7 +47,7 @@ class TestFolders:
             package / "saved_models",
         ]
 
-    def test_a_checkout_has_them_beside_the_package(self, tmp_path, monkeypatch):
+    def test_checkout_includes_the_folder_beside_the_package(self, tmp_path, monkeypatch):
         package = tmp_path / "checkout" / "fast_style"
         package.mkdir(parents=True)
         monkeypatch.setattr(registry, "__file__", str(package / "styles" / "registry.py"))
@@ -55,7 +55,7 @@ class TestFolders:
         (package.parent / "pyproject.toml").touch()
         assert package.parent / "saved_models" in style_folders()
 
-    def test_in_a_checkout_the_two_are_one(self, tmp_path, monkeypatch):
+    def test_folder_is_listed_once_in_a_checkout(self, tmp_path, monkeypatch):
         (tmp_path / "pyproject.toml").touch()
         monkeypatch.setattr(
             registry, "__file__", str(tmp_path / "fast_style" / "styles" / "registry.py")
@@ -63,7 +63,7 @@ class TestFolders:
         monkeypatch.chdir(tmp_path)
         assert style_folders().count(tmp_path / "saved_models") == 1
 
-    def test_the_users_data_directory_is_the_default(self, tmp_path, monkeypatch):
+    def test_user_folder_is_in_the_data_directory_by_default(self, tmp_path, monkeypatch):
         monkeypatch.delenv("FAST_STYLE_MODELS", raising=False)
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
         folder = user_folder()
@@ -71,7 +71,7 @@ class TestFolders:
         if os.name == "posix" and os.uname().sysname == "Linux":
             assert folder == tmp_path / "fast-style" / "models"
 
-    def test_a_current_directory_that_was_deleted(self, tmp_path, monkeypatch):
+    def test_deleted_current_directory_is_skipped(self, tmp_path, monkeypatch):
         gone = tmp_path / "gone"
         gone.mkdir()
         monkeypatch.chdir(gone)
@@ -80,10 +80,10 @@ class TestFolders:
 
 
 class TestList:
-    def test_nothing(self, folders):
+    def test_no_styles(self, folders):
         assert list_styles() == []
 
-    def test_sorted_with_cards(self, folders):
+    def test_styles_are_sorted_and_have_cards(self, folders):
         here, user = folders
         path = put(here, "scream")
         put(user, "cypresses")
@@ -94,7 +94,7 @@ class TestList:
         assert second.card is not None
         assert second.card.artist == "Vincent van Gogh"
 
-    def test_several_sizes_of_one_style_are_plain_names(self, folders):
+    def test_sizes_of_a_style_are_separate_names(self, folders):
         for name in ("starry-night", "starry-night-full", "starry.night"):
             put(folders[0], name)
         assert [entry.name for entry in list_styles()] == [
@@ -103,13 +103,13 @@ class TestList:
             "starry.night",
         ]
 
-    def test_the_first_of_one_name_wins(self, folders):
+    def test_first_folder_with_a_name_is_used(self, folders):
         here, user = folders
         put(user, "scream")
         path = put(here, "scream")
         assert [entry.path for entry in list_styles()] == [path]
 
-    def test_a_file_that_was_replaced_is_read_again(self, folders):
+    def test_replaced_file_is_read_again(self, folders):
         path = put(folders[0], "scream")
         assert list_styles()[0].card.title == make_card().title
         save_model(path, make_card("scream", title="Another title"), make_weights(SMALLEST))
@@ -117,7 +117,7 @@ class TestList:
         path.write_bytes(b"no model")
         assert list_styles()[0].problem is not None
 
-    def test_a_broken_file_is_listed_with_its_problem(self, folders):
+    def test_damaged_file_is_listed_with_its_problem(self, folders):
         here, _ = folders
         put(here, "sound")
         (here / "broken.safetensors").write_bytes(b"no model")
@@ -140,7 +140,7 @@ class TestFind:
     def test_by_name(self, folders):
         assert find_style(put(folders[0], "scream").stem) == folders[0] / "scream.safetensors"
 
-    def test_by_name_with_the_suffix(self, folders):
+    def test_by_name_with_suffix(self, folders):
         path = put(folders[1], "scream")
         assert find_style("scream.safetensors") == path
 
@@ -149,17 +149,17 @@ class TestFind:
         assert find_style(path) == path
         assert find_style(str(path)) == path
 
-    def test_a_name_wins_over_a_file_of_that_name(self, folders):
+    def test_style_name_is_preferred_to_a_file(self, folders):
         path = put(folders[0], "scream")
         Path("scream").write_bytes(b"something else")
         assert find_style("scream") == path
         assert find_style(os.path.join(".", "scream")) == Path("scream")
 
-    def test_a_file_without_our_suffix(self, folders):
+    def test_file_with_another_suffix(self, folders):
         Path("model.pth").write_bytes(b"x")
         assert find_style("model.pth") == Path("model.pth")
 
-    def test_a_folder_is_no_answer_to_a_name(self, folders):
+    def test_folder_is_not_found_by_name(self, folders):
         Path("scream").mkdir()
         with pytest.raises(StyleNotFoundError, match="no style named 'scream'"):
             find_style("scream")
@@ -174,7 +174,7 @@ class TestFind:
             ("screm", "the-scream"),
         ],
     )
-    def test_the_nearest_names_are_given(self, folders, meant, nearest):
+    def test_similar_names_are_suggested(self, folders, meant, nearest):
         for name in ("starry-night", "the-scream", "zebra"):
             put(folders[0], name)
         with pytest.raises(StyleNotFoundError) as caught:
@@ -184,17 +184,17 @@ class TestFind:
         assert "zebra" not in text
         assert "fast-style styles" in text
 
-    def test_without_a_near_name_all_are_given(self, folders):
+    def test_all_names_are_listed_if_none_is_similar(self, folders):
         put(folders[0], "zebra")
         with pytest.raises(StyleNotFoundError, match="there are zebra"):
             find_style("qqq")
 
-    def test_without_any_style_the_folders_are_given(self, folders):
+    def test_folders_are_listed_if_there_are_no_styles(self, folders):
         with pytest.raises(StyleNotFoundError, match="user"):
             find_style("scream")
 
     @pytest.mark.parametrize("text", ["", "nowhere/scream", "scream.safetensors", "x" * 5000])
-    def test_what_is_not_there(self, folders, text):
+    def test_missing_files_are_refused(self, folders, text):
         with pytest.raises(StyleNotFoundError):
             find_style(text)
 
@@ -205,12 +205,12 @@ class TestLoad:
         assert model.card.name == STYLE
         assert set(model.weights) == set(make_weights(SMALLEST))
 
-    def test_a_broken_file(self, folders):
+    def test_damaged_file_is_refused(self, folders):
         (folders[0] / "broken.safetensors").write_bytes(b"no model")
         with pytest.raises(ModelFileError, match="safetensors"):
             load_style("broken")
 
-    def test_the_shipped_ones_are_found(self, monkeypatch, tmp_path):
+    def test_shipped_styles_are_found(self, monkeypatch, tmp_path):
         monkeypatch.setenv("FAST_STYLE_MODELS", str(tmp_path))
         monkeypatch.chdir(tmp_path)
         shipped = Path(registry.__file__).parents[2] / "saved_models"
@@ -218,7 +218,7 @@ class TestLoad:
         assert {entry.name for entry in list_styles()} == expected
         assert all(entry.problem is None for entry in list_styles())
 
-    def test_a_folder_that_cannot_be_read_holds_no_styles(self, folders, monkeypatch):
+    def test_unreadable_folder_is_skipped(self, folders, monkeypatch):
         put(folders[0], "scream")
         shutil.rmtree(folders[1])
         folders[1].write_bytes(b"a file where a folder should be")

@@ -35,7 +35,7 @@ def make_picture(height: int, width: int) -> np.ndarray:
 
 
 @given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 4))
-def test_strips_cover_every_row_once_with_windows_of_one_height(
+def test_strips_cover_every_row_once_in_windows_of_equal_height(
     rows: int, each: int, halo: int
 ) -> None:
     strips = plan_strips(rows, each, halo)
@@ -62,9 +62,7 @@ def test_stages_end_at_the_norms_in_their_order() -> None:
     [NetworkConfig(2, 1), NetworkConfig(3, 3, "transposed"), NetworkConfig(3, 0)],
     ids=str,
 )
-def test_strips_give_the_picture_that_the_whole_gives(
-    engine_name: str, config: NetworkConfig
-) -> None:
+def test_strips_equal_the_whole_picture(engine_name: str, config: NetworkConfig) -> None:
     model = make_model(config)
     engine = create_engine(model, EngineOptions(engine=engine_name, precision="fp32"))
     assert isinstance(engine, GraphEngine)
@@ -79,7 +77,9 @@ def test_strips_give_the_picture_that_the_whole_gives(
 
 @settings(max_examples=6, deadline=None)
 @given(st.integers(16, 150), st.integers(16, 60), st.integers(64, 4000))
-def test_any_size_and_any_strip(height: int, width: int, strip_pixels: int) -> None:
+def test_strips_equal_the_whole_picture_for_any_size(
+    height: int, width: int, strip_pixels: int
+) -> None:
     model = make_model(NetworkConfig(2, 1))
     engine = create_engine(model, EngineOptions(engine="openvino", precision="fp32"))
     assert isinstance(engine, GraphEngine)
@@ -89,7 +89,7 @@ def test_any_size_and_any_strip(height: int, width: int, strip_pixels: int) -> N
     assert np.abs(strips - whole).max() <= 1
 
 
-def test_the_stylizer_takes_what_is_large_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stylizer_uses_strips_for_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def watched(model: object, engine: object, pixels: np.ndarray, area: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_bad_tiles_are_refused(tile: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_a_large_picture_stays_within_bounded_memory(tmp_path: Path) -> None:
+def test_memory_is_bounded_for_a_large_picture(tmp_path: Path) -> None:
     model = make_model(SIZES["tiny"])
     save_model(tmp_path / "model.safetensors", model.card, model.weights)
     small = Image.fromarray(make_picture(200, 160))

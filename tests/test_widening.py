@@ -36,7 +36,7 @@ def network_of(weights, config):
 @given(
     st.integers(1, 6), st.integers(1, 4), st.sampled_from(["nearest", "transposed"]), st.integers(0)
 )
-def test_the_picture_stays(width, factor, upsampling, seed):
+def test_widened_network_gives_the_same_picture(width, factor, upsampling, seed):
     narrow = NetworkConfig(width=width, residual_blocks=2, upsampling=upsampling)
     wide = NetworkConfig(width=width * factor, residual_blocks=2, upsampling=upsampling)
     network = drawn_network(narrow, seed % 1000)
@@ -51,7 +51,7 @@ def test_the_picture_stays(width, factor, upsampling, seed):
     assert (expected - seen).abs().max() < 1e-4
 
 
-def test_copies_part_in_training():
+def test_copies_get_different_gradients():
     narrow, wide = (
         NetworkConfig(width=2, residual_blocks=1),
         NetworkConfig(width=4, residual_blocks=1),
@@ -63,7 +63,7 @@ def test_copies_part_in_training():
     assert not np.allclose(gradient[0::2], gradient[1::2], rtol=0.05)
 
 
-def test_a_network_widens_only_to_whole_times_its_width():
+def test_only_whole_multiples_of_the_width_are_accepted():
     narrow = NetworkConfig(width=4)
     assert can_widen(narrow, narrow)
     assert can_widen(narrow, NetworkConfig(width=12))

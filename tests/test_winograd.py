@@ -47,21 +47,21 @@ def check(batch, channels, filters, height, width, *, channels_last):
     width=st.integers(1, 21),
     channels_last=st.booleans(),
 )
-def test_any_shape(batch, channels, filters, height, width, channels_last):
+def test_equals_conv2d_for_any_shape(batch, channels, filters, height, width, channels_last):
     check(batch, channels, filters, height, width, channels_last=channels_last)
 
 
 @pytest.mark.parametrize("tiles", [1, 7, 1000])
-def test_any_number_of_tiles_to_a_block(tiles, monkeypatch):
+def test_equals_conv2d_for_any_number_of_tiles_in_a_block(tiles, monkeypatch):
     monkeypatch.setattr(winograd, "_TILES", tiles)
     check(2, 16, 24, 30, 27, channels_last=True)
 
 
-def test_as_wide_as_in_a_vgg():
+def test_equals_conv2d_at_the_width_of_a_vgg():
     check(1, 256, 512, 20, 24, channels_last=True)
 
 
-def test_a_kernel_of_one_point_is_shifted_input():
+def test_kernel_with_one_weight_shifts_the_input():
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 0, 2] = 1  # up and to the right
     features = torch.arange(1.0, 31).view(1, 1, 5, 6)
@@ -70,7 +70,7 @@ def test_a_kernel_of_one_point_is_shifted_input():
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_a_vggs_wide_layers_go_this_way_in_float32_alone(monkeypatch):
+def test_vgg_uses_it_for_wide_layers_in_float32_only(monkeypatch):
     seen = []
 
     def spy(features, kernel, bias):
@@ -93,7 +93,7 @@ def test_a_vggs_wide_layers_go_this_way_in_float32_alone(monkeypatch):
     assert float((rounded.double() - exact).abs().max()) < 3e-2 * scale
 
 
-def test_a_vgg_first_seen_in_inference_mode_still_gives_gradients():
+def test_vgg_first_used_in_inference_mode_gives_gradients():
     network = Vgg("bundled", ["relu3_1"])
     picture = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -310,7 +310,9 @@ def _check_head(path: Path, head: bytes, size: int) -> None:
                 f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
                 f"expected a model file of Fast Style (NAME{SUFFIX})"
             )
-        raise ModelFileError(f"{path} is no safetensors file; expected a model file of Fast Style")
+        raise ModelFileError(
+            f"{path} is not a safetensors file; expected a model file of Fast Style"
+        )
     header = int.from_bytes(head[:8], "little")
     if header > _HEADER_LIMIT:
         raise ModelFileError(f"{path} claims a header of {header} bytes; a model's is far smaller")
@@ -321,7 +323,7 @@ def _check_head(path: Path, head: bytes, size: int) -> None:
 def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
     if "not fully covered" in str(error):
         return ModelFileError(f"{path} is cut short or has bytes too many: copy or fetch it again")
-    return ModelFileError(f"{path} is not a sound safetensors file ({error})")
+    return ModelFileError(f"{path} is a damaged safetensors file ({error})")
 
 
 def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
@@ -381,7 +383,7 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
         )
     except (TypeError, ValueError, UsageError) as error:
         raise ModelFileError(
-            f"{path}: thumbnail or grain in its card is not sound ({error})"
+            f"{path}: thumbnail or grain in its card is not valid ({error})"
         ) from error
 
 

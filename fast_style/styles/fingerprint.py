@@ -25,7 +25,7 @@ GRID = 8
 HEIGHT, WIDTH = 96, 128
 
 TOLERANCES = {"fp32": 0.1, "fp16": 0.5, "bf16": 4.0}
-"""The largest sound difference of a cell's mean colour, in levels of 255, for each precision.
+"""The largest valid difference of a cell's mean colour, in levels of 255, for each precision.
 
 A cell is the mean of 192 pixels that are rounded to whole levels. In float32, engines differ in the
 order of their sums, which changes the rounding of single pixels: by 1/192 of a level between
@@ -42,7 +42,7 @@ class FingerprintComparison:
         sha256: hash of the model's weights.
         same_weights: whether the fingerprint has the same hash.
         difference: the largest difference of a cell's mean colour, in levels of 255.
-        tolerance: the largest sound difference for the engine's precision.
+        tolerance: the largest valid difference for the engine's precision.
     """
 
     sha256: str
@@ -175,5 +175,5 @@ def _read_fingerprint(fingerprint: Mapping[str, Any]) -> tuple[str, NDArray[np.f
         or len(picture) != GRID * GRID * 3
         or not all(type(mean) in (int, float) and 0 <= mean <= 255 for mean in picture)
     ):
-        raise ModelFileError("the fingerprint on its card is not sound")
+        raise ModelFileError("the fingerprint on its card is not valid")
     return sha256, np.array(picture, np.float64).reshape(GRID, GRID, 3)

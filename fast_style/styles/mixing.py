@@ -125,7 +125,7 @@ def mix_models(parts: Sequence[tuple[StyleModel, float]]) -> StyleModel:
     if how_to_mix(cards) != "weights":
         names = " and ".join(card.name for card in cards)
         sizes = len({card.network for card in cards}) > 1
-        reason = "are networks of different sizes" if sizes else "did not grow from one base"
+        reason = "are networks of different sizes" if sizes else "were not trained from one base"
         raise UsageError(
             f"{names} {reason}, so their weights cannot be mixed into one network: give the "
             "mixture to Stylizer or `fast-style stylize`, which mix their pictures"

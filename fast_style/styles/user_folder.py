@@ -146,7 +146,7 @@ def check_sha256(digits: str) -> None:
         UsageError: it is not 64 hexadecimal digits.
     """
     if not re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
-        raise UsageError(f"{digits!r} is no SHA-256; expected 64 hexadecimal digits")
+        raise UsageError(f"{digits!r} is not a SHA-256; expected 64 hexadecimal digits")
 
 
 def file_sha256(path: Path) -> str:

@@ -96,7 +96,7 @@ def export_model(
     temporary = path.with_name(f".fast-style-{secrets.token_hex(8)}.{options.format}")
     try:
         if not path.parent.is_dir():
-            raise ExportError(f"{path.parent} is no folder; make it first")
+            raise ExportError(f"{path.parent} is not a folder; create it first")
         write(temporary)
         found = run(temporary, _convert_input(pixels, options))
         content = temporary.read_bytes()

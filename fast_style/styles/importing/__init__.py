@@ -80,7 +80,7 @@ def convert_checkpoint(
     unknown = [key for key in state if key not in known and not key.endswith(layout.stale)]
     if unknown:
         raise ForeignCheckpointError(
-            f"the checkpoint is not quite of the layout {layout.name}: unknown are "
+            f"the checkpoint does not match the layout {layout.name}: it has unknown keys "
             f"{_first(unknown)}"
         )
     weights: dict[str, NDArray[np.float32]] = {}

@@ -52,7 +52,7 @@ def check_pickles(path: Path) -> None:
                 _check_legacy(path, BytesIO(file.read(_PICKLE_LIMIT)))
             else:
                 raise ForeignCheckpointError(
-                    f"{path} is no checkpoint that torch.save wrote (.pth, .pt, .model)"
+                    f"{path} is not a checkpoint written by torch.save (.pth, .pt, .model)"
                 )
     except OSError as error:
         raise ForeignCheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
