@@ -324,4 +324,4 @@ def test_mixture_of_one_base_is_exported_as_one_file(workplace, monkeypatch):
     np.testing.assert_allclose(found, 0.75 * calm + 0.25 * storm, atol=1e-6)
     save_model(workplace / "own" / "far.safetensors", make_card("far"), make_weights(SMALLEST, 5))
     message = failure("export", "calm,far", "--to", "onnx", "-o", "m.onnx", code=2)
-    assert "are mixed picture by picture" in message
+    assert "cannot be one network" in message

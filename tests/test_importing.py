@@ -216,7 +216,7 @@ def test_batch_normalization_is_refused(workplace):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--tanh-multiplier", "100"], "is of use with --tanh only"),
+        (["--tanh-multiplier", "100"], "needs --tanh"),
         (["--tanh", "--tanh-multiplier", "0"], "expected more than 0"),
         (["--tanh", "--tanh-multiplier", "1e9"], "expected a number from 0 to 1000"),
         (["--tanh"], "no network of the layout gordicaleksa ends in a tanh"),

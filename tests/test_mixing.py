@@ -272,7 +272,7 @@ class TestCommand:
         assert result.code == 0
         (note,) = [line for line in result.lines if "note" in line]
         assert "pictures" in note
-        assert "one base" in note
+        assert "differ in size or base" in note
         assert result.json["style"] == "wave,night"
         assert Path("out.png").is_file()
         quiet = invoke("stylize", photo, "-s", "wave,night", "-o", "out.png", "--quiet")
