@@ -1,1 +1,1 @@
-"""The command line: `main` is the way in, and each command is in a file of its own name."""
+"""The command line: `main` is the entry point, and each command has a module of its name."""

@@ -14,8 +14,7 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from fast_style.errors import OptionError, UsageError
-from fast_style.errors import describe as describe  # commands take it from here
+from fast_style.errors import OptionError, UsageError, describe
 
 FAILED = 1
 WRONG_USAGE = 2
