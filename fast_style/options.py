@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from numbers import Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from fast_style.errors import OptionError
 
@@ -36,8 +36,11 @@ __all__ = [
     "loss_option",
     "option",
     "parse_layers",
+    "select_options",
     "split_hint",
 ]
+
+Bundle = TypeVar("Bundle")
 
 VggChoice = Literal["bundled", "vgg16", "vgg19"]
 EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
@@ -275,6 +278,16 @@ def check_options(config: Any) -> None:
     hints = _type_hints(config.__class__)
     for spec in fields(config):
         _check_option(spec.name, getattr(config, spec.name), hints[spec.name], spec.metadata)
+
+
+def select_options(options: Any, bundle: type[Bundle]) -> Bundle:
+    """Return the options of a bundle out of those of a dataclass that has more.
+
+    Args:
+        options: an instance of a dataclass that has all fields of the bundle.
+        bundle: the class of the bundle, such as `StyleOptions`.
+    """
+    return bundle(**{spec.name: getattr(options, spec.name) for spec in fields(bundle)})  # type: ignore[arg-type]
 
 
 def split_hint(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:

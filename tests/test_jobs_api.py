@@ -11,7 +11,7 @@ pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
 from fast_style.service.jobs.settings import JobSettings
-from fast_style.service.jobs.supervisor import WorkerProcess
+from fast_style.service.jobs.supervisor import WorkerSupervisor
 from fast_style.service.settings import ServiceSettings
 from tests.commands import command
 from tests.conftest import STYLE
@@ -146,9 +146,9 @@ class TestWithoutAWorker:
         ("options", "told"),
         [
             ({"style": "no-such"}, "no-such"),
-            ({"style": "/etc/passwd"}, "no name"),
-            ({"strength": "3"}, "strength is 3"),
-            ({"size": "0"}, "size is 0"),
+            ({"style": "/etc/passwd"}, "not the name"),
+            ({"strength": "3"}, "strength is '3'; expected a number from 0 to 1"),
+            ({"size": "0"}, "size is '0'; expected a whole number of 1 or more"),
             ({"frobnicate": "1"}, "no field"),
             ({"kind": "video"}, "expected one of optimize, batch"),
         ],
@@ -168,16 +168,16 @@ class TestWithoutAWorker:
         problem(client.post(optimize_form(one, two, weights="1,2")), 422, "2 weights for 1")
         problem(client.post(optimize_form(one, b"GIF89a nothing")), 422)
         problem(client.post(optimize_form(b"no picture at all", two)), 415)
-        problem(client.post(optimize_form(one, two, size=257)), 422, "256 or less")
-        problem(client.post(optimize_form(one, two, iterations=1001)), 422, "1000 or less")
-        problem(client.post(optimize_form(one, two, init="/etc/hostname")), 422, "no name")
+        problem(client.post(optimize_form(one, two, size=257)), 422, "from 32 to 256")
+        problem(client.post(optimize_form(one, two, iterations=1001)), 422, "from 1 to 1000")
+        problem(client.post(optimize_form(one, two, init="/etc/hostname")), 422, "not the name")
         problem(client.post(optimize_form(one + bytes(200_000), two)), 413, "photo")
 
     def test_hostile_archives(self, client, place, photos):
         before = len(list((place / "files").iterdir()))
         photo = next(iter(photos.values()))
         for archive, told in (
-            (b"PK\3\4 and then nothing", "no ZIP"),
+            (b"PK\3\4 and then nothing", "not a ZIP"),
             (zipped({f"{n}.png": photo for n in range(5)}), "more than 4 photos"),
             (zipped({"../../escaped.png": photo}), "name"),
             (deflated({"bomb.bmp": bytes(3_000_000)}), "bomb"),
@@ -203,11 +203,13 @@ class TestWithoutAWorker:
         assert answer.status == 202
         client.ask("DELETE", answer.headers["location"])
         from fast_style.errors import UsageError
-        from fast_style.service.job_form import _check_limits
-        from fast_style.service.jobs.spec import OptimizeOrder
+        from fast_style.service.job_form import JobForms
+        from fast_style.service.jobs.spec import OptimizeJobOptions
 
         with pytest.raises(UsageError, match="need torch"):
-            _check_limits(OptimizeOrder(), JobSettings(database="sqlite:///x", results="y"))
+            JobForms(service_for(), JobSettings(database="sqlite:///x", results="y"))._optimize_job(
+                OptimizeJobOptions(), {}
+            )
 
     def test_the_openapi_document_describes_the_forms(self, client):
         document = client.get("/openapi.json").json
@@ -230,10 +232,10 @@ class TestWithoutAWorker:
             "from fast_style.service.app import create_app\n"
             "from fast_style.service.settings import ServiceSettings\n"
             "from fast_style.service.jobs.settings import JobSettings\n"
-            "from fast_style.service.jobs.client import Desk\n"
+            "from fast_style.service.jobs.client import JobClient\n"
             f"jobs = JobSettings(database='sqlite:///{place}/two.sqlite', results='{place}/two')\n"
             "app = create_app(ServiceSettings(), jobs)\n"
-            "Desk(jobs).close()\n",
+            "JobClient(jobs).close()\n",
             place,
         )
         assert "torch" not in loaded
@@ -315,5 +317,5 @@ def test_a_worker_without_a_database_says_so(workplace, database):
 def test_the_password_is_no_argument_of_the_worker(workplace):
     url = "postgresql://me:secret@127.0.0.1:1/jobs"
     settings = JobSettings(database=url, results=str(workplace))
-    assert "secret" not in " ".join(WorkerProcess(settings)._command)
+    assert "secret" not in " ".join(WorkerSupervisor(settings)._command)
     assert settings.worker_environment()["FAST_STYLE_DATABASE"] == url

@@ -10,11 +10,12 @@ from PIL import Image
 pytest.importorskip("dbos")
 pytest.importorskip("fastapi")
 
+
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions
-from fast_style.service.jobs.client import Desk
-from fast_style.service.jobs.expiry import sweep
+from fast_style.service.jobs.client import JobClient
+from fast_style.service.jobs.worker import delete_expired
 from tests.conftest import STYLE
 from tests.job_service import batch_form, optimize_form, running
 from tests.test_jobs_api import photos, problem, service_for, settings_for
@@ -119,9 +120,9 @@ class TestWithAWorker:
         taken = client.post(batch_form(dict(list(photos.items())[:1]), STYLE))
         path = taken.headers["location"]
         client.wait(path, "done")
-        desk: Desk = client.app.state.jobs
+        jobs: JobClient = client.app.state.jobs.client
         folder = place / "files" / taken.json["id"]
-        assert sweep(desk) == 0
+        assert delete_expired(jobs) == 0
         assert folder.is_dir()
         # A day and a little later.
         real = time.time
@@ -129,7 +130,7 @@ class TestWithAWorker:
             patch.setattr("fast_style.service.jobs.client.time.time", lambda: real() + 86_450)
             assert client.get(path).json["state"] == "expired"
             problem(client.get(path + "/result"), 410, "deleted")
-            assert sweep(desk) > 0
+            assert delete_expired(jobs) > 0
         assert not folder.exists()
         # The files are gone, whatever the clock says then.
         assert client.get(path).json["state"] == "expired"
@@ -138,19 +139,19 @@ class TestWithAWorker:
         # After a month nobody knows of it any more.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("fast_style.service.jobs.client.time.time", lambda: real() + 32 * 86_400)
-            sweep(desk)
+            delete_expired(jobs)
         problem(client.get(path), 404)
 
     def test_inputs_without_a_job_are_deleted(self, client, place):
         import os
 
-        desk: Desk = client.app.state.jobs
+        jobs: JobClient = client.app.state.jobs.client
         for name, hours in (("young", 0), ("old", 2)):
             path = place / "files" / name / "input-1" / "photo"
             path.parent.mkdir(parents=True)
             path.write_bytes(b"left by a server that was killed")
             then = time.time() - 3600 * hours
             os.utime(path, (then, then))
-        sweep(desk)
+        delete_expired(jobs)
         assert (place / "files" / "young").is_dir()
         assert not (place / "files" / "old").exists()

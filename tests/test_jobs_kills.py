@@ -220,16 +220,16 @@ def test_a_worker_that_is_told_to_stop_goes_on_after_restart(workplace, photos):
 
 def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
     from fast_style.errors import JobError
-    from fast_style.service.jobs.worker_lease import sign_of_life
+    from fast_style.service.jobs.worker_lease import acquire_lease
 
     settings = JobSettings(
         database=f"sqlite:///{workplace / 'jobs.sqlite'}", results=str(workplace)
     )
-    first = sign_of_life(settings)
+    first = acquire_lease(settings)
     with pytest.raises(JobError, match="another worker has the database"):
-        sign_of_life(settings, wait_seconds=0.1)
+        acquire_lease(settings, wait_seconds=0.1)
     first.close()
-    sign_of_life(settings, wait_seconds=0.1).close()
+    acquire_lease(settings, wait_seconds=0.1).close()
 
 
 def postgres_programs() -> dict[str, str]:

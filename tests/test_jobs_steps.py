@@ -15,15 +15,24 @@ from fast_style.errors import MissingExtraError, UsageError
 from fast_style.images import encode_image, read_image
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions
+from fast_style.service.job_form import JobForms
 from fast_style.service.jobs import optimize_job
 from fast_style.service.jobs.archives import Limits
-from fast_style.service.jobs.batch_job import ARCHIVE, RESULT, Batch
-from fast_style.service.jobs.context import Workplace
-from fast_style.service.jobs.optimize_job import Run
-from fast_style.service.jobs.spec import BatchOrder, JobSpec, OptimizeOrder, read_order
+from fast_style.service.jobs.batch_job import ARCHIVE, RESULT, BatchJob
+from fast_style.service.jobs.context import WorkerContext
+from fast_style.service.jobs.optimize_job import OptimizeJob
+from fast_style.service.jobs.settings import JobSettings
+from fast_style.service.jobs.spec import (
+    BatchJobOptions,
+    JobSpec,
+    OptimizeJobOptions,
+    stored_options,
+)
+from fast_style.service.settings import ServiceSettings
 from fast_style.storage.object_store import ObjectStore
 from tests.conftest import STYLE
 
+FORMS = JobForms(ServiceSettings(), JobSettings(database="sqlite:///x", results="x"))
 LIMITS = Limits(photos=10, unpacked=50_000_000)
 
 
@@ -50,17 +59,17 @@ def zipped(photos):
 def place(workplace):
     """A worker's place, and the ids that it holds to be cancelled."""
     cancelled = set()
-    work = Workplace(
+    work = WorkerContext(
         ObjectStore(str(workplace / "files"), extra="serve"), cancelled.__contains__, 60.0
     )
     return work, cancelled
 
 
 def batch_spec(photos, **options):
-    order = BatchOrder(style=STYLE, **options)
+    chosen = BatchJobOptions(style=STYLE, **options)
     return JobSpec(
         kind="batch",
-        options=asdict(order),
+        options=stored_options(chosen),
         inputs="job/input",
         digest="",
         photos=len(photos),
@@ -73,7 +82,7 @@ def batch_spec(photos, **options):
 def batch_of(work, photos, **options):
     spec = batch_spec(photos, **options)
     work.store.write(f"job/input/{ARCHIVE}", zipped(photos))
-    return Batch(work, "job", spec)
+    return BatchJob(work, "job", spec)
 
 
 def expected(photo, name, **options):
@@ -91,7 +100,7 @@ class TestABatch:
         batch = batch_of(work, photos, strength=0.5, size=50)
         outcomes, failed = [], 0
         for position in range(len(photos)):
-            outcomes.append(batch.paint(position, failed))
+            outcomes.append(batch.stylize(position, failed))
             failed += outcomes[-1]["error"] is not None
         given = batch.bundle(outcomes)
         batch.close()
@@ -123,7 +132,7 @@ class TestABatch:
         Image.open(astronaut).crop((0, 0, 60, 60)).save(file, "JPEG", exif=exif)
         for keep in (False, True):
             batch = batch_of(work, {"a.jpg": file.getvalue()}, keep_metadata=keep)
-            name = batch.paint(0, 0)["file"]
+            name = batch.stylize(0, 0)["file"]
             assert (b"where we live" in work.store.read(f"job/{name}")) is keep
             batch.close()
 
@@ -131,7 +140,7 @@ class TestABatch:
         work, _ = place
         photos = small_photos(astronaut, 3)
         batch = batch_of(work, photos)
-        outcomes = [batch.paint(position, 0) for position in range(3)]
+        outcomes = [batch.stylize(position, 0) for position in range(3)]
         whole = [work.store.read(f"job/{outcome['file']}") for outcome in outcomes]
         # As a power cut leaves them: one short, one gone.
         work.store.write(f"job/{outcomes[0]['file']}", whole[0][:100])
@@ -155,18 +164,18 @@ class TestABatch:
             patch.setattr(Stylizer, "stylize_photo", dies)
             for _ in range(5):
                 with closing(batch_of(work, photos)) as batch, pytest.raises(Died):
-                    batch.paint(0, 0)
+                    batch.stylize(0, 0)
         with closing(batch_of(work, photos)) as batch:
-            assert "died at it 5 times" in batch.paint(0, 0)["error"]
-            assert batch.paint(1, 1)["error"] is None
+            assert "died at it 5 times" in batch.stylize(0, 0)["error"]
+            assert batch.stylize(1, 1)["error"] is None
 
     def test_a_style_that_is_gone_is_not_the_photos_matter(self, place, astronaut):
         work, _ = place
         spec = batch_spec({"a": 1})
         work.store.write(f"job/input/{ARCHIVE}", zipped(small_photos(astronaut, 1)))
         spec = replace(spec, options={**spec.options, "style": "gone"})
-        with closing(Batch(work, "job", spec)) as batch, pytest.raises(Exception, match="gone"):
-            batch.paint(0, 0)
+        with closing(BatchJob(work, "job", spec)) as batch, pytest.raises(Exception, match="gone"):
+            batch.stylize(0, 0)
 
 
 @pytest.fixture
@@ -178,12 +187,12 @@ def optimization(place, astronaut):
     work.store.write("job/input/photo", photos[0])
     for number, painting in enumerate(photos[1:]):
         work.store.write(f"job/input/{optimize_job.PAINTING.format(number)}", painting)
-    order = OptimizeOrder(
+    chosen = OptimizeJobOptions(
         size=64, scales=2, iterations=6, tolerance=0, preview_every=4, weights="2,1", format="png"
     )
     return JobSpec(
         kind="optimize",
-        options=asdict(order),
+        options=stored_options(chosen),
         inputs="job/input",
         digest="",
         paintings=2,
@@ -195,7 +204,7 @@ def optimization(place, astronaut):
 
 def all_steps(work, spec, run=None, number=0):
     """Go on to the end; gives the last run."""
-    run = run or Run(work, "job", spec, number)
+    run = run or OptimizeJob(work, "job", spec, number)
     while not run.advance()["finished"]:
         pass
     return run
@@ -210,7 +219,7 @@ def directly(work, spec, iterations=None):
         read_image(work.store.read(f"job/input/{optimize_job.PAINTING.format(number)}"))
         for number in range(2)
     ]
-    whole = Optimization(photos[0], paintings, spec.optimize_order().config(), weights=[2.0, 1.0])
+    whole = Optimization(photos[0], paintings, spec.optimize_options().config(), weights=[2.0, 1.0])
     for step in whole.steps():
         if step.iteration == iterations:
             break
@@ -246,11 +255,11 @@ class TestAnOptimisation:
     def test_goes_on_from_its_checkpoint(self, place, optimization, killed_after):
         work, _ = place
         work.checkpoint_seconds = 0.0
-        first = Run(work, "job", optimization, 0)
+        first = OptimizeJob(work, "job", optimization, 0)
         for _ in range(killed_after):
             first.advance()
         at_kill = directly(work, optimization, iterations=killed_after)
-        second = Run(work, "job", optimization, killed_after)
+        second = OptimizeJob(work, "job", optimization, killed_after)
         assert second.advance()["iteration"] == killed_after + 1
         run = all_steps(work, optimization, second)
         given = run.finish()
@@ -273,7 +282,7 @@ class TestAnOptimisation:
     def test_the_checkpoint_is_in_full_precision(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0
-        run = Run(work, "job", optimization, 0)
+        run = OptimizeJob(work, "job", optimization, 0)
         for _ in range(3):
             run.advance()
         loaded = run._loaded(2)
@@ -287,7 +296,7 @@ class TestAnOptimisation:
         """Killed after the checkpoint and before DBOS had taken it down."""
         work, _ = place
         work.checkpoint_seconds = 0.0
-        first = Run(work, "job", optimization, 0)
+        first = OptimizeJob(work, "job", optimization, 0)
         for _ in range(3):
             first.advance()
         run = all_steps(work, optimization, number=2)
@@ -296,17 +305,17 @@ class TestAnOptimisation:
     def test_a_damaged_checkpoint_is_passed_over(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0
-        first = Run(work, "job", optimization, 0)
+        first = OptimizeJob(work, "job", optimization, 0)
         for _ in range(4):
             first.advance()
         newest = "job/checkpoint-000003.safetensors"
         work.store.write(newest, work.store.read(newest)[:500])
-        second = Run(work, "job", optimization, 4)
+        second = OptimizeJob(work, "job", optimization, 4)
         assert second.advance()["iteration"] == 4
         for name in work.store.names("job"):
             if name.startswith("checkpoint"):
                 work.store.write(f"job/{name}", b"")
-        assert Run(work, "job", optimization, 5).advance()["iteration"] == 1
+        assert OptimizeJob(work, "job", optimization, 5).advance()["iteration"] == 1
 
     def test_the_last_step_alone_can_be_done_again(self, place, optimization):
         work, _ = place
@@ -315,13 +324,13 @@ class TestAnOptimisation:
         run.finish()
         result = work.store.read("job/result.png")
         work.store.delete_file("job/result.png")
-        again = Run(work, "job", optimization, run.number)
+        again = OptimizeJob(work, "job", optimization, run.number)
         assert again.finish()["iterations"] == 9
         assert work.store.read("job/result.png") == result
 
     def test_it_stops_within_an_iteration(self, place, optimization):
         work, cancelled = place
-        run = Run(work, "job", optimization, 0)
+        run = OptimizeJob(work, "job", optimization, 0)
         cancelled.add("job")
         assert run.advance() == {"iteration": 1, "finished": False}
         cancelled.clear()
@@ -338,17 +347,16 @@ class TestAnOptimisation:
         monkeypatch.delitem(sys.modules, "fast_style.optimization.optimizer_loop", raising=False)
         monkeypatch.setitem(sys.modules, "torch", None)
         with pytest.raises(MissingExtraError, match=r"optimize needs torch.*fast-style\[torch\]"):
-            Run(work, "job", optimization, 0)
+            OptimizeJob(work, "job", optimization, 0)
 
 
-class TestOrders:
+class TestForms:
     def test_fields_become_values(self):
-        order = read_order(
-            "optimize",
-            {"size": "128", "preserve_color": "true", "weights": "", "init": "noise"},
+        options = FORMS.options["optimize"].parse(
+            {"size": "128", "preserve_color": "true", "weights": "", "init": "noise"}
         )
-        assert order == OptimizeOrder(size=128, preserve_color=True, init="noise")
-        assert order.config().size == 128
+        assert options == OptimizeJobOptions(size=128, preserve_color=True, init="noise")
+        assert options.config().size == 128
 
     @pytest.mark.parametrize(
         ("kind", "fields", "told"),
@@ -356,24 +364,24 @@ class TestOrders:
             ("optimize", {"size": "big"}, "whole number"),
             ("optimize", {"learning_rate": ""}, "learning_rate is ''; expected a number"),
             ("optimize", {"keep_metadata": "0"}, "keep_metadata is '0'; expected true or false"),
-            ("optimize", {"size": "8"}, "size is 8; expected 32 or more"),
+            ("optimize", {"size": "8"}, "size is '8'; expected a whole number from 32 to 1024"),
             ("optimize", {"style_weight": "nan"}, "style_weight"),
             ("optimize", {"colour": "red"}, "no field 'colour'"),
             ("optimize", {"preserve_color": "maybe"}, "true or false"),
-            ("optimize", {"init": "/etc/passwd"}, "no name of a style"),
-            ("optimize", {"init": "../secret.png"}, "no name of a style"),
+            ("optimize", {"init": "/etc/passwd"}, "not the name of a style"),
+            ("optimize", {"init": "../secret.png"}, "not the name of a style"),
             ("optimize", {"weights": "1,zero"}, "numbers above 0"),
             ("optimize", {"vgg": "vgg19"}, "no field"),
-            ("optimize", {"quality": "101"}, "expected 100 or less"),
+            ("optimize", {"quality": "101"}, "expected a whole number from 1 to 100"),
             ("batch", {}, "style is missing"),
-            ("batch", {"style": "/models/x.safetensors"}, "no name of a style"),
-            ("batch", {"style": "a", "strength": "2"}, "expected 1 or less"),
+            ("batch", {"style": "/models/x.safetensors"}, "not the name of a style"),
+            ("batch", {"style": "a", "strength": "2"}, "expected a number from 0 to 1"),
             ("batch", {"style": "a", "format": "exe"}, "format is 'exe'"),
         ],
     )
     def test_what_is_refused(self, kind, fields, told):
         with pytest.raises(UsageError) as caught:
-            read_order(kind, fields)
+            FORMS.options[kind].parse(fields)
         assert told in str(caught.value)
         assert "--" not in str(caught.value)
 
@@ -381,12 +389,12 @@ class TestOrders:
         spec = batch_spec({"a": 1})
         kept = json.loads(json.dumps({**spec.to_dict(), "added_later": 1}))
         kept["options"]["also_later"] = 2
-        assert JobSpec.from_dict(kept).batch_order() == spec.batch_order()
+        assert JobSpec.from_dict(kept).batch_options() == spec.batch_options()
 
 
 def test_the_digest_of_a_picture_is_that_of_its_file(place, astronaut):
     work, _ = place
     with closing(batch_of(work, small_photos(astronaut, 1))) as batch:
-        outcome = batch.paint(0, 0)
+        outcome = batch.stylize(0, 0)
     data = work.store.read(f"job/{outcome['file']}")
     assert outcome["digest"] == hashlib.sha256(data).hexdigest()

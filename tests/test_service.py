@@ -283,9 +283,9 @@ def test_ready_once_warm_and_until_it_ends(styles, jpeg):
     with service() as client:
         state = client.app.state.service
         while not state.warm:
-            assert state.trouble is None
+            assert state.failure is None
         assert client.get("/readyz").json() == {"status": "ready"}
-        state.places.draining = True
+        state.admission.draining = True
         assert "shutting down" in problem(client.get("/readyz"), 503)
         answer = post(client, jpeg)
         assert "shutting down" in problem(answer, 503)
@@ -294,7 +294,7 @@ def test_ready_once_warm_and_until_it_ends(styles, jpeg):
 
 def test_not_ready_when_a_style_to_warm_is_missing(styles):
     with service(warm="monet") as client:
-        while client.app.state.service.trouble is None:
+        while client.app.state.service.failure is None:
             pass
         assert "monet" in problem(client.get("/readyz"), 503)
 

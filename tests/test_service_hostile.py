@@ -308,7 +308,7 @@ def test_overload_and_clients_that_go(service, photo, wanted):
             status, headers, body = answer_of(late)
             assert (status, headers["content-type"]) == (503, "application/problem+json")
             assert 1 <= int(headers["retry-after"]) <= 60
-            assert json.loads(body)["title"] == "All places are taken"
+            assert json.loads(body)["title"] == "The service is busy"
         clients[1].close()
         service.until("fast_style_queue_length", 1)
         clients[0].close()  # its photo is with the decoder already

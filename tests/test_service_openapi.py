@@ -41,7 +41,7 @@ def try_everything(place, url, *options):
         *(str(Path(sys.executable).with_name("schemathesis")), "run"),
         *(f"{url}/openapi.json", "--seed", "8", "--generation-deterministic"),
         *("--max-examples", str(EXAMPLES), "--no-color"),
-        *("--checks", "all", "--continue-on-failure", *options),
+        *("--checks", "all", "--continue-on-failure", "--request-timeout", "60", *options),
     ]
     return subprocess.run(
         command,
@@ -87,8 +87,8 @@ def test_jobs_too(place, monkeypatch):
         done = try_everything(place, service.address, *options)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         assert re.search(r"(\d{3,}) generated, \1 passed", done.stdout), done.stdout[-2000:]
-        desk = service.app.state.jobs
-        assert {desk.find(name, owner="").spec.kind for name in desk.store.names("")} == {
+        jobs = service.app.state.jobs.client
+        assert {jobs.find(name, owner="").spec.kind for name in jobs.store.names("")} == {
             *("batch", "optimize"),
         }
 

@@ -1,4 +1,4 @@
-"""Parts of the service on their own: keys, rates, places, and the processes that decode."""
+"""Parts of the service on their own: keys, rates, admission, and the processes that decode."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from fast_style.errors import UsageError
 from fast_style.images import read_image
-from fast_style.service.admission import Places
+from fast_style.service.admission import Admission
 from fast_style.service.auth import KeyFile, RateLimit
 from fast_style.service.decoder_pool import DecoderPool
 from fast_style.service.problems import Problem
@@ -31,18 +31,20 @@ def test_keys_are_read_again_when_they_change(tmp_path):
     first, second = "a" * 16, "b" * 16
     path.write_text(f"alice:{first}\n# bob\n\n{second}\n")
     keys = KeyFile(path, clock)
-    assert (keys.name_of(first), keys.name_of(second)) == ("alice", "line-4")
-    assert keys.name_of("") is keys.name_of(first[:-1]) is keys.name_of(f"alice:{first}") is None
+    assert (keys.find_name(first), keys.find_name(second)) == ("alice", "line-4")
+    assert (
+        keys.find_name("") is keys.find_name(first[:-1]) is keys.find_name(f"alice:{first}") is None
+    )
     path.write_text(f"carol:{second}\n")
-    assert keys.name_of(first) == "alice"  # it is looked at once a second
+    assert keys.find_name(first) == "alice"  # it is looked at once a second
     clock.now += 2
-    assert (keys.name_of(first), keys.name_of(second)) == (None, "carol")
+    assert (keys.find_name(first), keys.find_name(second)) == (None, "carol")
     path.write_text("short\n")  # somebody is in the middle of writing it
     clock.now += 2
-    assert keys.name_of(second) == "carol"
+    assert keys.find_name(second) == "carol"
     path.unlink()
     clock.now += 2
-    assert keys.name_of(second) == "carol"
+    assert keys.find_name(second) == "carol"
 
 
 def test_files_of_keys_that_are_none(tmp_path):
@@ -57,17 +59,17 @@ def test_the_bucket_is_exact():
     """Three at once, then one every two seconds, whatever the others do."""
     clock = Clock()
     rate = RateLimit(30, 3, clock)
-    assert [rate.wait("a") for _ in range(5)] == [0, 0, 0, 2, 2]
-    assert rate.wait("b") == 0
+    assert [rate.take_token("a") for _ in range(5)] == [0, 0, 0, 2, 2]
+    assert rate.take_token("b") == 0
     clock.now += 1.5
-    assert rate.wait("a") == 1
+    assert rate.take_token("a") == 1
     clock.now += 0.5
-    assert [rate.wait("a"), rate.wait("a")] == [0, 2]
+    assert [rate.take_token("a"), rate.take_token("a")] == [0, 2]
     clock.now += 3600
-    assert [rate.wait("a") for _ in range(4)] == [0, 0, 0, 2]
+    assert [rate.take_token("a") for _ in range(4)] == [0, 0, 0, 2]
     for number in range(10_001):  # who has not come for long is forgotten, with a full bucket
-        rate.wait(str(number))
-    assert rate.wait("a") == 0
+        rate.take_token(str(number))
+    assert rate.take_token("a") == 0
 
 
 def test_settings_are_checked():
@@ -78,10 +80,10 @@ def test_settings_are_checked():
 
 def test_places_are_given_in_turn_and_given_back():
     async def main():
-        places, order = Places(1, 2, 100), []
+        admission, order = Admission(1, 2, 100), []
 
         async def visit(name, seconds):
-            async with places.turn():
+            async with admission.slot():
                 order.append(name)
                 await asyncio.sleep(seconds)
 
@@ -89,15 +91,15 @@ def test_places_are_given_in_turn_and_given_back():
         await asyncio.sleep(0)
         others = [asyncio.create_task(visit(name, 0)) for name in "bc"]
         await asyncio.sleep(0)
-        assert (places.working, places.waiting) == (1, 2)
+        assert (admission.working, admission.waiting) == (1, 2)
         with pytest.raises(Problem, match="2 wait") as refused:
-            places.check()
+            admission.check()
         assert refused.value.status == 503
         assert int(refused.value.headers["Retry-After"]) >= 1
         others[0].cancel()
         await asyncio.gather(first, *others, return_exceptions=True)
         assert order == ["a", "c"]
-        assert (places.working, places.waiting) == (0, 0)
+        assert (admission.working, admission.waiting) == (0, 0)
 
     asyncio.run(main())
 
@@ -106,39 +108,39 @@ def test_a_place_is_kept_while_its_thread_works():
     """The memory is, too; but the one who waited is gone at once."""
 
     async def main():
-        places, go = Places(1, 1, 100), threading.Event()
+        admission, go = Admission(1, 1, 100), threading.Event()
 
         async def visit():
-            async with places.turn() as turn:
-                await turn.run(threads, go.wait, 30)
+            async with admission.slot() as slot:
+                await slot.run(threads, go.wait, 30)
 
         with ThreadPoolExecutor(1) as threads:
             task = asyncio.create_task(visit())
-            while not threads._work_queue.empty() or places.working == 0:
+            while not threads._work_queue.empty() or admission.working == 0:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            assert places.working == 1
+            assert admission.working == 1
             go.set()
-            while places.working:
+            while admission.working:
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_the_memory_for_bodies_is_bounded():
-    places = Places(1, 1, 100)
-    with places.body() as one, places.body() as other:
-        one.add(60)
-        other.add(40)
+    admission = Admission(1, 1, 100)
+    with admission.body() as one, admission.body() as other:
+        one.reserve(60)
+        other.reserve(40)
         with pytest.raises(Problem) as refused:
-            one.add(1)
+            one.reserve(1)
         assert refused.value.status == 503
-        other.free()
-        one.add(40)
-        other.free()
-    assert places.held_bytes == 0
+        other.release()
+        one.reserve(40)
+        other.release()
+    assert admission.body_bytes == 0
 
 
 def in_a_pool(work, **options):

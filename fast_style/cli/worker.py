@@ -32,7 +32,7 @@ def worker(settings: JobSettings, with_parent: bool) -> None:
     SIGTERM and Ctrl-C end it after some seconds. However it ends, another worker, or the next one,
     continues its jobs.
     """  # noqa: D301 (the \b is click's)
-    from fast_style.service.jobs.worker import work
+    from fast_style.service.jobs.worker import run_worker
 
     stop = threading.Event()
     code = 0
@@ -47,7 +47,7 @@ def worker(settings: JobSettings, with_parent: bool) -> None:
     if with_parent:
         for watch in (_stop_when_stdin_closes, _stop_when_orphaned):
             threading.Thread(target=watch, args=(stop,), daemon=True).start()
-    work(settings, stop, code=lambda: code)
+    run_worker(settings, stop, exit_code=lambda: code)
 
 
 def _stop_when_stdin_closes(stop: threading.Event) -> None:

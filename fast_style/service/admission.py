@@ -1,4 +1,4 @@
-"""How many requests may be here at once, and how much of them in memory."""
+"""Limits of concurrent requests, and of the memory that their bodies take."""
 
 from __future__ import annotations
 
@@ -9,87 +9,86 @@ from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from fast_style.service.problems import Problem
+from fast_style.service.problems import Problem, busy_problem
 
-__all__ = ["Body", "Places", "Turn"]
+__all__ = ["Admission", "BodyMemory", "Slot"]
 
 _Result = TypeVar("_Result")
 
-_SLOWNESS = 0.1  # of the running mean of a turn's seconds
-_LONGEST_ADVICE = 60
+_SMOOTHING = 0.1  # of the running mean of a request's seconds
+_MAX_RETRY_SECONDS = 60
 
 
-class Body:
-    """What one request holds of the memory for bodies."""
+class BodyMemory:
+    """The memory that the body of one request takes."""
 
-    def __init__(self, places: Places) -> None:
-        self._places, self._bytes = places, 0
+    def __init__(self, admission: Admission) -> None:
+        self._admission, self._bytes = admission, 0
 
-    def add(self, count: int) -> None:
-        """Take memory for more bytes.
+    def reserve(self, count: int) -> None:
+        """Reserve memory for more bytes.
 
         Raises:
             Problem: 503, there is none left.
         """
-        if self._places.held_bytes + count > self._places.most_bytes:
-            raise self._places.full(
-                "the bodies of other requests take all memory there is for them"
-            )
-        self._places.held_bytes += count
+        admission = self._admission
+        if admission.body_bytes + count > admission.max_body_bytes:
+            raise admission.busy("the bodies of other requests take all memory that there is")
+        admission.body_bytes += count
         self._bytes += count
 
-    def free(self) -> None:
-        """Give it all back; a second time does nothing."""
-        self._places.held_bytes -= self._bytes
+    def release(self) -> None:
+        """Release all of it; a second call does nothing."""
+        self._admission.body_bytes -= self._bytes
         self._bytes = 0
 
 
-class Turn:
-    """A place among those that are worked on."""
+class Slot:
+    """The right of one request to be worked on."""
 
     def __init__(self) -> None:
-        self.job: Future[Any] | None = None
+        self.future: Future[Any] | None = None
 
     async def run(
         self, executor: Executor, work: Callable[..., _Result], *arguments: object
     ) -> _Result:
-        """Do a part of the work in a thread.
+        """Run a part of the work in a thread.
 
-        What has begun there goes on to its end even if nobody waits any more; the place is kept
-        until then, since the memory is.
+        What has begun runs to its end even if the request is cancelled; the slot is occupied until
+        then, as its memory is.
         """
-        self.job = executor.submit(work, *arguments)
-        result: _Result = await asyncio.wrap_future(self.job)
+        self.future = executor.submit(work, *arguments)
+        result: _Result = await asyncio.wrap_future(self.future)
         return result
 
 
-class Places:
-    """Counts who is here, and lets in no more than fit.
+class Admission:
+    """Counts requests, and refuses those beyond the limits.
 
     Attributes:
-        waiting: requests that wait for their turn.
-        working: requests whose turn it is.
-        held_bytes: memory that bodies take, which are coming or waiting.
-        most_bytes: the most that they may take.
-        draining: whether nobody is let in any more, because the service ends.
+        waiting: requests that wait for a slot.
+        working: requests that have a slot.
+        body_bytes: memory of the bodies that are being received or wait.
+        max_body_bytes: the limit of that.
+        draining: whether all requests are refused because the service shuts down.
     """
 
-    def __init__(self, in_flight: int, queue: int, most_bytes: int) -> None:
-        """Open so many places.
+    def __init__(self, slots: int, queue: int, max_body_bytes: int) -> None:
+        """Set the limits.
 
         Args:
-            in_flight: turns at once.
-            queue: requests that may wait for a turn.
-            most_bytes: memory for bodies.
+            slots: requests that are worked on at once.
+            queue: requests that may wait for a slot.
+            max_body_bytes: memory for bodies.
         """
-        self.waiting = self.working = self.held_bytes = 0
-        self.most_bytes, self.draining = most_bytes, False
-        self._in_flight, self._queue = in_flight, queue
-        self._turns = asyncio.Semaphore(in_flight)
+        self.waiting = self.working = self.body_bytes = 0
+        self.max_body_bytes, self.draining = max_body_bytes, False
+        self._slots, self._queue = slots, queue
+        self._semaphore = asyncio.Semaphore(slots)
         self._mean_seconds = 0.0
 
     def check(self) -> None:
-        """Refuse a request for which there would be no place, at best before its body is read.
+        """Refuse a request for which there is no room, if possible before its body is read.
 
         Raises:
             Problem: 503 with Retry-After.
@@ -98,57 +97,52 @@ class Places:
             raise Problem(
                 503, "Shutting down", "the service is shutting down", headers={"Retry-After": "5"}
             )
-        if self._turns.locked() and self.waiting >= self._queue:
-            raise self.full(f"{self.working} requests are in work and {self.waiting} wait")
+        if self._semaphore.locked() and self.waiting >= self._queue:
+            raise self.busy(f"{self.working} requests are being worked on and {self.waiting} wait")
 
-    def full(self, reason: str) -> Problem:
-        """Say that there is no place, and when there should be one."""
-        seconds = self._mean_seconds * (self.waiting + self.working) / self._in_flight
-        advice = min(max(1, math.ceil(seconds)), _LONGEST_ADVICE)
-        return Problem(
-            503,
-            "All places are taken",
-            f"{reason}: try again in {advice} s",
-            headers={"Retry-After": str(advice)},
-        )
+    def busy(self, reason: str) -> Problem:
+        """Return the problem of a request that is refused, with an estimate of when to retry."""
+        seconds = self._mean_seconds * (self.waiting + self.working) / self._slots
+        retry = min(max(1, math.ceil(seconds)), _MAX_RETRY_SECONDS)
+        return busy_problem(f"{reason}: try again in {retry} s", retry)
 
     @contextmanager
-    def body(self) -> Iterator[Body]:
-        """Hold the body of a request, until the end at the latest."""
-        held = Body(self)
+    def body(self) -> Iterator[BodyMemory]:
+        """Account for the memory of one body; it is released at the end at the latest."""
+        memory = BodyMemory(self)
         try:
-            yield held
+            yield memory
         finally:
-            held.free()
+            memory.release()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Turn]:
-        """Wait for a place among those that are worked on; first come, first served.
+    async def slot(self) -> AsyncIterator[Slot]:
+        """Wait for a slot, first come, first served, and occupy it.
 
         Raises:
-            Problem: 503, too many wait.
+            Problem: 503, too many requests wait.
         """
         self.check()
         loop = asyncio.get_running_loop()
         self.waiting += 1
         try:
-            await self._turns.acquire()
+            await self._semaphore.acquire()
         finally:
             self.waiting -= 1
         self.working += 1
-        start, turn = loop.time(), Turn()
+        start, slot = loop.time(), Slot()
         try:
-            yield turn
+            yield slot
         finally:
-            job = turn.job
-            if job is None or job.cancel() or job.done():
-                self._leave(loop.time() - start)
+            future = slot.future
+            if future is None or future.cancel() or future.done():
+                self._release(loop.time() - start)
             else:
-                job.add_done_callback(
-                    lambda _: loop.call_soon_threadsafe(self._leave, loop.time() - start)
+                future.add_done_callback(
+                    lambda _: loop.call_soon_threadsafe(self._release, loop.time() - start)
                 )
 
-    def _leave(self, seconds: float) -> None:
+    def _release(self, seconds: float) -> None:
         self.working -= 1
-        self._mean_seconds += _SLOWNESS * (seconds - self._mean_seconds)
-        self._turns.release()
+        self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
+        self._semaphore.release()

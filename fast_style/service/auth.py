@@ -1,4 +1,4 @@
-"""Who may use the service, and how often: API keys from a file, a limit of the rate for each."""
+"""API keys from a file, and a rate limit for each caller."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fast_style.errors import UsageError
 
 __all__ = ["KeyFile", "RateLimit"]
 
-SHORTEST_KEY = 16
-_LOOK_SECONDS = 1.0
-_MOST_CALLERS = 10_000
+MIN_KEY_LENGTH = 16
+_CHECK_SECONDS = 1.0
+_MAX_CALLERS = 10_000
 
 
 class KeyFile:
-    """API keys, one a line, `KEY` or `NAME:KEY`; empty lines and those that begin with # are none.
+    """API keys, one per line, `KEY` or `NAME:KEY`; empty lines and lines with # are skipped.
 
-    The file is read again when it changes. While it cannot be read, or is not sound, the keys
-    before stay in force.
+    The file is read again when it changes. While it cannot be read or is malformed, the previous
+    keys stay valid.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,31 +31,31 @@ class KeyFile:
 
         Args:
             path: the file.
-            clock: tells the time.
+            clock: returns the time in seconds.
 
         Raises:
-            UsageError: it cannot be read, has no key, or one that is too short.
+            UsageError: the file cannot be read, has no key, or one that is too short.
         """
         self._path, self._clock = path, clock
         self._keys: list[tuple[str, bytes]] = []
         self._state: tuple[int, int] | None = None
-        self._looked = float("-inf")
+        self._checked = float("-inf")
         self._read()
 
-    def name_of(self, key: str) -> str | None:
-        """Tell whose key it is, in a time that does not depend on how much of it is right.
+    def find_name(self, key: str) -> str | None:
+        """Find the name of a key, in a time that does not depend on how much of it is right.
 
         Args:
-            key: what a client sent.
+            key: the key that a client sent.
 
         Returns:
-            The key's name, or None if there is no such key.
+            The name, or None if there is no such key.
         """
-        if self._clock() - self._looked >= _LOOK_SECONDS:
+        if self._clock() - self._checked >= _CHECK_SECONDS:
             try:
                 self._read()
             except UsageError:
-                self._looked = self._clock()
+                self._checked = self._clock()
         digest = _digest(key)
         found = None
         for name, known in self._keys:  # all of them, also after the right one
@@ -67,7 +67,7 @@ class KeyFile:
         try:
             status = self._path.stat()
             state = (status.st_mtime_ns, status.st_size)
-            self._looked = self._clock()
+            self._checked = self._clock()
             if state == self._state:
                 return
             lines = self._path.read_text(encoding="utf-8").splitlines()
@@ -79,10 +79,10 @@ class KeyFile:
             if not line or line.startswith("#"):
                 continue
             name, colon, key = line.rpartition(":")
-            if len(key) < SHORTEST_KEY:
+            if len(key) < MIN_KEY_LENGTH:
                 raise UsageError(
                     f"--keys {self._path}, line {number}: a key has {len(key)} characters; "
-                    f"expected {SHORTEST_KEY} or more (`openssl rand -hex 16` makes one)"
+                    f"expected {MIN_KEY_LENGTH} or more (`openssl rand -hex 16` makes one)"
                 )
             keys.append((name if colon else f"line-{number}", _digest(key)))
         if not keys:
@@ -91,37 +91,37 @@ class KeyFile:
 
 
 class RateLimit:
-    """A token bucket for each caller: so many at once, and so many a minute from then on."""
+    """A token bucket for each caller: a burst at once, and a steady rate from then on."""
 
     def __init__(
         self, per_minute: float, burst: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Make full buckets.
+        """Create full buckets.
 
         Args:
-            per_minute: tokens that come back in a minute.
-            burst: the most tokens in a bucket.
-            clock: tells the time.
+            per_minute: tokens that are added to a bucket per minute.
+            burst: the largest number of tokens in a bucket.
+            clock: returns the time in seconds.
         """
         self._rate, self._burst, self._clock = per_minute / 60, burst, clock
-        # Who has not called for long has a full bucket, which need not be kept.
+        # Buckets of callers who have not called for long are full and need not be stored.
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait(self, caller: str) -> int:
-        """Take a token.
+    def take_token(self, caller: str) -> int:
+        """Take a token out of a bucket.
 
         Args:
             caller: whose bucket it is.
 
         Returns:
-            0 if there was one, else the whole seconds until there is one again.
+            0 if there was one, else the whole seconds until there is one.
         """
         now = self._clock()
         tokens, seen = self._buckets.pop(caller, (float(self._burst), now))
         tokens = min(self._burst, tokens + (now - seen) * self._rate)
         allowed = tokens >= 1
         self._buckets[caller] = (tokens - allowed, now)
-        while len(self._buckets) > _MOST_CALLERS:
+        while len(self._buckets) > _MAX_CALLERS:
             self._buckets.popitem(last=False)
         return 0 if allowed else max(1, math.ceil((1 - tokens) / self._rate))
 

@@ -1,4 +1,4 @@
-"""A pool of processes that decode photos, each of which can be ended and is replaced then."""
+"""A pool of processes that decode photos; one that is killed or dies is replaced."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from fast_style.images import Photo
-from fast_style.service.decoder_process import ANSWER, MARK, REQUEST, read_exactly
+from fast_style.service.decoder_process import ACK, ANSWER, REQUEST, read_exactly
 from fast_style.service.problems import Problem
 
 __all__ = ["DecoderPool"]
 
 _PIPE_BYTES = 1 << 20
-"""Room in the pipes, where the system lets us choose: a photo of 512 pixels goes in one piece."""
+"""Capacity of the pipes on Linux: a photo of 512 pixels fits in one piece."""
 
-_LONGEST_HEAD = 1 << 20
-_AGAIN_SECONDS = 1.0
-"""Pause before a process is started anew that did not come up."""
-_LEAST = 1 << 26  # metadata may well be larger than a small photo's pixels
-_TRIES = 2  # a process that was dead before it got the photo is not the photo's fault
+_MAX_HEAD_BYTES = 1 << 20
+_RESTART_SECONDS = 1.0
+"""Pause before a process that failed to start is started again."""
+
+_MIN_LIMIT = 1 << 26  # metadata may be larger than the pixels of a small photo
+_ATTEMPTS = 2  # if a process dies before it has received the photo, the photo is not the cause
 _UNUSABLE = "The picture cannot be used"
 
 
 class _DeadError(Exception):
-    """The process ended; `started` tells whether it had the whole photo by then."""
+    """The process ended; `started` is whether it had received the whole photo."""
 
     def __init__(self, started: bool) -> None:
         super().__init__()
@@ -57,26 +58,26 @@ class _Decoder:
             bufsize=0,
             pipesize=_PIPE_BYTES if sys.platform == "linux" else -1,
             env=_bare_environment(),
-            # A process group of its own: a terminal's Ctrl-C is for the service alone.
+            # A process group of its own: Ctrl-C in a terminal is for the service only.
             process_group=0 if os.name == "posix" else None,
         )
 
     def wait(self) -> bool:
-        """Wait for the mark that it gives; False if it has ended instead."""
-        mark = bytearray(len(MARK))
+        """Wait for the process's acknowledgement; return False if it has ended instead."""
+        mark = bytearray(len(ACK))
         try:
             read_exactly(cast(BinaryIO, self.process.stdout), memoryview(mark))
         except (OSError, EOFError, ValueError):
             return False
-        return mark == MARK
+        return mark == ACK
 
-    def exchange(self, body: bytes, size: int, most: int) -> tuple[dict[str, Any], list[Any]]:
-        """Send a file and wait for what it holds; in a thread, since both may take a while.
+    def exchange(self, body: bytes, size: int, limit: int) -> tuple[dict[str, Any], list[Any]]:
+        """Send a file and receive its pixels and metadata; blocks, so it is called in a thread.
 
         Args:
             body: the file.
-            size: long side to make it smaller to, or 0.
-            most: pixels that it may have, and bytes of metadata.
+            size: long side to which a larger photo is resized, or 0.
+            limit: the most pixels, and the most bytes of each kind of metadata.
         """
         stdin = cast(BinaryIO, self.process.stdin)
         stdout = cast(BinaryIO, self.process.stdout)
@@ -93,7 +94,7 @@ class _Decoder:
             length = bytearray(ANSWER.size)
             read_exactly(stdout, memoryview(length))
             (size_of_head,) = ANSWER.unpack(length)
-            if size_of_head > _LONGEST_HEAD:
+            if size_of_head > _MAX_HEAD_BYTES:
                 raise _DeadError(started=True)
             text = bytearray(size_of_head)
             read_exactly(stdout, memoryview(text))
@@ -102,8 +103,10 @@ class _Decoder:
                 return head, []
             height, width = head["height"], head["width"]
             sizes = (height * width, head["exif"] or 0, head["icc_profile"] or 0)
-            if not all(0 <= size <= most for size in sizes):
-                raise _DeadError(started=True)  # no answer of ours: somebody else is in there
+            if not all(0 <= size <= limit for size in sizes):
+                raise _DeadError(
+                    started=True
+                )  # not an answer of our code: the process was taken over
             blocks: list[Any] = [np.empty((height, width, 3), np.uint8)]
             blocks.append(np.empty((height, width), np.uint8) if head["alpha"] else None)
             for name in ("exif", "icc_profile"):
@@ -115,8 +118,8 @@ class _Decoder:
             raise _DeadError(started=True) from error
         return head, blocks
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
+    def kill(self) -> None:
+        """Kill the process and close the pipes."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -128,7 +131,7 @@ class DecoderPool:
     """Decodes photos in processes of their own.
 
     Attributes:
-        restarts: how many processes had to be replaced.
+        restarts: the number of processes that were replaced.
     """
 
     def __init__(
@@ -139,13 +142,13 @@ class DecoderPool:
         seconds: float,
         megabytes: int,
     ) -> None:
-        """Describe the pool; `start` starts it.
+        """Set the limits; nothing is started.
 
         Args:
-            processes: how many photos are decoded at once.
+            processes: the number of photos that are decoded at once.
             max_megapixels: photos whose header claims more are refused before they are decoded.
-            seconds: how long one may take.
-            megabytes: how much memory one may take, in millions of bytes.
+            seconds: the time limit of one photo.
+            megabytes: the memory limit of one photo, in millions of bytes.
         """
         self.restarts = 0
         self._count, self._max_megapixels, self._seconds = processes, max_megapixels, seconds
@@ -166,16 +169,16 @@ class DecoderPool:
             self._add()
 
     async def stop(self) -> None:
-        """End them all."""
+        """Kill the processes."""
         self._stopped = True
         for decoder in list(self._all):
-            decoder.end()
+            decoder.kill()
         self._all.clear()
         self._threads.shutdown(wait=False)
 
     @property
     def process_ids(self) -> list[int]:
-        """The ids of the processes that run."""
+        """The ids of the running processes."""
         return [decoder.process.pid for decoder in self._all]
 
     async def decode(self, body: bytes, size: int | None = None) -> Photo:
@@ -186,18 +189,19 @@ class DecoderPool:
             size: the longest long side, in pixels, as for `Stylizer.stylize`.
 
         Returns:
-            What `read_image` gives, made smaller if need be.
+            The photo as `read_image` returns it, resized if it is larger than `size`.
 
         Raises:
-            Problem: 415 no picture, 422 too large, damaged, or too much for its process.
+            Problem: 415 not a picture; 422 too large, damaged, or beyond the limits of its process;
+                503 no process runs.
         """
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             decoder = await self._idle.get()
-            most = int(self._max_megapixels * 1e6)
-            job = self._threads.submit(decoder.exchange, body, size or 0, max(most, _LEAST))
-            late = asyncio.get_running_loop().call_later(self._seconds, decoder.process.kill)
-            # However this coroutine ends, the decoder is free once its thread is.
-            self._tell(job, partial(self._done, decoder, late))
+            limit = max(int(self._max_megapixels * 1e6), _MIN_LIMIT)
+            job = self._threads.submit(decoder.exchange, body, size or 0, limit)
+            timer = asyncio.get_running_loop().call_later(self._seconds, decoder.process.kill)
+            # Even if this coroutine is cancelled, the decoder is reused once its thread is done.
+            self._call_in_loop(job, partial(self._on_decoded, decoder, timer))
             try:
                 head, blocks = await asyncio.wrap_future(job)
             except _DeadError as death:
@@ -241,59 +245,60 @@ class DecoderPool:
     def _add(self) -> None:
         decoder = _Decoder(self._command)
         self._all.add(decoder)
-        self._tell(self._threads.submit(decoder.wait), lambda up: self._came_up(decoder, up))
+        job = self._threads.submit(decoder.wait)
+        self._call_in_loop(job, lambda started: self._on_started(decoder, started))
 
-    def _came_up(self, decoder: _Decoder, up: bool) -> None:
+    def _on_started(self, decoder: _Decoder, started: bool) -> None:
         if decoder not in self._all:  # the pool was stopped
             return
-        if up:
+        if started:
             self._idle.put_nowait(decoder)
             return
-        decoder.end()
+        decoder.kill()
         self._all.discard(decoder)
-        asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._add_unless_stopped)
+        asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._add_unless_stopped)
 
     def _add_unless_stopped(self) -> None:
         if not self._stopped:
             self._add()
 
-    def _done(self, decoder: _Decoder, late: asyncio.TimerHandle, alive: bool) -> None:
-        late.cancel()
+    def _on_decoded(self, decoder: _Decoder, timer: asyncio.TimerHandle, alive: bool) -> None:
+        timer.cancel()
         if decoder not in self._all:
             return
         if alive:
             self._idle.put_nowait(decoder)
             return
-        decoder.end()
+        decoder.kill()
         self._all.discard(decoder)
         self.restarts += 1
         self._add()
 
-    def _tell(self, job: Future[Any], then: Callable[[bool], None]) -> None:
-        """Call back in the loop when a thread's job is over, and say whether it went well."""
+    def _call_in_loop(self, job: Future[Any], callback: Callable[[bool], None]) -> None:
+        """Call a function in the event loop when a thread's job ends, with its success."""
         loop = asyncio.get_running_loop()
 
         def done(job: Future[Any]) -> None:
-            well = not job.cancelled() and job.exception() is None and job.result() is not False
+            success = not job.cancelled() and job.exception() is None and job.result() is not False
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(then, well)
+                loop.call_soon_threadsafe(callback, success)
 
         job.add_done_callback(done)
 
 
 def _bare_environment() -> dict[str, str]:
-    """What Python needs to run and to find this package, and none of the service's secrets."""
+    """Return the environment that Python needs, without the secrets of the service."""
     kept = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
     package = str(Path(__file__).parents[2])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
         "PYTHONPATH": os.pathsep.join(paths),
-        # Linear algebra is not needed, and would reserve memory for a thread on each core.
+        # Linear algebra is not used, and would reserve memory for a thread per core.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
-        # glibc: keep the memory of a photo for the next, for having the system clear it anew each
-        # time takes longer than decoding.
+        # glibc: reuse the memory of a photo for the next one; new memory would be zeroed by the
+        # kernel each time, which takes longer than decoding.
         "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
         "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
     }

@@ -1,10 +1,10 @@
-"""The process that decodes photos for the service, so that a hostile file can hurt nothing else.
+"""The process that decodes photos for the service, so that a hostile file harms nothing else.
 
     python -m fast_style.service.decoder_process MEGAPIXELS MEGABYTES SECONDS
 
-It reads requests from stdin and answers on stdout, one after the other, until stdin ends. What it
-says is data only, no pickles: whoever takes it over by a flaw in a codec has gained nothing but
-this process, which may write no files, and holds one photo and no secrets.
+It reads requests from stdin and answers on stdout, one after the other, until stdin ends. Answers
+are plain data without pickles: an attacker who takes the process over by a flaw in a codec gains
+only this process, which cannot write files and holds one photo and no secrets.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from fast_style.errors import ImageError, ImageTooLargeError
 from fast_style.images import Photo, read_image, resize_long_side
 from fast_style.images.decoding import detect_format
 
-__all__ = ["ANSWER", "MARK", "REQUEST", "read_exactly"]
+__all__ = ["ACK", "ANSWER", "REQUEST", "read_exactly"]
 
 REQUEST = struct.Struct("<QI")
-"""Before each request: bytes of the file, long side to make it smaller to (0: leave it)."""
+"""Header of a request: bytes of the file, long side to resize it to (0: none)."""
 
 ANSWER = struct.Struct("<I")
-"""Before each answer: bytes of its JSON head; pixels, alpha, EXIF and profile follow that."""
+"""Header of an answer: bytes of its JSON head; pixels, alpha, EXIF and profile follow."""
 
-MARK = b"\x06"
-"""Said once when the process is ready, and each time that it has a whole file."""
+ACK = b"\x06"
+"""Sent once when the process is ready, and each time it has received a whole file."""
 
 PHOTO = "the photo"
 
@@ -48,12 +48,12 @@ def read_exactly(stream: BinaryIO, target: memoryview) -> None:
         done += count
 
 
-def decoded(body: bytes, size: int, max_megapixels: float) -> tuple[dict[str, Any], list[Any]]:
-    """Decode a file into the head of an answer and the blocks that follow it."""
+def decode(body: bytes, size: int, max_megapixels: float) -> tuple[dict[str, Any], list[Any]]:
+    """Decode a file; return the head of an answer and the blocks that follow it."""
     try:
         photo = read_image(body, max_megapixels=max_megapixels, name=PHOTO)
         if size:
-            # As `Stylizer.paint` would do it, but here it costs the others less.
+            # As `Stylizer.paint` does it, but in parallel to the network.
             pixels = resize_long_side(photo.pixels, size)
             photo = photo if pixels is photo.pixels else photo.with_pixels(pixels)
     except ImageTooLargeError:
@@ -77,7 +77,7 @@ def _head(photo: Photo) -> dict[str, Any]:
 
 
 def _confine(megabytes: int) -> None:
-    """Give up what decoding needs not: memory beyond the limit, and writing to files."""
+    """Limit the memory of this process, and forbid it to write files."""
     try:
         import resource
     except ImportError:  # Windows
@@ -85,22 +85,22 @@ def _confine(megabytes: int) -> None:
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:  # macOS, which does not heed this limit anyway
+    except OSError:  # macOS, which ignores this limit anyway
         used = 1 << 30
     limits = {"RLIMIT_AS": used + megabytes * 10**6, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
     for name, limit in limits.items():
         try:
             resource.setrlimit(getattr(resource, name), (limit, limit))
-        except (OSError, ValueError):  # a stricter one is in force
+        except (OSError, ValueError):  # a stricter limit is set
             continue
 
 
 def _serve(max_megapixels: float, seconds: float) -> None:
-    source = open(0, "rb", buffering=0)  # noqa: SIM115 (they live as long as the process)
+    source = open(0, "rb", buffering=0)  # noqa: SIM115 (open as long as the process runs)
     sink = open(os.dup(1), "wb", buffering=0)  # noqa: SIM115
-    os.dup2(2, 1)  # what a library may print must not get between the answers
+    os.dup2(2, 1)  # output of libraries must not get between the answers
     head = bytearray(REQUEST.size)
-    sink.write(MARK)
+    sink.write(ACK)
     while True:
         try:
             read_exactly(source, memoryview(head))
@@ -110,11 +110,11 @@ def _serve(max_megapixels: float, seconds: float) -> None:
         except EOFError:
             return
         if hasattr(signal, "setitimer"):
-            # The service ends what takes too long; this is for when it is not there any more. The
-            # signal's default action needs no turn of the interpreter.
+            # The service kills a process that takes too long; this is in case the service has
+            # died. The signal's default action works even while C code runs.
             signal.setitimer(signal.ITIMER_REAL, seconds + 5)
-        sink.write(MARK)
-        answer, blocks = decoded(bytes(body), size, max_megapixels)
+        sink.write(ACK)
+        answer, blocks = decode(bytes(body), size, max_megapixels)
         del body
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -128,10 +128,10 @@ def _serve(max_megapixels: float, seconds: float) -> None:
 def main() -> None:
     """Decode until stdin ends."""
     max_megapixels, megabytes, seconds = sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the service
     from PIL import features
 
-    features.get_supported()  # loads the codecs' libraries before memory is limited
+    features.get_supported()  # loads the codec libraries before memory is limited
     _confine(int(megabytes))
     _serve(float(max_megapixels), float(seconds))
 

@@ -1,4 +1,4 @@
-"""What the service counts, for Prometheus."""
+"""The metrics of the service, for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 __all__ = ["STAGES", "ServiceMetrics", "resident_bytes"]
 
 STAGES = ("wait", "decode", "network", "encode")
-"""What a request for a picture goes through: its turn, decoding, the network, encoding."""
+"""The stages of a request for a picture: waiting for a slot, decoding, network, encoding."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class ServiceMetrics:
-    """The counters of one app, in a registry of their own."""
+    """The metrics of one app, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        # Memory, CPU time and open files of this process; it knows Linux only.
+        # Memory, CPU time and open files of this process; on Linux only.
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
             "fast_style_requests",
@@ -56,24 +56,24 @@ class ServiceMetrics:
         )
 
     def observe(self, stage: str, seconds: float) -> None:
-        """Note how long a picture spent in a stage."""
+        """Record how long a picture spent in a stage."""
         self._stages[stage].observe(seconds)
 
     @contextmanager
     def timed(self, stage: str, times: dict[str, float]) -> Iterator[None]:
-        """Time a stage, for the metrics and for the answer's headers; a failed one is not noted."""
+        """Measure a stage, for the metrics and for response headers, unless it fails."""
         start = time.perf_counter()
         yield
         times[stage] = time.perf_counter() - start
         self.observe(stage, times[stage])
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Add a value that is looked up whenever it is asked for."""
+        """Add a gauge whose value is computed when the metrics are read."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Sum up the resident memory of processes; 0 where the system does not tell."""
+    """Return the resident memory of processes, in bytes; 0 without /proc."""
     pages = 0
     for process in processes:
         try:

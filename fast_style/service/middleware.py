@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: the log, and who may come in."""
+"""ASGI middleware: the log of requests, and API keys with their rate limit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fast_style.service.auth import KeyFile, RateLimit
 from fast_style.service.metrics import ServiceMetrics
-from fast_style.service.problems import Problem, problem_response
+from fast_style.service.problems import CLIENT_CLOSED_REQUEST, Problem, problem_response
 
-__all__ = ["LOGGER", "Gatekeeper", "RequestLog"]
+__all__ = ["CALLER", "LOGGER", "AuthMiddleware", "RequestLogMiddleware"]
 
 LOGGER = logging.getLogger("fast_style.requests")
-"""Gets one line of JSON a request; where it goes is for who runs the app to say."""
+"""Logs one line of JSON per request; `server.serve` sends it to stderr."""
 
 CALLER = "fast_style.caller"
-_OPEN = ("/healthz", "/readyz", "/openapi.json")
+"""The entry of the ASGI scope with the name of the API key."""
+
+_PUBLIC_PATHS = ("/healthz", "/readyz", "/openapi.json")
 _UNKNOWN = "unknown"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_GONE = 499  # as web servers log a client that did not wait
 
 
-class RequestLog:
-    """Logs and counts each request, and gives it an id; nothing of what is in it is logged."""
+class RequestLogMiddleware:
+    """Logs and counts each request, and gives it an id; its contents are not logged."""
 
     def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
-        """Stand before an app."""
+        """Wrap an app."""
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,7 +41,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         start, identity = time.perf_counter(), secrets.token_hex(8)
-        status, sent, received, over = _GONE, 0, 0, False
+        status, sent, received, complete = CLIENT_CLOSED_REQUEST, 0, 0, False
 
         async def counted_receive() -> Message:
             nonlocal received
@@ -49,20 +50,20 @@ class RequestLog:
             return message
 
         async def counted_send(message: Message) -> None:
-            nonlocal status, sent, over
+            nonlocal status, sent, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = identity
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
-                over = not message.get("more_body", False)
+                complete = not message.get("more_body", False)
             await send(message)
 
         try:
             await self._app(scope, counted_receive, counted_send)
         finally:
-            if not over:
-                status = _GONE
+            if not complete:
+                status = CLIENT_CLOSED_REQUEST
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", _UNKNOWN)
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -84,22 +85,22 @@ class RequestLog:
                 LOGGER.info(json.dumps(line))
 
 
-class Gatekeeper:
-    """Asks for a key where keys are in force, and limits how often each caller may come."""
+class AuthMiddleware:
+    """Checks the API key of each request, and limits the rate of each caller."""
 
     def __init__(self, app: ASGIApp, keys: KeyFile | None, rate: RateLimit | None) -> None:
-        """Stand before an app.
+        """Wrap an app.
 
         Args:
             app: the app.
-            keys: the keys; None asks for none.
-            rate: how often a caller may come; None does not limit it.
+            keys: the keys; None if no key is needed.
+            rate: the rate limit; None if there is none.
         """
         self._app, self._keys, self._rate = app, keys, rate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer that it may not be."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in _PUBLIC_PATHS:
             try:
                 self._admit(scope)
             except Problem as problem:
@@ -118,19 +119,21 @@ class Gatekeeper:
                     "send an API key as Authorization: Bearer KEY, or as X-API-Key: KEY",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
-            name = self._keys.name_of(key)
+            name = self._keys.find_name(key)
             if name is None:
-                raise Problem(403, "The key is not known", "the API key is not known here")
+                raise Problem(
+                    403, "The key is not known", "the API key is not known to this service"
+                )
             scope[CALLER] = name
             caller = "key " + name
-        # Whoever watches the service should not use up its own clients' rate.
+        # Monitoring does not count towards the rate of a client.
         if self._rate is not None and scope["path"] != "/metrics":
-            seconds = self._rate.wait(caller)
+            seconds = self._rate.take_token(caller)
             if seconds:
                 raise Problem(
                     429,
                     "Too many requests",
-                    f"that was too often: try again in {seconds} s",
+                    f"this client has sent too many requests: try again in {seconds} s",
                     headers={"Retry-After": str(seconds)},
                 )
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as the service says it: `application/problem+json` (RFC 9457)."""
+"""Errors of the service as `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -24,51 +24,58 @@ from fast_style.errors import (
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["MEDIA_TYPE", "Problem", "documented", "install", "problem_response"]
+__all__ = [
+    "MEDIA_TYPE",
+    "Problem",
+    "busy_problem",
+    "install",
+    "problem_response",
+    "problem_responses",
+]
 
 MEDIA_TYPE = "application/problem+json"
 
-_CLIENT_WENT = 499
-"""What the log says where nobody waits for an answer any more; it is never sent."""
+CLIENT_CLOSED_REQUEST = 499
+"""The status in the log of a request whose client did not wait; it is never sent."""
 
 SCHEMA: dict[str, Any] = {
     "title": "Problem",
-    "description": "What went wrong (RFC 9457).",
+    "description": "An error (RFC 9457).",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
-        "type": {"type": "string", "description": "Always about:blank: the status says it."},
+        "type": {"type": "string", "description": "Always about:blank: see the status."},
         "title": {"type": "string", "description": "The kind of problem, in a few words."},
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {
             "type": "string",
-            "description": "One sentence: what was expected, what came, what to do.",
+            "description": "One sentence: what was expected, what was received, what to do.",
         },
     },
 }
 
 _MEANINGS = {
-    400: "The body is no sound form.",
-    401: "An API key is needed, and none came.",
-    403: "The API key is not known here.",
-    404: "There is nothing of that name.",
-    405: "This address does not take that method.",
-    408: "The body came too slowly.",
-    409: "It contradicts what is there.",
-    410: "It was there, and has expired.",
-    411: "The length of the body must be given.",
+    400: "The form is malformed.",
+    401: "An API key is needed.",
+    403: "The API key is unknown.",
+    404: "There is nothing at this address, or nothing of that name.",
+    405: "This address does not support that method.",
+    408: "The body arrived too slowly.",
+    409: "The job is in another state.",
+    410: "The job has expired.",
+    411: "Content-Length is needed.",
     413: "The body is larger than the limit.",
-    415: "The photo is no picture, or the body no form.",
-    422: "A field is missing or out of its range, or the picture too large or not decodable.",
+    415: "The photo is not a picture, or the body not a form.",
+    422: "A field is missing or out of its range, or the picture is too large or damaged.",
     429: "Too many requests with this key.",
     500: "A bug.",
-    503: "All places are taken, or the service starts or stops: try again after Retry-After.",
-    504: "It took longer than the limit for a request.",
+    503: "The service is busy, starting or stopping: try again after Retry-After.",
+    504: "The request took longer than its time limit.",
 }
 
 
 class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
-    """An answer that says what went wrong."""
+    """An error answer."""
 
     def __init__(
         self,
@@ -78,12 +85,12 @@ class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
         *,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Describe it.
+        """Describe the error.
 
         Args:
             status: the HTTP status, 400 to 599.
             title: the kind of problem in a few words, the same each time.
-            detail: one sentence: what was expected, what came, what to do.
+            detail: one sentence: what was expected, what was received, what to do.
             headers: more headers of the answer, such as Retry-After.
         """
         super().__init__(detail)
@@ -91,8 +98,14 @@ class Problem(Exception):  # noqa: N818 (RFC 9457 calls it so)
         self.headers = dict(headers or {})
 
 
+def busy_problem(reason: str, retry_seconds: int) -> Problem:
+    """Return the problem of a request beyond the service's capacity: 503 with Retry-After."""
+    headers = {"Retry-After": str(retry_seconds)}
+    return Problem(503, "The service is busy", reason, headers=headers)
+
+
 def problem_response(problem: Problem) -> Response:
-    """Give the answer for a problem; it is never kept by a cache."""
+    """Return the response for a problem; caches do not store it."""
     document = {
         "type": "about:blank",
         "title": problem.title,
@@ -107,14 +120,11 @@ def problem_response(problem: Problem) -> Response:
     )
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe problems of a route for its `responses`.
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the problems of a route, for its `responses` in FastAPI.
 
     Args:
-        statuses: those that this route may answer with, of the ones that have a meaning here.
-
-    Returns:
-        What FastAPI's `responses` takes.
+        statuses: the statuses of the problems.
     """
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
@@ -123,8 +133,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def problem_of(error: FastStyleError) -> Problem:
-    """Put an error of the package into a problem."""
+def problem_from(error: FastStyleError) -> Problem:
+    """Return an error of the package as a problem."""
     if isinstance(error, StyleNotFoundError):
         return Problem(404, "No such style", str(error))
     if isinstance(error, ImageError):
@@ -137,7 +147,7 @@ def problem_of(error: FastStyleError) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Make an app answer every error as a problem, and say so in its OpenAPI document."""
+    """Make an app answer every error as a problem, and describe them in its OpenAPI document."""
 
     async def on_problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)
@@ -145,13 +155,13 @@ def install(app: FastAPI) -> None:
 
     async def on_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, FastStyleError)
-        return problem_response(problem_of(error))
+        return problem_response(problem_from(error))
 
     async def on_invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "the request"
-        sentence = f"{place}: {first.get('msg', 'not as described in /openapi.json')}"
+        field = ".".join(str(part) for part in first.get("loc", ())[1:]) or "the request"
+        sentence = f"{field}: {first.get('msg', 'not as described in /openapi.json')}"
         return problem_response(Problem(422, "A field is wrong", sentence))
 
     async def on_http(request: Request, error: Exception) -> Response:
@@ -160,12 +170,12 @@ def install(app: FastAPI) -> None:
         detail = _MEANINGS.get(error.status_code, str(error.detail))
         headers = dict(error.headers or {})
         if error.status_code == 405 and (methods := _methods(app, request.scope["path"])):
-            # Starlette names those of the first route there only.
+            # Starlette lists the methods of the first matching route only.
             headers["Allow"] = ", ".join(sorted(methods))
         return problem_response(Problem(error.status_code, title, detail, headers=headers))
 
     async def on_gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=_CLIENT_WENT)
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     async def on_bug(_: Request, error: Exception) -> Response:
         sentence = f"this is a bug ({type(error).__name__}): please report it"
@@ -180,25 +190,25 @@ def install(app: FastAPI) -> None:
     _document(app)
 
 
-def _methods(app: FastAPI, place: str) -> set[str]:
-    """The methods that an address takes, of all routes that lead there."""
+def _methods(app: FastAPI, path: str) -> set[str]:
+    """Return the methods of all routes that match a path."""
     return {
         method.upper()
-        for path, operations in app.openapi()["paths"].items()
-        if compile_path(path)[0].match(place)
+        for template, operations in app.openapi()["paths"].items()
+        if compile_path(template)[0].match(path)
         for method in operations
     }
 
 
 def _document(app: FastAPI) -> None:
-    plain = app.openapi
+    derive = app.openapi
 
     def with_problems() -> dict[str, Any]:
-        document = plain()
+        document = derive()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         if "Problem" not in schemas:
             schemas["Problem"] = SCHEMA
-            # FastAPI describes its own form of these, which nobody gets here.
+            # FastAPI describes its own validation errors, which are not sent.
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
         return document

@@ -1,4 +1,4 @@
-"""Running the service under uvicorn: its log, patience with slow clients, and how it ends."""
+"""Running the service under uvicorn: its log, time limits for slow clients, and shutdown."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _KEEP_ALIVE_SECONDS = 15
 
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
-    """Serve until SIGINT or SIGTERM, which are passed on once what is in flight is finished.
+    """Serve until SIGINT or SIGTERM, which are raised again once all requests are answered.
 
     Args:
-        app: what `create_app` gives.
-        settings: the same as there.
+        app: the app that `create_app` built.
+        settings: the same settings as there.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the service cannot listen on the address.
     """
     _log_to_stderr(requests=not settings.quiet)
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http=_patient_for(settings.idle_seconds),
+        http=_protocol_class(settings.idle_seconds),
         ws="none",
         loop="auto",
         lifespan="on",
@@ -52,16 +52,16 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     )
     state: ServiceState = app.state.service
     with listener:
-        _Server(config, state, _shown(listener)).run(sockets=[listener])
+        _Server(config, state, _address(listener)).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, and lets no request in from the moment that it is to end."""
+    """Prints its address, and refuses requests as soon as it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, state: ServiceState, address: str) -> None:
         super().__init__(config)
         self._service, self._address = state, address
-        self._told = False
+        self._reported = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -69,59 +69,60 @@ class _Server(uvicorn.Server):
             print(f"fast-style: serving on {self._address}", file=sys.stderr, flush=True)
 
     async def on_tick(self, counter: int) -> bool:
-        if self._service.trouble is not None and not self._told:
-            print(f"fast-style: not ready: {self._service.trouble}", file=sys.stderr, flush=True)
-            self._told = True
+        if self._service.failure is not None and not self._reported:
+            print(f"fast-style: not ready: {self._service.failure}", file=sys.stderr, flush=True)
+            self._reported = True
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._service.places.draining = True
+        self._service.admission.draining = True
         super().handle_exit(sig, frame)
 
 
-def _patient_for(seconds: float) -> type[asyncio.Protocol]:
-    class Protocol(_Protocol):
-        patience = seconds
+def _protocol_class(seconds: float) -> type[asyncio.Protocol]:
+    class Protocol(_TimedProtocol):
+        idle_seconds = seconds
 
     return Protocol
 
 
-class _Protocol(H11Protocol):
-    """Does not wait forever for the head of a request, which uvicorn would.
+class _TimedProtocol(H11Protocol):
+    """Limits the time for the head of a request, for which uvicorn would wait forever.
 
-    The same clock ends the reading of what a client goes on sending after its answer: for so long
-    it is read and dropped, since closing at once would take the answer from the client's hands.
+    The same timer limits how long a client may go on sending after its response. Until then the
+    bytes are read and dropped: if the connection were closed at once, the client might not see the
+    response.
     """
 
-    patience: float
-    _clock: asyncio.TimerHandle | None = None
-    _reading = False  # bytes have come since the last answer, and no head of a request is complete
+    idle_seconds: float
+    _timer: asyncio.TimerHandle | None = None
+    _reading = False  # bytes of a request have arrived, but not its whole head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wind(self.patience)
+        self._start_timer(self.idle_seconds)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._at_work():
-            self._stop()
+        if self._is_responding():
+            self._stop_timer()
         elif not self._reading:
-            self._wind(self.patience)
+            self._start_timer(self.idle_seconds)
             self._reading = True
 
     def on_response_complete(self) -> None:
-        self._wind(max(self.patience, self.timeout_keep_alive))
+        self._start_timer(max(self.idle_seconds, self.timeout_keep_alive))
         super().on_response_complete()
-        if self._at_work():  # the next request was there already
-            self._stop()
+        if self._is_responding():  # the next request has arrived already
+            self._stop_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()  # an answer is on its way already
+            self.transport.close()  # a response is being sent
             return
         document = {
             "type": "about:blank",
@@ -140,18 +141,18 @@ class _Protocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _at_work(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _wind(self, seconds: float) -> None:
-        self._stop()
-        self._clock = self.loop.call_later(seconds, self.transport.close)
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self.transport.close)
 
-    def _stop(self) -> None:
+    def _stop_timer(self) -> None:
         self._reading = False
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -159,7 +160,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048)
 
 
-def _shown(listener: socket.socket) -> str:
+def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

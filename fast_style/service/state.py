@@ -1,4 +1,4 @@
-"""What the routes of the service share: made when the app is, started and ended with it."""
+"""What the routes of the service share; it is created, started and stopped with the app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from fast_style.errors import FastStyleError
-from fast_style.service.admission import Places
+from fast_style.service.admission import Admission
 from fast_style.service.decoder_pool import DecoderPool
 from fast_style.service.metrics import ServiceMetrics, resident_bytes
 from fast_style.service.settings import ServiceSettings
@@ -17,32 +17,34 @@ from fast_style.service.style_cache import StyleCache
 __all__ = ["ServiceState"]
 
 _WRITERS = 2
-"""Threads that encode: Pillow needs no turn of the interpreter for it."""
+"""Threads that encode pictures; Pillow releases the interpreter lock meanwhile."""
 
 
 class ServiceState:
-    """Everything that one running service has.
+    """The parts of one running service.
 
     Attributes:
         settings: its options.
         metrics: its counters.
-        places: who is here.
+        admission: the limits of concurrent requests.
         styles: its styles, and which of them are loaded.
         decoders: the processes that decode photos.
-        network: the threads that run the networks. A picture that comes alone takes all cores;
-            several share them out, since whatever else a core has to do then holds up one picture
-            and not all cores. A batch of pictures takes no less time than one after the other.
-        large: held while a photo is in the network that takes much memory there.
+        network: the threads that run the networks. A single picture uses all cores; several share
+            them, so that other work of a core delays one picture and not all. Batches would not be
+            faster than one picture after the other.
+        large: held while a photo that takes much memory is in the network.
         writers: the threads that encode pictures.
-        trouble: why the service is not ready and will not be; None if nothing is wrong.
-        warm: whether the styles that should be are loaded.
+        failure: why the service cannot become ready; None if nothing failed.
+        warm: whether the styles of `--warm` are loaded.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
-        """Put it together; nothing is started."""
+        """Create the parts; nothing is started."""
         self.settings = settings
         self.metrics = ServiceMetrics()
-        self.places = Places(settings.in_flight, settings.queue, int(settings.hold_megabytes * 1e6))
+        self.admission = Admission(
+            settings.in_flight, settings.queue, int(settings.hold_megabytes * 1e6)
+        )
         self.styles = StyleCache(settings)
         self.decoders = DecoderPool(
             settings.decoders,
@@ -53,16 +55,20 @@ class ServiceState:
         self.network = ThreadPoolExecutor(settings.at_once, "network")
         self.large = threading.Lock()
         self.writers = ThreadPoolExecutor(_WRITERS, "writer")
-        self.trouble: str | None = None
+        self.failure: str | None = None
         self.warm = False
         self._warming: asyncio.Task[None] | None = None
         gauge = self.metrics.gauge
-        gauge("fast_style_queue_length", "Requests that wait.", lambda: self.places.waiting)
-        gauge("fast_style_in_flight", "Requests in work.", lambda: self.places.working)
+        gauge("fast_style_queue_length", "Requests that wait.", lambda: self.admission.waiting)
+        gauge(
+            "fast_style_in_flight",
+            "Requests that are being worked on.",
+            lambda: self.admission.working,
+        )
         gauge(
             "fast_style_held_bytes",
-            "Memory of bodies that are coming or waiting.",
-            lambda: self.places.held_bytes,
+            "Memory of bodies that are being received or wait.",
+            lambda: self.admission.body_bytes,
         )
         gauge("fast_style_loaded_styles", "Styles that are loaded.", lambda: len(self.styles))
         gauge(
@@ -79,16 +85,16 @@ class ServiceState:
 
     @property
     def ready(self) -> bool:
-        """Whether requests should be sent here."""
-        return self.warm and not self.places.draining
+        """Whether requests should be sent to this service."""
+        return self.warm and not self.admission.draining
 
     async def start(self) -> None:
-        """Start the processes, and load styles while requests are already answered."""
+        """Start the processes, and load styles in the background."""
         await self.decoders.start()
         self._warming = asyncio.create_task(self._warm())
 
     async def stop(self) -> None:
-        """End what was started."""
+        """Stop what was started."""
         if self._warming is not None:
             self._warming.cancel()
         await self.decoders.stop()
@@ -101,13 +107,13 @@ class ServiceState:
             await self.styles.warm()
             await self.decoders.decode(_smallest_picture())
         except FastStyleError as error:
-            self.trouble = str(error)
+            self.failure = str(error)
         except Exception as error:
-            self.trouble = f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {error}"
         else:
             self.warm = True
 
 
 def _smallest_picture() -> bytes:
-    """A file to try the decoders with; their codecs are loaded with the first."""
+    """Return a picture of one pixel for the first decoding, which loads the codecs."""
     return b"P6 1 1 255 \x00\x00\x00"

@@ -1,6 +1,5 @@
-"""Background jobs that survive anything: kept by DBOS in SQLite or PostgreSQL, done by workers.
+"""Background jobs that survive crashes, stored by DBOS in SQLite or PostgreSQL.
 
-The service enqueues and reads (`client`), workers do the work (`worker`); what they share is a
-database and a place for files (`storage.object_store`). `supervisor` keeps the service's own worker
-alive.
+The service submits and reads jobs (`client`), workers do them (`worker`); they share a database and
+an object store (`storage.object_store`). `supervisor` keeps the service's own worker running.
 """

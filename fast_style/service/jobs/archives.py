@@ -1,4 +1,4 @@
-"""ZIP archives of photos from strangers: what is in them, settled before anything is unpacked."""
+"""Untrusted ZIP archives of photos: checked before anything is unpacked."""
 
 import io
 import stat
@@ -12,16 +12,15 @@ from fast_style.errors import ArchiveError, UnreadableImageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, suffix_for
 from fast_style.images.folder import fold_name
 
-MOST_RATIO = 200.0
-"""How many times as large as packed a photo may be: above that it is no photo. Drawings as BMP or
-TIFF get to about a hundred."""
+MAX_RATIO = 200.0
+"""The largest ratio of unpacked to packed size; drawings as BMP or TIFF reach about a hundred."""
 
-LONGEST_NAME = 512
+MAX_NAME_LENGTH = 512
 
 _DIRECTORY_ENTRY = 1024
-"""Bytes of the directory at the archive's end that a photo may take."""
+"""Bytes of the archive's directory that one photo may take."""
 
-_FREE_RATIO = 1 << 20  # photos that unpack to less may have any ratio
+_UNCHECKED_BYTES = 1 << 20  # smaller photos may have any ratio
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
@@ -30,12 +29,12 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may hold.
+    """The limits of an archive.
 
     Attributes:
-        photos: so many at most.
-        unpacked: so many bytes at most, all photos together.
-        each: so many bytes at most, one photo.
+        photos: the most photos.
+        unpacked: the most bytes of all photos, unpacked.
+        each: the most bytes of one photo, unpacked.
     """
 
     photos: int
@@ -56,7 +55,7 @@ class Member:
     size: int
 
     def target(self, format: str | None) -> str:
-        """Name its stylized picture, see `name_targets` for all of them."""
+        """Return a name for its stylized picture; `name_targets` makes them unique."""
         path = PurePosixPath(self.name)
         suffix = path.suffix.lower()
         if format is None and suffix in WRITABLE_SUFFIXES:
@@ -67,10 +66,10 @@ class Member:
 
 
 class PhotoArchive:
-    """An archive whose directory has been read and found within the limits.
+    """An archive whose directory was read and is within the limits.
 
-    Folders and what file managers leave (`__MACOSX`, hidden files) are passed over. Whether a
-    photo is one shows when it is read; that is its own matter and not the archive's.
+    Folders, hidden files and `__MACOSX` are skipped. Whether a file is a picture is checked when it
+    is read; one that is not does not make the archive invalid.
 
     Attributes:
         members: its photos, in its order.
@@ -81,11 +80,11 @@ class PhotoArchive:
 
         Args:
             stream: the archive, which stays open as long as photos are read.
-            limits: what it may hold.
+            limits: the limits of the archive.
 
         Raises:
-            ArchiveError: it is no ZIP archive or damaged, beyond a limit, encrypted, or has names
-                that lead out of it, links, or the same name twice.
+            ArchiveError: it is not a ZIP archive or damaged, beyond a limit, encrypted, or has
+                names that lead out of it, links, or the same name twice.
         """
         self._archive = _open(stream, limits)
         self._infos: list[zipfile.ZipInfo] = []
@@ -118,7 +117,7 @@ class PhotoArchive:
             raise ArchiveError("there is no photo in the archive")
 
     def read(self, position: int) -> bytes:
-        """Unpack the photo at a position in `members`, never more than its entry says.
+        """Unpack the photo at a position in `members`, at most the size in its entry.
 
         Raises:
             UnreadableImageError: it is damaged.
@@ -127,7 +126,7 @@ class PhotoArchive:
         left = member.size
         try:
             with self._archive.open(self._infos[position]) as packed:
-                # One byte more than there is makes the end, and with it the checksum, be looked at.
+                # Reading one byte more than there is makes zipfile check the checksum.
                 while piece := packed.read(min(_CHUNK, left + 1)):
                     pieces.append(piece)
                     left -= len(piece)
@@ -145,11 +144,11 @@ class PhotoArchive:
 
 
 def name_targets(members: list[Member], format: str | None) -> list[str]:
-    """Name the stylized pictures, each once: of `a.gif` and `a.png` the second becomes `a-2.png`.
+    """Return unique names for the stylized pictures: `a.gif`, `a.png` become `a.png`, `a-2.png`.
 
     Args:
         members: those of a `PhotoArchive`.
-        format: Pillow's name of the format that is asked for; None keeps that of each photo.
+        format: Pillow's name of their format; None keeps that of each photo.
     """
     taken: set[str] = set()
     targets = []
@@ -165,28 +164,28 @@ def name_targets(members: list[Member], format: str | None) -> list[str]:
 
 
 def _open(stream: IO[bytes], limits: Limits) -> zipfile.ZipFile:
-    # Python reads the whole directory before it can be counted.
-    most = limits.photos * _DIRECTORY_ENTRY + (1 << 17)
+    # zipfile reads the whole directory at once.
+    limit = limits.photos * _DIRECTORY_ENTRY + (1 << 17)
     try:
-        return zipfile.ZipFile(cast(BinaryIO, _Bounded(stream, most)))
+        return zipfile.ZipFile(cast(BinaryIO, _Bounded(stream, limit)))
     except ArchiveError:
         raise
-    # Damaged headers raise other things too, such as struct.error and UnicodeDecodeError.
+    # Damaged headers raise other errors too, such as struct.error and UnicodeDecodeError.
     except Exception as error:
         raise ArchiveError(
-            f"the archive is no ZIP file, or is damaged ({str(error) or type(error).__name__}); "
+            f"the archive is not a ZIP file, or is damaged ({str(error) or type(error).__name__}); "
             "pack the photos again"
         ) from error
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that is never read in larger pieces than a limit."""
+    """A stream that refuses to read more than a limit at once."""
 
-    def __init__(self, stream: IO[bytes], most: int) -> None:
-        self._stream, self._most = stream, most
+    def __init__(self, stream: IO[bytes], limit: int) -> None:
+        self._stream, self._limit = stream, limit
 
     def read(self, size: int = -1) -> bytes:
-        if size > self._most or (size < 0 and self._rest() > self._most):
+        if size > self._limit or (size < 0 and self._remaining() > self._limit):
             raise ArchiveError(
                 "the directory of the archive is too large for the photos that it may have: send "
                 "it in several parts"
@@ -205,7 +204,7 @@ class _Bounded(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def _rest(self) -> int:
+    def _remaining(self) -> int:
         here = self._stream.tell()
         end = self._stream.seek(0, io.SEEK_END)
         self._stream.seek(here)
@@ -216,7 +215,7 @@ def _checked_name(info: zipfile.ZipInfo) -> str:
     name, shown = info.filename, info.filename[:80]
     parts = name.split("/")
     if (
-        len(name) > LONGEST_NAME
+        len(name) > MAX_NAME_LENGTH
         or not name.isprintable()
         or "\\" in info.orig_filename
         or name.startswith("/")
@@ -225,7 +224,7 @@ def _checked_name(info: zipfile.ZipInfo) -> str:
     ):
         raise ArchiveError(
             f"the archive has a file of the name {shown!r}; expected relative names with slashes "
-            f"and no .. or : in them, of at most {LONGEST_NAME} characters"
+            f"and no .. or : in them, of at most {MAX_NAME_LENGTH} characters"
         )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
@@ -234,7 +233,7 @@ def _checked_name(info: zipfile.ZipInfo) -> str:
         raise ArchiveError(f"{shown!r} in the archive is encrypted: pack it without a password")
     if info.compress_type not in _METHODS:
         raise ArchiveError(
-            f"{shown!r} in the archive is packed in a way that is not read here: use plain ZIP "
+            f"{shown!r} in the archive is compressed by an unsupported method: use plain ZIP "
             "(deflate)"
         )
     return name
@@ -247,8 +246,8 @@ def _check_size(info: zipfile.ZipInfo, name: str, limits: Limits) -> None:
             f"{limits.each / 1e6:,.0f}"
         )
     ratio = info.file_size / max(1, info.compress_size)
-    if info.file_size > _FREE_RATIO and ratio > MOST_RATIO:
+    if info.file_size > _UNCHECKED_BYTES and ratio > MAX_RATIO:
         raise ArchiveError(
-            f"{name!r} unpacks to {ratio:,.0f} times its size, and photos do to less than "
-            f"{MOST_RATIO:g}: it looks like a bomb"
+            f"{name!r} unpacks to {ratio:,.0f} times its size, more than the {MAX_RATIO:g} of any "
+            "photo: it looks like a ZIP bomb"
         )

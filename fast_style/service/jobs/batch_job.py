@@ -1,7 +1,7 @@
-"""A batch, photo by photo: each is a step that leaves one file, and a ZIP of all is the last one.
+"""A batch job: each photo is a step that writes one file; the last step writes a ZIP of all.
 
-A step may be done again after a kill; it then writes the same file once more. What a photo's step
-gives is its outcome, and a photo that cannot be used is an outcome too.
+A step may be repeated after a kill; it then writes the same file again. The result of a photo's
+step is its record; a photo that cannot be used has a record too, with the error.
 """
 
 import hashlib
@@ -14,10 +14,9 @@ from typing import Any, TypedDict
 
 from fast_style.errors import FastStyleError, ImageError
 from fast_style.images import encode_image, format_from_suffix, read_image
-from fast_style.options import StyleOptions
 from fast_style.service.jobs.archives import Limits, PhotoArchive, name_targets
 from fast_style.service.jobs.client import PROGRESS
-from fast_style.service.jobs.context import LOG, Workplace
+from fast_style.service.jobs.context import LOG, WorkerContext
 from fast_style.service.jobs.spec import JobSpec, picture_format
 
 ARCHIVE = "photos.zip"
@@ -26,19 +25,19 @@ REPORT = "report.json"
 PREVIEWS = "previews"
 
 _BEGUN = "begun.json"
-_MOST_BEGINNINGS = 5
-"""So many times may a photo be begun and its worker die; then it is held to be the cause."""
+_MAX_ATTEMPTS = 5
+"""How often a worker may die at a photo, before the photo is taken to be the cause and skipped."""
 
 
-class Outcome(TypedDict):
-    """What became of a photo.
+class PhotoRecord(TypedDict):
+    """The result of a photo of a batch, stored in the database.
 
     Attributes:
         photo: its name in the archive.
         picture: name of the stylized picture in the result; None if it failed.
-        file: the same in the store, below the job's folder.
+        file: its name in the store, in the job's folder.
         digest: SHA-256 of that file.
-        notes: what the client should be told.
+        notes: notes for the client.
         error: why it failed, in a sentence.
     """
 
@@ -50,79 +49,81 @@ class Outcome(TypedDict):
     error: str | None
 
 
-class Batch:
-    """The photos of a batch, open for reading."""
+class BatchJob:
+    """A batch job in this process, its archive open for reading."""
 
-    def __init__(self, work: Workplace, job_id: str, spec: JobSpec) -> None:
+    def __init__(self, context: WorkerContext, job_id: str, spec: JobSpec) -> None:
         """Open the archive that was uploaded.
 
         Raises:
             OSError: it cannot be read.
-            ArchiveError: it is not what it was when the job was taken.
+            ArchiveError: it is not the archive that was uploaded.
         """
-        self._work, self._id, self._spec = work, job_id, spec
-        self._order = spec.batch_order()
-        self._stream = work.store.open(f"{spec.inputs}/{ARCHIVE}")
+        self._context, self._id, self._spec = context, job_id, spec
+        self._options = spec.batch_options()
+        self._stream = context.store.open(f"{spec.inputs}/{ARCHIVE}")
         try:
             self._photos = PhotoArchive(self._stream, Limits(**spec.limits))
         except BaseException:
             self._stream.close()
             raise
-        self._targets = name_targets(self._photos.members, picture_format(self._order.format))
+        self._targets = name_targets(self._photos.members, picture_format(self._options.format))
 
     def close(self) -> None:
         """Close the archive."""
         self._stream.close()
 
-    def paint(self, position: int, failed: int) -> Outcome:
-        """Stylize one photo and leave its file.
+    def stylize(self, position: int, failed: int) -> PhotoRecord:
+        """Stylize one photo and write its file.
 
         Args:
             position: of the photo in the archive.
-            failed: how many photos before it failed, to tell of.
+            failed: the number of photos before it that failed.
 
         Raises:
             OSError: the store cannot be read or written.
-            FastStyleError: the style cannot be used; that is not the photo's matter.
+            FastStyleError: the style cannot be used, which fails the job and not the photo.
         """
-        outcome = self._paint(position)
+        record = self._stylize(position)
         total = len(self._photos.members)
         progress = {"done": position + 1, "total": total, "unit": "photos"}
-        progress["failed"] = failed + (outcome["error"] is not None)
-        self._work.store.write(f"{self._id}/{PROGRESS}", json.dumps(progress).encode())
-        return outcome
+        progress["failed"] = failed + (record["error"] is not None)
+        self._context.store.write(f"{self._id}/{PROGRESS}", json.dumps(progress).encode())
+        return record
 
-    def bundle(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """Put all pictures and a report into one archive; what is not as it was left, is remade.
+    def bundle(self, records: Sequence[PhotoRecord]) -> dict[str, Any]:
+        """Write all pictures and a report into one archive; a picture that is damaged is remade.
 
         Raises:
             OSError: the store cannot be read or written.
         """
         report = []
         with tempfile.TemporaryFile() as file:
-            with zipfile.ZipFile(file, "w") as archive:  # stored: pictures do not get smaller
-                for position, outcome in enumerate(outcomes):
-                    data = self._picture(position, outcome)
+            with zipfile.ZipFile(
+                file, "w"
+            ) as archive:  # stored: pictures cannot be compressed further
+                for position, record in enumerate(records):
+                    data = self._read_picture(position, record)
                     if data is not None:
                         name = self._targets[position]
                         archive.writestr(zipfile.ZipInfo(name), data)
-                    told = ("photo", "picture", "notes", "error")
-                    report.append({key: outcome[key] for key in told})  # type: ignore[literal-required]
+                    keys = ("photo", "picture", "notes", "error")
+                    report.append({key: record[key] for key in keys})  # type: ignore[literal-required]
                 text = json.dumps(report, ensure_ascii=False, indent=1)
                 archive.writestr(zipfile.ZipInfo(REPORT), text)
-            self._work.store.write_stream(f"{self._id}/{RESULT}", file)
-        failed = sum(outcome["error"] is not None for outcome in outcomes)
+            self._context.store.write_stream(f"{self._id}/{RESULT}", file)
+        failed = sum(record["error"] is not None for record in records)
         return {
             "result": RESULT,
             "media_type": "application/zip",
-            "pictures": len(outcomes) - failed,
+            "pictures": len(records) - failed,
             "failed": failed,
         }
 
-    def _paint(self, position: int) -> Outcome:
+    def _stylize(self, position: int) -> PhotoRecord:
         member = self._photos.members[position]
         file = f"{PREVIEWS}/{position + 1:05d}.{self._targets[position].rpartition('.')[2]}"
-        outcome: Outcome = {
+        record: PhotoRecord = {
             "photo": member.name,
             "picture": None,
             "file": file,
@@ -130,13 +131,13 @@ class Batch:
             "notes": [],
             "error": None,
         }
-        if self._beginnings(position) > _MOST_BEGINNINGS:
-            outcome["error"] = f"{member.name}: the worker died at it {_MOST_BEGINNINGS} times"
-            return outcome
+        if self._count_attempts(position) > _MAX_ATTEMPTS:
+            record["error"] = f"{member.name}: the worker died at it {_MAX_ATTEMPTS} times"
+            return record
         LOG.info("job %s: photo %d of %d", self._id, position + 1, len(self._photos.members))
-        order = self._order
-        with self._work.stylizers.exclusive(
-            order.style, max_megapixels=self._spec.max_megapixels
+        options = self._options
+        with self._context.stylizers.exclusive(
+            options.style, max_megapixels=self._spec.max_megapixels
         ) as stylizer:
             try:
                 photo = read_image(
@@ -144,54 +145,50 @@ class Batch:
                     max_megapixels=self._spec.max_megapixels,
                     name=member.name,
                 )
-                if not order.keep_metadata:
+                if not options.keep_metadata:
                     photo = replace(photo, exif=None)
-                options = StyleOptions(
-                    size=order.size,
-                    strength=order.strength,
-                    preserve_color=order.preserve_color,
-                    stroke_size=order.stroke_size,
-                )
-                painted = stylizer.stylize_photo(photo, options)
+                stylized = stylizer.stylize_photo(photo, options)
                 format = format_from_suffix(self._targets[position])
-                data, notes = encode_image(painted, format=format, quality=order.quality)
+                data, notes = encode_image(stylized, format=format, quality=options.quality)
             except ImageError as error:
-                outcome["error"] = str(error)
-                return outcome
-        self._work.store.write(f"{self._id}/{file}", data)
-        outcome["picture"] = self._targets[position]
-        outcome["digest"] = hashlib.sha256(data).hexdigest()
-        outcome["notes"] = [*photo.notes, *notes]
-        return outcome
+                record["error"] = str(error)
+                return record
+        self._context.store.write(f"{self._id}/{file}", data)
+        record["picture"] = self._targets[position]
+        record["digest"] = hashlib.sha256(data).hexdigest()
+        record["notes"] = [*photo.notes, *notes]
+        return record
 
-    def _picture(self, position: int, outcome: Outcome) -> bytes | None:
-        """Read a picture back; one that is damaged, as by a power cut, is made again."""
-        if outcome["error"] is not None:
+    def _read_picture(self, position: int, record: PhotoRecord) -> bytes | None:
+        """Read a picture back; one that is damaged, as by a power cut, is stylized again."""
+        if record["error"] is not None:
             return None
-        name = f"{self._id}/{outcome['file']}"
+        name = f"{self._id}/{record['file']}"
         for attempt in range(2):
             try:
-                data = self._work.store.read(name)
+                data = self._context.store.read(name)
             except FileNotFoundError:
                 data = b""
-            if hashlib.sha256(data).hexdigest() == outcome["digest"] or attempt:
+            if hashlib.sha256(data).hexdigest() == record["digest"] or attempt:
                 return data
-            LOG.warning("job %s: photo %d is made again", self._id, position + 1)
-            self._paint(position)
+            LOG.warning(
+                "job %s: the picture of photo %d is damaged and made again", self._id, position + 1
+            )
+            self._stylize(position)
         raise AssertionError
 
-    def _beginnings(self, position: int) -> int:
-        """Note that a photo is begun, and count how many times in a row it was."""
+    def _count_attempts(self, position: int) -> int:
+        """Record that a photo is begun, and return how many times in a row it was."""
         name = f"{self._id}/{_BEGUN}"
         try:
-            begun = json.loads(self._work.store.read(name))
+            begun = json.loads(self._context.store.read(name))
         except (FileNotFoundError, ValueError):
             begun = {}
         times = begun.get("times", 0) + 1 if begun.get("position") == position else 1
-        self._work.store.write(name, json.dumps({"position": position, "times": times}).encode())
+        self._context.store.write(name, json.dumps({"position": position, "times": times}).encode())
         return int(times)
 
 
-def is_the_stores_matter(error: BaseException) -> bool:
-    """Tell whether an error may pass by itself: a disk that is full, a network that is down."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether an error may pass by itself, as a full disk or a lost network connection."""
     return isinstance(error, OSError) and not isinstance(error, FastStyleError)

@@ -1,6 +1,7 @@
-"""The service's side of the jobs: taking them, telling of them, cancelling them. No work is done.
+"""The client of the job queue: submits, finds, lists and cancels jobs, and does no work.
 
-States are DBOS's own; a job that has ended is expired once its time is over or its files are gone.
+States are those of DBOS; a job that has ended is expired once its time is over or its files are
+deleted.
 """
 
 import hashlib
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 
 APPLICATION = "fast-style"
 VERSION = "jobs-1"
-"""Of what is kept in the database, not of the release: an upgraded worker takes up old jobs.
+"""The version of what is stored in the database, not of the release: an upgraded worker continues
+older jobs.
 
-It changes only if a workflow's steps change so that they cannot go on with what older ones left;
-then both forms are to be kept for a while, see DBOS.patch."""
+It must change if a workflow's steps change so that they cannot continue from older records; then
+both forms must be supported for a while, see DBOS.patch."""
 
 QUEUE = "jobs"
 ENDED = ("done", "failed", "cancelled", "expired")
@@ -54,13 +56,13 @@ class Job:
     """A job as it is now.
 
     Attributes:
-        id: its name.
-        spec: what is to be done.
-        state: where it stands.
-        created: when it was taken, in seconds since 1970.
-        started: when a worker last took it up, or None.
+        id: 32 hexadecimal digits.
+        spec: its options and inputs.
+        state: its state.
+        created: when it was submitted, in seconds since 1970.
+        started: when a worker last began or continued it, or None.
         ended: when it ended, or None.
-        output: what the workflow gave: `result` (name of a file), `media_type`, and figures.
+        output: the result of the workflow: `result` (name of a file), `media_type`, and figures.
         error: a sentence, if it failed.
     """
 
@@ -79,27 +81,27 @@ class Job:
         return None if self.ended is None else self.ended + self.spec.expiry_seconds
 
 
-class Desk:
-    """Takes jobs and tells of them; safe to use from several threads.
+class JobClient:
+    """Access to the database and the files of jobs; safe to use from several threads.
 
     Attributes:
-        store: where the files are.
+        store: the files.
     """
 
     def __init__(self, settings: JobSettings) -> None:
-        """Open the database, which is made if need be.
+        """Open the database, which is created if necessary.
 
         Raises:
             MissingExtraError: a package of the extra `serve` is not installed.
             JobError: the database cannot be reached.
-            FastStyleError: the place for files cannot be used.
+            FastStyleError: the folder or URL for results cannot be used.
         """
         self._settings = settings
         self.store = ObjectStore(settings.results, extra="serve")
         self.store.create_folder()
         prepare_database(settings)
         self._client = _client(settings)
-        self._door = threading.Lock()
+        self._submitting = threading.Lock()
 
     def close(self) -> None:
         """Close the database."""
@@ -108,54 +110,54 @@ class Desk:
     def submit(
         self, spec: JobSpec, files: Mapping[str, IO[bytes]], *, owner: str = "", key: str = ""
     ) -> tuple[Job, bool]:
-        """Take a job, or find the one that was taken for the same idempotency key.
+        """Submit a job, or find the one that was submitted with the same idempotency key.
 
         Args:
-            spec: what to do; `inputs` and `digest` are filled in here.
+            spec: the job; `inputs` and `digest` are filled in here.
             files: the inputs by their names in the folder of inputs.
-            owner: whose it is, "" where nobody is told apart.
+            owner: name of the client's API key, "" without keys.
             key: the idempotency key, "" for none.
 
         Returns:
             The job, and whether it is new.
 
         Raises:
-            KeyReusedError: the key came with another body before.
-            QueueFullError: as many jobs wait as may wait.
+            KeyReusedError: the key was used with another body.
+            QueueFullError: the queue is full.
             OSError: the inputs cannot be stored.
         """
         from dbos import error as dbos_error
 
         job_id = _job_id(owner, key)
         digest = _digest(spec, files)
-        if key and (there := self.find(job_id)) is not None:
-            return _same(there, digest), False
+        if key and (existing := self.find(job_id)) is not None:
+            return _check_same(existing, digest), False
         inputs = f"{job_id}/input-{digest[:16]}"
-        kept = JobSpec.from_dict({**spec.to_dict(), "inputs": inputs, "digest": digest})
-        with self._door:
-            self._check_room()
+        stored = JobSpec.from_dict({**spec.to_dict(), "inputs": inputs, "digest": digest})
+        with self._submitting:
+            self._check_queue()
             for name, stream in files.items():
                 self.store.write_stream(f"{inputs}/{name}", stream)
             try:
                 self._client.enqueue(
                     {
-                        "workflow_name": kept.kind,
+                        "workflow_name": stored.kind,
                         "queue_name": QUEUE,
                         "workflow_id": job_id,
                         "workflow_id_reuse_policy": "reject",
                         "app_version": VERSION,
                         "authenticated_user": owner,
                     },
-                    kept.to_dict(),
+                    stored.to_dict(),
                 )
             except dbos_error.DBOSWorkflowIDInUseError:
-                # The same key came to another server a moment ago.
-                there = self.find(job_id)
-                if there is None:
+                # Another server received the same key a moment ago.
+                existing = self.find(job_id)
+                if existing is None:
                     raise
-                if there.spec.digest != digest:
+                if existing.spec.digest != digest:
                     self.store.delete_folder(inputs)
-                return _same(there, digest), False
+                return _check_same(existing, digest), False
         job = self.find(job_id)
         assert job is not None
         return job, True
@@ -164,15 +166,15 @@ class Desk:
         """Find a job.
 
         Args:
-            job_id: its name, whatever a client sent.
-            owner: whose it must be; None for anybody's.
+            job_id: its id, as a client sent it.
+            owner: name of the API key that it must belong to; None for any.
         """
         found = self._client.list_workflows(workflow_ids=[job_id])
         if not found or (owner is not None and (found[0].authenticated_user or "") != owner):
             return None
         return self._job(found[0])
 
-    def jobs_of(self, owner: str, *, limit: int = 100) -> list[Job]:
+    def list_jobs(self, owner: str, *, limit: int = 100) -> list[Job]:
         """List the jobs of an owner, the newest first."""
         found = self._client.list_workflows(
             user=owner, limit=limit, sort_desc=True, application_name=APPLICATION
@@ -180,18 +182,14 @@ class Desk:
         return [self._job(status) for status in found]
 
     def cancel(self, job: Job) -> None:
-        """Stop a job that waits or runs; of one that has ended, delete the files."""
+        """Cancel a job that waits or runs; of one that has ended, delete the files."""
         if job.state in ENDED:
             self.store.delete_folder(job.id)
         else:
             self._client.cancel_workflow(job.id)
 
-    def progress(self, job: Job) -> dict[str, Any]:
-        """Read how far a job is: `done`, `total`, `unit` and `losses`, as its steps wrote it.
-
-        Returns:
-            What was written last; nothing done if nothing was.
-        """
+    def read_progress(self, job: Job) -> dict[str, Any]:
+        """Read the progress of a job: `done`, `total`, `unit` and `losses`, after its last step."""
         total = job.spec.photos or job.spec.options.get("iterations", 0)
         blank: dict[str, Any] = {
             "done": 0,
@@ -204,7 +202,7 @@ class Desk:
         except FileNotFoundError:
             return blank
 
-    def waiting(self) -> int:
+    def count_waiting(self) -> int:
         """Count the jobs that wait for a worker."""
         return len(
             self._client.list_workflows(
@@ -217,7 +215,7 @@ class Desk:
         )
 
     def ended_before(self, seconds: float, *, limit: int = 1000) -> list[str]:
-        """Name the jobs that ended so many seconds ago or longer."""
+        """Return the ids of jobs that ended this many seconds ago or earlier."""
         before = datetime.fromtimestamp(time.time() - seconds, UTC)
         old = self._client.list_workflows(
             completed_before=before.isoformat(),
@@ -229,14 +227,15 @@ class Desk:
         return [status.workflow_id for status in old]
 
     def forget(self, job_ids: Sequence[str]) -> None:
-        """Remove jobs from the database, as if they had never been."""
+        """Delete jobs from the database."""
         if job_ids:
             self._client.delete_workflows([*job_ids])
 
-    def _check_room(self) -> None:
-        if self.waiting() >= self._settings.queue_limit:
+    def _check_queue(self) -> None:
+        if self.count_waiting() >= self._settings.queue_limit:
             raise QueueFullError(
-                f"{self._settings.queue_limit} jobs wait already, and no more may: try again later"
+                f"{self._settings.queue_limit} jobs wait already, as many as may wait: try "
+                "again later"
             )
 
     def _job(self, status: "WorkflowStatus") -> Job:
@@ -258,12 +257,12 @@ class Desk:
             started / 1000 if started and state != "queued" else None,
             ended,
             status.output if isinstance(status.output, dict) else {},
-            _sentence(status) if state == "failed" else None,
+            _error_sentence(status) if state == "failed" else None,
         )
 
 
 def prepare_database(settings: JobSettings) -> None:
-    """Make the database, or bring its tables up to date.
+    """Create the database, or upgrade its tables.
 
     Raises:
         MissingExtraError: DBOS is not installed.
@@ -290,15 +289,15 @@ def _client(settings: JobSettings) -> "DBOSClient":
 
     return DBOSClient(
         system_database_url=settings.database,
-        # Plain JSON: whoever may write to the database cannot make a worker run what they like.
+        # JSON, not pickles: write access to the database must not allow to run code in a worker.
         serializer=DBOSPortableJSONSerializer(),
         application_name=APPLICATION,
-        retry_connection_errors=False,  # a client is to hear of it rather than wait
+        retry_connection_errors=False,  # the service answers 503 instead
     )
 
 
 def _job_id(owner: str, key: str) -> str:
-    """Name a job: by chance, or always the same for the same key of the same owner."""
+    """Return a random id, or one that depends on the owner and the idempotency key."""
     if not key:
         return secrets.token_hex(16)
     return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest()[:32]
@@ -315,20 +314,20 @@ def _digest(spec: JobSpec, files: Mapping[str, IO[bytes]]) -> str:
     return digest.hexdigest()
 
 
-def _same(job: Job, digest: str) -> Job:
+def _check_same(job: Job, digest: str) -> Job:
     if job.spec.digest != digest:
         raise KeyReusedError(
-            "the Idempotency-Key came with another body before: take a new key for another job"
+            "the Idempotency-Key was used with another body: use a new key for another job"
         )
     return job
 
 
-def _sentence(status: "WorkflowStatus") -> str:
-    """Put what a workflow failed with into a sentence for the client."""
+def _error_sentence(status: "WorkflowStatus") -> str:
+    """Return the error of a workflow as a sentence for the client."""
     if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return "workers died again and again at this job, so it was given up"
+        return "workers died at this job again and again, so it was given up"
     kind = getattr(status.error, "name", type(status.error).__name__)
-    ours = getattr(errors, str(kind), None)
-    if isinstance(ours, type) and issubclass(ours, errors.FastStyleError):
+    known = getattr(errors, str(kind), None)
+    if isinstance(known, type) and issubclass(known, errors.FastStyleError):
         return str(status.error)
-    return f"the worker failed ({kind}); its log says more"
+    return f"the worker failed ({kind}); see its log"

@@ -1,4 +1,4 @@
-"""What the jobs of one worker share: the store, loaded styles, and the word to stop."""
+"""What the jobs of one worker share: the store, loaded styles, and the stop flag."""
 
 import logging
 import threading
@@ -14,51 +14,51 @@ _MAX_STYLES = 4
 """Styles that stay loaded."""
 
 
-class Workplace:
-    """Shared by the threads of a worker.
+class WorkerContext:
+    """What the jobs of a worker share; safe to use from several threads.
 
     Attributes:
-        store: where the files are.
-        cancelled: tells whether a job has been cancelled, by its id.
-        checkpoint_seconds: how long a step of an optimisation takes, about.
+        store: the files of the jobs.
+        is_cancelled: returns whether a job has been cancelled, by its id.
+        checkpoint_seconds: about how long a step of an optimisation takes.
         stylizers: loaded styles.
     """
 
     def __init__(
-        self, store: ObjectStore, cancelled: Callable[[str], bool], checkpoint_seconds: float
+        self, store: ObjectStore, is_cancelled: Callable[[str], bool], checkpoint_seconds: float
     ) -> None:
-        """See the class."""
-        self.store, self.cancelled = store, cancelled
+        """Set the attributes; no style is loaded."""
+        self.store, self.is_cancelled = store, is_cancelled
         self.checkpoint_seconds = checkpoint_seconds
         self.stylizers = StylizerCache(_MAX_STYLES)
-        self._busy = 0
+        self._running_steps = 0
         self._stopping = threading.Event()
-        self._idle = threading.Condition()
+        self._step_ended = threading.Condition()
 
     @property
     def stopping(self) -> bool:
-        """Whether no step may begin any more, and long ones are to come to an end."""
+        """Whether no new step may begin, and long ones must end soon."""
         return self._stopping.is_set()
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Do a step and have it recorded; while the worker stops, none begins any more."""
-        with self._idle:
+        """Run a step and record it; block forever if the worker is stopping."""
+        with self._step_ended:
             begins = not self.stopping
-            self._busy += begins
+            self._running_steps += begins
         if not begins:
-            # The job is not to end, neither well nor badly: the process will, and the job goes on
-            # in another.
+            # The job must not end in the database, neither as done nor as failed: the process is
+            # about to exit, and another worker continues the job.
             threading.Event().wait()
         try:
             yield
         finally:
-            with self._idle:
-                self._busy -= 1
-                self._idle.notify_all()
+            with self._step_ended:
+                self._running_steps -= 1
+                self._step_ended.notify_all()
 
     def stop(self, seconds: float) -> bool:
-        """Let no step begin, and wait for those that have; tells whether all came to their end."""
-        with self._idle:
+        """Let no new step begin, and wait for running ones; return whether all have ended."""
+        with self._step_ended:
             self._stopping.set()
-            return self._idle.wait_for(lambda: self._busy == 0, seconds)
+            return self._step_ended.wait_for(lambda: self._running_steps == 0, seconds)

@@ -1,9 +1,9 @@
-"""An optimisation in steps of some seconds, each of which leaves a checkpoint.
+"""An optimisation job, in steps of some seconds, each of which writes a checkpoint.
 
-As long as a worker lives, the steps are one descent, and the picture is what `optimize_image`
-gives. After a kill it goes on from the last checkpoint, in full precision, at the size and
-iteration it had reached; only the memory of L-BFGS (twenty steps, many times the picture) is lost
-and grows anew.
+Without a kill the steps are one descent, and the picture is the one of `optimize_image`. After a
+kill the job continues from its last checkpoint, in full precision, at the size and iteration that
+it had reached; only the history of L-BFGS (twenty steps, many times the size of the picture) is
+lost and built up again.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fast_style.errors import MissingExtraError
 from fast_style.images import Photo, encode_image, read_image, suffix_for
 from fast_style.service.jobs.client import PROGRESS
-from fast_style.service.jobs.context import LOG, Workplace
+from fast_style.service.jobs.context import LOG, WorkerContext
 from fast_style.service.jobs.spec import JobSpec, picture_format
 
 if TYPE_CHECKING:
@@ -29,43 +29,43 @@ PREVIEWS = "previews"
 _CHECKPOINT = "checkpoint-{:06d}.safetensors"
 
 
-class Run:
-    """An optimisation on its way in this process.
+class OptimizeJob:
+    """An optimisation job in this process.
 
     Attributes:
-        number: of the step that comes next.
+        number: of the next step.
     """
 
-    def __init__(self, work: Workplace, job_id: str, spec: JobSpec, number: int) -> None:
-        """Begin, or go on from the newest checkpoint that a step up to this one has left.
+    def __init__(self, context: WorkerContext, job_id: str, spec: JobSpec, number: int) -> None:
+        """Begin, or continue from the newest checkpoint of the steps before this one.
 
         Raises:
             OSError: the store cannot be read.
             FastStyleError: a picture cannot be used, there is too little memory, or no torch.
         """
         self.number = number
-        self._work, self._id, self._spec = work, job_id, spec
-        self._order = spec.optimize_order()
-        self._format = picture_format(self._order.format) or "PNG"
-        self._optimization = self._prepared()
-        self._stages = list(self._optimization.levels)
-        self._stage = self._done_in_stage = self._done = 0
+        self._context, self._id, self._spec = context, job_id, spec
+        self._options = spec.optimize_options()
+        self._format = picture_format(self._options.format) or "PNG"
+        self._optimization = self._prepare()
+        self._levels = list(self._optimization.levels)
+        self._level = self._done_in_level = self._done = 0
         self._losses: list[dict[str, Any]] = []
-        self._planned = sum(stage.iterations for stage in self._stages)
+        self._planned = sum(level.iterations for level in self._levels)
         self._finished = False
-        self._steps = self._resumed() or self._optimization.steps()
+        self._steps = self._resume() or self._optimization.steps()
 
     def advance(self) -> dict[str, Any]:
-        """Go on for some seconds, or until it is finished, cancelled or the worker stops.
+        """Run for some seconds, or until the job is finished or cancelled or the worker stops.
 
         Returns:
-            `iteration`, and whether it is `finished`.
+            `iteration`, the number so far, and `finished`.
 
         Raises:
             OSError: the store cannot be written.
-            FastStyleError: the loss went beyond all numbers, or the memory does not suffice.
+            FastStyleError: the loss is not finite, or there is too little memory.
         """
-        end = time.monotonic() + self._work.checkpoint_seconds
+        end = time.monotonic() + self._context.checkpoint_seconds
         LOG.info("job %s: step %d from iteration %d", self._id, self.number, self._done)
         cancelled = False
         while not self._finished:
@@ -73,14 +73,14 @@ class Run:
             if step is None:
                 self._finished = True
                 break
-            self._note(step)
-            cancelled = self._work.cancelled(self._id)
-            if cancelled or self._work.stopping or time.monotonic() >= end:
+            self._record(step)
+            cancelled = self._context.is_cancelled(self._id)
+            if cancelled or self._context.stopping or time.monotonic() >= end:
                 break
         if cancelled:
             LOG.info("job %s: cancelled at iteration %d", self._id, self._done)
         else:
-            self._keep()
+            self._write_checkpoint()
         self.number += 1
         return {"iteration": self._done, "finished": self._finished}
 
@@ -89,11 +89,11 @@ class Run:
 
         Raises:
             OSError: the store cannot be written.
-            FastStyleError: the picture does not fit the format.
+            FastStyleError: the format cannot hold the picture.
         """
         name = f"result{suffix_for(self._format)}"
         photo = self._optimization.best()
-        self._work.store.write(f"{self._id}/{name}", self._encoded(photo))
+        self._context.store.write(f"{self._id}/{name}", self._encode(photo))
         last = self._losses[-1] if self._losses else {}
         return {
             "result": name,
@@ -102,93 +102,96 @@ class Run:
             "losses": {key: last[key] for key in ("total", "content", "style", "tv") if last},
         }
 
-    def _prepared(self) -> "Optimization":
+    def _prepare(self) -> "Optimization":
         try:
             from fast_style.optimization.optimizer_loop import Optimization
         except ModuleNotFoundError as error:
             raise MissingExtraError("a job of kind optimize", "torch", "torch") from error
 
         def picture(name: str) -> Photo:
-            data = self._work.store.read(f"{self._spec.inputs}/{name}")
+            data = self._context.store.read(f"{self._spec.inputs}/{name}")
             return read_image(data, max_megapixels=self._spec.max_megapixels, name=name)
 
         photo = picture(PHOTO)
-        if not self._order.keep_metadata:
+        if not self._options.keep_metadata:
             photo = replace(photo, exif=None)
         return Optimization(
             photo,
             [picture(PAINTING.format(number)) for number in range(self._spec.paintings)],
-            self._order.config(),
-            weights=self._order.painting_weights(self._spec.paintings),
+            self._options.config(),
+            weights=self._options.painting_weights(self._spec.paintings),
         )
 
-    def _note(self, step: "OptimizeStep") -> None:
-        """Take down an iteration, and keep its picture if it is its turn."""
-        stage = self._stages[self._stage]
-        if (step.width, step.height) != (stage.width, stage.height):
-            # The size before may have been left early, or just at a checkpoint.
-            self._planned -= stage.iterations - self._done_in_stage
-            self._stage, self._done_in_stage = self._stage + 1, 0
+    def _record(self, step: "OptimizeStep") -> None:
+        """Record an iteration, and write its picture if it is one of the previews."""
+        level = self._levels[self._level]
+        if (step.width, step.height) != (level.width, level.height):
+            # The previous size may have ended early, or exactly at a checkpoint.
+            self._planned -= level.iterations - self._done_in_level
+            self._level, self._done_in_level = self._level + 1, 0
         self._done += 1
-        self._done_in_stage += 1
+        self._done_in_level += 1
         figures = {"iteration": self._done, "width": step.width, "height": step.height}
         self._losses.append(figures | step.losses.to_dict())
-        every = self._order.preview_every
+        every = self._options.preview_every
         if every and self._done % every == 0:
             name = f"{PREVIEWS}/{self._done:05d}{suffix_for(self._format)}"
-            self._work.store.write(f"{self._id}/{name}", self._encoded(step.photo()))
+            self._context.store.write(f"{self._id}/{name}", self._encode(step.photo()))
 
-    def _keep(self) -> None:
-        """Leave a checkpoint; only the one before stays beside it."""
+    def _write_checkpoint(self) -> None:
+        """Write a checkpoint, and delete all older ones but the previous."""
         import numpy as np
         from safetensors.numpy import save
 
         best = self._optimization.best_tensor()
         assert best is not None
-        place = {
-            "stage": self._stage,
-            "done_in_stage": self._done_in_stage,
+        # Checkpoints of older releases have these keys, too.
+        position = {
+            "stage": self._level,
+            "done_in_stage": self._done_in_level,
             "done": self._done,
             "planned": self._planned,
             "finished": self._finished,
         }
         arrays = {"picture": np.ascontiguousarray(best.numpy())}
-        data = save(arrays, {"place": json.dumps(place), "losses": json.dumps(self._losses)})
-        self._work.store.write(self._checkpoint(self.number), data)
+        data = save(arrays, {"place": json.dumps(position), "losses": json.dumps(self._losses)})
+        self._context.store.write(self._checkpoint_name(self.number), data)
         progress = {"done": self._done, "total": self._done if self._finished else self._planned}
         progress |= {"unit": "iterations", "losses": self._losses}  # type: ignore[dict-item]
-        self._work.store.write(f"{self._id}/{PROGRESS}", json.dumps(progress).encode())
-        self._work.store.delete_file(self._checkpoint(self.number - 2))
+        self._context.store.write(f"{self._id}/{PROGRESS}", json.dumps(progress).encode())
+        self._context.store.delete_file(self._checkpoint_name(self.number - 2))
 
-    def _resumed(self) -> "Generator[OptimizeStep, None, None] | None":
+    def _resume(self) -> "Generator[OptimizeStep, None, None] | None":
         import torch
 
         for number in (self.number, self.number - 1, self.number - 2):
-            loaded = self._loaded(number) if number >= 0 else None
+            loaded = self._read_checkpoint(number) if number >= 0 else None
             if loaded is None:
                 continue
-            picture, place, losses = loaded
-            self._stage, self._done_in_stage = place["stage"], place["done_in_stage"]
-            self._done, self._planned = place["done"], place["planned"]
-            self._losses, self._finished = losses, place["finished"]
-            stage = self._stages[self._stage]
-            left = 0 if self._finished else stage.iterations - self._done_in_stage
-            rest = [] if self._finished else self._stages[self._stage + 1 :]
-            self._optimization.levels = [replace(stage, iterations=left), *rest]
-            LOG.info("job %s: goes on from iteration %d", self._id, self._done)
+            picture, position, losses = loaded
+            self._level, self._done_in_level = position["stage"], position["done_in_stage"]
+            self._done, self._planned = position["done"], position["planned"]
+            self._losses, self._finished = losses, position["finished"]
+            level = self._levels[self._level]
+            left = 0 if self._finished else level.iterations - self._done_in_level
+            rest = [] if self._finished else self._levels[self._level + 1 :]
+            self._optimization.levels = [replace(level, iterations=left), *rest]
+            LOG.info("job %s: continues from iteration %d", self._id, self._done)
             steps = self._optimization.steps(torch.from_numpy(picture))
             if self._finished:
-                next(steps, None)  # nothing is left to do: this takes the picture up
+                next(steps, None)  # no iterations are left: this sets the picture
             return steps
         return None
 
-    def _loaded(self, number: int) -> tuple[Any, dict[str, Any], list[dict[str, Any]]] | None:
-        """Read a checkpoint; None if it is not there or not sound."""
+    def _read_checkpoint(
+        self, number: int
+    ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]] | None:
+        """Read a checkpoint; return None if it does not exist or is damaged."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         try:
-            data = self._work.store.read(self._checkpoint(number))
+            data = self._context.store.read(self._checkpoint_name(number))
             picture = load(data)["picture"]
             length = int.from_bytes(data[:8], "little")
             notes = json.loads(data[8 : 8 + length])["__metadata__"]
@@ -196,11 +199,11 @@ class Run:
         except FileNotFoundError:
             return None
         except (SafetensorError, ValueError, KeyError):
-            LOG.warning("job %s: checkpoint %d is damaged and passed over", self._id, number)
+            LOG.warning("job %s: checkpoint %d is damaged and ignored", self._id, number)
             return None
 
-    def _checkpoint(self, number: int) -> str:
+    def _checkpoint_name(self, number: int) -> str:
         return f"{self._id}/{_CHECKPOINT.format(number)}"
 
-    def _encoded(self, photo: Photo) -> bytes:
-        return encode_image(photo, format=self._format, quality=self._order.quality)[0]
+    def _encode(self, photo: Photo) -> bytes:
+        return encode_image(photo, format=self._format, quality=self._options.quality)[0]

@@ -1,4 +1,4 @@
-"""The options of the jobs, each with its help, default and check; imports nothing heavy."""
+"""The options of the jobs, with help texts, defaults and checks; imports nothing large."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ WorkerChoice = Literal["own", "elsewhere"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """Where jobs are kept and how much they may ask for; each field's metadata says what it is."""
+    """Where jobs are stored, and their limits; each field's metadata has its help text."""
 
     database: str = option(
-        "Where jobs are kept: sqlite:///FILE, or postgresql://USER@HOST/NAME for several workers.  "
-        "[default: SQLite in your data folder]",
+        "Database of the jobs: sqlite:///FILE, or postgresql://USER@HOST/NAME for several "
+        "workers.  [default: SQLite in your data folder]",
         "",
         metavar="URL",
         envvar="FAST_STYLE_DATABASE",
@@ -29,35 +29,39 @@ class JobSettings:
         envvar="FAST_STYLE_RESULTS",
     )
     worker: WorkerChoice = option(
-        "Who does the jobs: own is a process that the service starts and keeps alive, elsewhere "
-        "are processes of `fast-style worker`.",
+        "Who does the jobs: own is a process that the service starts and restarts, elsewhere are "
+        "processes of `fast-style worker`.",
         "own",
     )
     expiry_hours: float = option(
-        "A job's files are deleted so many hours after its end.", 24.0, above=0, maximum=24 * 3650
+        "Hours after a job's end until its files are deleted.", 24.0, above=0, maximum=24 * 3650
     )
-    jobs_at_once: int = option("Jobs that a worker does at once.", 1, minimum=1, maximum=64)
+    jobs_at_once: int = option("Jobs that a worker runs at once.", 1, minimum=1, maximum=64)
     checkpoint_seconds: float = option(
-        "How often an optimisation leaves a checkpoint: as much is done again after a kill.",
+        "Seconds from one checkpoint of an optimisation to the next: the work that a kill costs.",
         3.0,
         minimum=0,
         maximum=600,
     )
-    queue_limit: int = option("Jobs that may wait; beyond that comes 503.", 100, minimum=1)
-    batch_photos: int = option("Photos in a batch at most.", 1000, minimum=1, maximum=60_000)
-    batch_megabytes: float = option("Size of a batch's ZIP at most.", 1024.0, above=0)
-    unpacked_megabytes: float = option("Size of its photos, unpacked, at most.", 4096.0, above=0)
-    optimize_size: int = option(
-        "Long side of an optimised picture at most, in pixels.", 1024, minimum=32, maximum=16384
+    queue_limit: int = option("Jobs that may wait; more are answered with 503.", 100, minimum=1)
+    batch_photos: int = option("Most photos of a batch.", 1000, minimum=1, maximum=60_000)
+    batch_megabytes: float = option(
+        "Largest ZIP of a batch, in millions of bytes.", 1024.0, above=0
     )
-    optimize_iterations: int = option("Iterations of an optimisation at most.", 1000, minimum=1)
-    optimize_paintings: int = option("Paintings of an optimisation at most.", 4, minimum=1)
+    unpacked_megabytes: float = option(
+        "Largest total size of its photos, unpacked, in millions of bytes.", 4096.0, above=0
+    )
+    optimize_size: int = option(
+        "Largest long side of an optimised picture, in pixels.", 1024, minimum=32, maximum=16384
+    )
+    optimize_iterations: int = option("Most iterations of an optimisation.", 1000, minimum=1)
+    optimize_paintings: int = option("Most paintings of an optimisation.", 4, minimum=1)
 
     def __post_init__(self) -> None:
         """Check every value, and fill in the defaults that depend on the user's folders.
 
         Raises:
-            UsageError: one that is out of its range, or a database that is neither of the two.
+            UsageError: a value is out of its range, or the database is neither of the two kinds.
         """
         check_options(self)
         if not self.database or not self.results:
@@ -83,19 +87,19 @@ class JobSettings:
         return Path(name) if name and name != self.database else None
 
     def worker_environment(self) -> dict[str, str]:
-        """Give what `fast-style worker` reads from its environment.
+        """Return the environment variables of `fast-style worker` for these settings.
 
-        A password in the URL would be seen by all users of the machine if it were an argument.
+        As an argument, a password in the URL could be seen by all users of the machine.
         """
         return {"FAST_STYLE_DATABASE": self.database, "FAST_STYLE_RESULTS": self.results}
 
     def worker_options(self) -> list[str]:
-        """Give the other options of `fast-style worker` for a worker of these settings."""
+        """Return the other options of `fast-style worker` for these settings."""
         return [
             f"--jobs-at-once={self.jobs_at_once}",
             f"--checkpoint-seconds={self.checkpoint_seconds}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all options as plain JSON values."""
+        """Return all options as JSON values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""The service's own worker: a process beside it, started again when it dies, gone when it goes."""
+"""Keeps the service's own worker running: a child process that is restarted when it dies."""
 
 import os
 import subprocess
@@ -9,19 +9,21 @@ import time
 from fast_style.service.jobs.settings import JobSettings
 from fast_style.service.jobs.worker import STOP_SECONDS
 
-_SHORTEST_LIFE = 10.0
-_LONGEST_PAUSE = 30.0
+_MIN_UPTIME = 10.0
+"""A worker that runs for a shorter time, in seconds, is restarted after a growing pause."""
+
+_MAX_PAUSE = 30.0
 
 
-class WorkerProcess:
-    """Keeps one worker running.
+class WorkerSupervisor:
+    """Keeps one worker process running.
 
-    The worker holds the other end of a pipe: when this process ends, however it does, the pipe
-    closes and the worker stops.
+    The worker's stdin is a pipe: when this process ends, in whatever way, the pipe is closed and
+    the worker stops.
     """
 
     def __init__(self, settings: JobSettings) -> None:
-        """See the class; nothing runs before `start`."""
+        """Prepare the command; nothing is started."""
         self._command = [
             *(sys.executable, "-m", "fast_style", "worker", "--with-parent"),
             *settings.worker_options(),
@@ -34,7 +36,7 @@ class WorkerProcess:
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="worker-supervisor", daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -43,11 +45,11 @@ class WorkerProcess:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Start the worker, and start it again whenever it ends."""
+        """Start the worker, and restart it whenever it ends."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the worker end its steps, and end it."""
+        """Stop the worker after its running steps."""
         self._stop.set()
         with self._guard:
             process = self._process
@@ -74,12 +76,12 @@ class WorkerProcess:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     env=self._environment,
-                    start_new_session=True,  # Ctrl-C is the service's to pass on
+                    start_new_session=True,  # the service handles Ctrl-C
                 )
             process.wait()
             assert process.stdin is not None
             process.stdin.close()
-            if time.monotonic() - began > _SHORTEST_LIFE:
+            if time.monotonic() - began > _MIN_UPTIME:
                 pause = 0.0
-            else:  # one that cannot even start is not started a hundred times a second
-                pause = min(_LONGEST_PAUSE, max(0.5, 2 * pause))
+            else:  # a worker that cannot start must not be restarted without a pause
+                pause = min(_MAX_PAUSE, max(0.5, 2 * pause))

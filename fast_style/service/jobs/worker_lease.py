@@ -1,8 +1,8 @@
-"""Which workers are alive: a lock that the operating system or the server lets go when one dies.
+"""Leases of workers: locks that the operating system or the server releases when a worker dies.
 
-No clock is compared and no heartbeat written. In SQLite there is one worker to a database, which
-holds a lock on a small file beside it. In PostgreSQL each worker holds an advisory lock of its own
-session; what a worker has begun whose lock is free is taken over by another.
+There are no heartbeats and no clocks to compare. With SQLite there is one worker per database,
+which holds a lock on a small file beside it. With PostgreSQL each worker holds an advisory lock of
+its own session; the jobs of a worker whose lock is free are taken over by another.
 """
 
 import secrets
@@ -17,12 +17,12 @@ from fast_style.errors import JobError
 from fast_style.service.jobs.context import LOG
 from fast_style.service.jobs.settings import JobSettings
 
-_SPACE = 0x4653  # "FS": advisory locks of other programs in the same database have another number
+_LOCK_SPACE = 0x4653  # "FS": other programs in the same database use other numbers
 _PING_SECONDS = 2.0
 
 
-class Liveness(Protocol):
-    """A worker's sign of life.
+class WorkerLease(Protocol):
+    """Shows to other workers that a worker is alive.
 
     Attributes:
         executor: the worker's name in the database.
@@ -30,39 +30,39 @@ class Liveness(Protocol):
 
     executor: str
 
-    def dead(self, executor: str) -> bool:
-        """Tell whether a worker of that name is gone, and keep others from asking until `free`."""
+    def claim_if_dead(self, executor: str) -> bool:
+        """Return whether a worker is dead; if so, no other can claim it until `release`."""
 
-    def free(self, executor: str) -> None:
-        """Let others ask for it again."""
+    def release(self, executor: str) -> None:
+        """Release the claim of a dead worker."""
 
     def close(self) -> None:
-        """Give the sign of life up."""
+        """Give up the lease."""
 
 
-def sign_of_life(settings: JobSettings, *, wait_seconds: float = 30.0) -> Liveness:
-    """Give a worker's sign of life.
+def acquire_lease(settings: JobSettings, *, wait_seconds: float = 30.0) -> WorkerLease:
+    """Acquire the lease of a new worker.
 
     Args:
-        settings: `database` is looked at.
-        wait_seconds: how long to wait for a worker before, which may be about to end.
+        settings: `database` is used.
+        wait_seconds: how long to wait for a previous worker, which may be about to end.
 
     Raises:
-        JobError: another worker has the SQLite database, or PostgreSQL cannot be reached.
+        JobError: another worker uses the SQLite database, or PostgreSQL cannot be reached.
     """
     if settings.sqlite_file is not None:
-        return _FileLock(settings.sqlite_file, wait_seconds)
-    return _SessionLock(settings.database)
+        return _SqliteLease(settings.sqlite_file, wait_seconds)
+    return _PostgresLease(settings.database)
 
 
-class _FileLock:
-    """One worker a database; DBOS takes up by itself what was begun under the same name."""
+class _SqliteLease:
+    """One worker per database; DBOS itself continues the jobs of an executor of the same name."""
 
     executor = "local"
 
     def __init__(self, database: Path, wait_seconds: float) -> None:
         path = database.with_name(database.name + "-worker")
-        # SQLite's own locking works on every system; nothing is ever written into this file.
+        # SQLite's locking works on every system; nothing is written into this file.
         self._lock = sqlite3.connect(path, timeout=wait_seconds, check_same_thread=False)
         self._lock.isolation_level = None
         try:
@@ -70,22 +70,22 @@ class _FileLock:
         except sqlite3.OperationalError as error:
             self._lock.close()
             raise JobError(
-                f"another worker has the database {database}: SQLite is for one worker, several "
+                f"another worker uses the database {database}: SQLite is for one worker, several "
                 "need PostgreSQL (--database postgresql://...)"
             ) from error
 
-    def dead(self, executor: str) -> bool:
-        return False  # there is no other
+    def claim_if_dead(self, executor: str) -> bool:
+        return False  # there is no other worker
 
-    def free(self, executor: str) -> None:
+    def release(self, executor: str) -> None:
         pass
 
     def close(self) -> None:
         self._lock.close()
 
 
-class _SessionLock:
-    """Each worker a number, locked as long as its session with the server lasts."""
+class _PostgresLease:
+    """A number for each worker, locked as long as its session with the server lasts."""
 
     def __init__(self, database: str) -> None:
         self._url = database.replace("postgresql+psycopg://", "postgresql://", 1)
@@ -95,16 +95,16 @@ class _SessionLock:
         self._closing = threading.Event()
         self._session: Any = None
         self._connect()
-        threading.Thread(target=self._keep, name="sign-of-life", daemon=True).start()
+        threading.Thread(target=self._keep, name="worker-lease", daemon=True).start()
 
-    def dead(self, executor: str) -> bool:
+    def claim_if_dead(self, executor: str) -> bool:
         number = executor.removeprefix("worker-")
         if executor == self.executor or not number.isdecimal():
             return False
-        return self._ask("pg_try_advisory_lock", int(number))
+        return self._call("pg_try_advisory_lock", int(number))
 
-    def free(self, executor: str) -> None:
-        self._ask("pg_advisory_unlock", int(executor.removeprefix("worker-")))
+    def release(self, executor: str) -> None:
+        self._call("pg_advisory_unlock", int(executor.removeprefix("worker-")))
 
     def close(self) -> None:
         self._closing.set()
@@ -115,7 +115,7 @@ class _SessionLock:
         import psycopg
 
         try:
-            # A host that vanishes without a word is noticed by the server within half a minute.
+            # The server notices within half a minute that a host has vanished.
             options = (
                 "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
             )
@@ -124,19 +124,19 @@ class _SessionLock:
             )
         except psycopg.Error as error:
             raise JobError(f"the database cannot be reached: {error}".strip()) from error
-        if not self._ask("pg_try_advisory_lock", self._number):
-            raise JobError(f"the sign of life of {self.executor} is taken")
+        if not self._call("pg_try_advisory_lock", self._number):
+            raise JobError(f"another worker has the lock of {self.executor}")
 
-    def _ask(self, function: str, number: int) -> bool:
+    def _call(self, function: str, number: int) -> bool:
         with self._guard:
             query = f"SELECT {function}(%s, %s)"
-            return bool(self._session.execute(query, (_SPACE, number)).fetchone()[0])
+            return bool(self._session.execute(query, (_LOCK_SPACE, number)).fetchone()[0])
 
     def _keep(self) -> None:
-        """Notice that the session is lost, and get a new one.
+        """Reconnect whenever the session is lost.
 
-        Others may take over meanwhile what this worker is at. Then DBOS refuses what this one
-        would record, and the files are the same by name and content.
+        Meanwhile another worker may take over the jobs of this one. Then DBOS refuses the results
+        of this worker, and its files have the same names and contents.
         """
         import psycopg
 
@@ -147,39 +147,39 @@ class _SessionLock:
             except psycopg.Error:
                 if self._closing.is_set():
                     return
-                LOG.warning("the database is gone; trying to reach it again")
+                LOG.warning("the connection to the database is lost; connecting again")
                 try:
                     self._connect()
                 except JobError as error:
                     LOG.warning("%s", error)
 
 
-def watch(
-    liveness: Liveness,
-    executors: Callable[[], set[str]],
+def take_over_dead_workers(
+    lease: WorkerLease,
+    busy_executors: Callable[[], set[str]],
     take_over: Callable[[str], None],
     stop: threading.Event,
     seconds: float,
 ) -> None:
-    """Take over from dead workers, again and again until `stop`.
+    """Take over the jobs of dead workers, repeatedly until `stop` is set.
 
     Args:
-        liveness: of this worker.
-        executors: names the workers that have jobs in hand.
-        take_over: is given the name of a dead one.
-        stop: ends it.
-        seconds: from one look to the next.
+        lease: of this worker.
+        busy_executors: returns the names of the workers that have running jobs.
+        take_over: called with the name of a dead worker.
+        stop: the stop flag.
+        seconds: the time from one check to the next.
     """
     while not stop.wait(seconds):
         began = time.monotonic()
         try:
-            for executor in executors() - {liveness.executor}:
-                if liveness.dead(executor):
-                    LOG.info("%s is gone: its jobs are taken over", executor)
+            for executor in busy_executors() - {lease.executor}:
+                if lease.claim_if_dead(executor):
+                    LOG.info("%s is dead: its jobs are taken over", executor)
                     try:
                         take_over(executor)
                     finally:
-                        liveness.free(executor)
-        except Exception as error:  # the database is away: the next look will tell
-            LOG.warning("workers could not be looked after (%s)", error)
+                        lease.release(executor)
+        except Exception as error:  # the database cannot be reached for now
+            LOG.warning("dead workers could not be looked for (%s)", error)
             stop.wait(min(30.0, time.monotonic() - began))

@@ -1,8 +1,9 @@
-"""The jobs as DBOS workflows: which steps there are, in which order; what a step does is elsewhere.
+"""The jobs as DBOS workflows: their steps and the order of these.
 
-What a workflow does between its steps must follow from what the steps gave, for after a kill it
-runs again from the top with what is recorded. A change of the steps or their order changes
-`desk.VERSION`.
+After a kill a workflow runs again from its beginning, and steps that have ended return their
+recorded results. So what a workflow does between steps may depend only on these results. A change
+of the steps or their order needs a new `client.VERSION`. The names of workflows and steps are
+stored in the database.
 """
 
 from collections.abc import Callable
@@ -11,93 +12,94 @@ from typing import Any, Generic, TypeVar
 from dbos import DBOS
 
 from fast_style.errors import FastStyleError
-from fast_style.service.jobs.batch_job import Batch, Outcome, is_the_stores_matter
-from fast_style.service.jobs.context import LOG, Workplace
-from fast_style.service.jobs.optimize_job import Run
+from fast_style.service.jobs.batch_job import BatchJob, PhotoRecord, is_transient
+from fast_style.service.jobs.context import LOG, WorkerContext
+from fast_style.service.jobs.optimize_job import OptimizeJob
 from fast_style.service.jobs.spec import JobSpec
 
-_MOST_RECOVERIES = 100
-"""So many workers may die at a job, or be stopped, before it is given up."""
+_MAX_RECOVERIES = 100
+"""How often a worker may die or be stopped at a job before the job fails."""
 
 _RETRIES: dict[str, Any] = {
     "retries_allowed": True,
     "max_attempts": 6,
     "interval_seconds": 1.0,
-    "should_retry": is_the_stores_matter,
+    "should_retry": is_transient,
 }
 
 _T = TypeVar("_T")
 
 
-class _Opened(Generic[_T]):
-    """What the steps of one execution share, opened by the first that is not only replayed."""
+class _LazyJob(Generic[_T]):
+    """A job that is opened by the first step that runs, not by those that are only replayed."""
 
     def __init__(self, open: Callable[[int], _T]) -> None:
         self._open = open
-        self.it: _T | None = None
+        self.job: _T | None = None
 
     def at(self, number: int) -> _T:
-        if self.it is None:
-            self.it = self._open(number)
-        return self.it
+        """Return the job, opened at a step if it was not open."""
+        if self.job is None:
+            self.job = self._open(number)
+        return self.job
 
 
-def register(work: Workplace) -> None:
-    """Make the workflows known to DBOS, before it is launched.
+def register(context: WorkerContext) -> None:
+    """Register the workflows with DBOS, before it is launched.
 
     Args:
-        work: where the steps are done.
+        context: what the jobs of this worker share.
     """
 
     @DBOS.step(name="paint", **_RETRIES)
-    def paint(photos: _Opened[Batch], position: int, failed: int) -> Outcome:
-        return photos.at(position).paint(position, failed)
+    def stylize(photos: _LazyJob[BatchJob], position: int, failed: int) -> PhotoRecord:
+        return photos.at(position).stylize(position, failed)
 
     @DBOS.step(name="bundle", **_RETRIES)
-    def bundle(photos: _Opened[Batch], outcomes: list[Outcome]) -> dict[str, Any]:
-        return photos.at(len(outcomes)).bundle(outcomes)
+    def bundle(photos: _LazyJob[BatchJob], records: list[PhotoRecord]) -> dict[str, Any]:
+        return photos.at(len(records)).bundle(records)
 
     @DBOS.step(name="advance", **_RETRIES)
-    def advance(run: _Opened[Run], number: int) -> dict[str, Any]:
+    def advance(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
         return run.at(number).advance()
 
     @DBOS.step(name="finish", **_RETRIES)
-    def finish(run: _Opened[Run], number: int) -> dict[str, Any]:
+    def finish(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
         return run.at(number).finish()
 
-    @DBOS.workflow(name="batch", max_recovery_attempts=_MOST_RECOVERIES)
+    @DBOS.workflow(name="batch", max_recovery_attempts=_MAX_RECOVERIES)
     def batch(spec: dict[str, Any]) -> dict[str, Any]:
         job_id = _own_id()
-        photos = _Opened(lambda _: Batch(work, job_id, JobSpec.from_dict(spec)))
+        photos = _LazyJob(lambda _: BatchJob(context, job_id, JobSpec.from_dict(spec)))
         try:
-            outcomes: list[Outcome] = []
+            records: list[PhotoRecord] = []
             failed = 0
             for position in range(spec["photos"]):
-                with work.step():
-                    outcomes.append(paint(photos, position, failed))
-                failed += outcomes[-1]["error"] is not None
-            with work.step():
-                return bundle(photos, outcomes)
+                with context.step():
+                    records.append(stylize(photos, position, failed))
+                failed += records[-1]["error"] is not None
+            with context.step():
+                return bundle(photos, records)
         except Exception as error:
-            _tell(job_id, error)
+            _log_failure(job_id, error)
             raise
         finally:
-            if photos.it is not None:
-                photos.it.close()
+            if photos.job is not None:
+                photos.job.close()
 
-    @DBOS.workflow(name="optimize", max_recovery_attempts=_MOST_RECOVERIES)
+    @DBOS.workflow(name="optimize", max_recovery_attempts=_MAX_RECOVERIES)
     def optimize(spec: dict[str, Any]) -> dict[str, Any]:
         job_id, number, finished = _own_id(), 0, False
-        run = _Opened(lambda number: Run(work, job_id, JobSpec.from_dict(spec), number))
+        run = _LazyJob(lambda number: OptimizeJob(context, job_id, JobSpec.from_dict(spec), number))
         try:
             while not finished:
-                with work.step():
+                with context.step():
                     finished = advance(run, number)["finished"]
                 number += 1
-            with work.step():
+            with context.step():
                 return finish(run, number)
         except Exception as error:
-            _tell(job_id, error)
+            _log_failure(job_id, error)
             raise
 
 
@@ -107,7 +109,7 @@ def _own_id() -> str:
     return job_id
 
 
-def _tell(job_id: str, error: Exception) -> None:
-    """Log a failure: in a sentence where the job is to blame, in full where we are."""
-    ours = isinstance(error, FastStyleError)
-    LOG.error("job %s failed: %s", job_id, error, exc_info=None if ours else error)
+def _log_failure(job_id: str, error: Exception) -> None:
+    """Log a failure: a sentence for errors of this package, the traceback for others."""
+    expected = isinstance(error, FastStyleError)
+    LOG.error("job %s failed: %s", job_id, error, exc_info=None if expected else error)

@@ -1,77 +1,80 @@
-"""`/healthz`, `/readyz` and `/metrics`: for those who run the service."""
+"""`/healthz`, `/readyz` and `/metrics`, for those who run the service."""
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fast_style.service.problems import Problem, documented
+from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
 
-__all__ = ["health_router"]
+__all__ = ["router"]
 
-_STATUS = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": {"type": "string", "enum": ["ok", "ready"]}},
-}
+router = APIRouter(tags=["operation"])
 
 
-def health_router(state: ServiceState) -> APIRouter:
-    """Make the routes.
+class Status(BaseModel):
+    """The state of the service."""
 
-    Args:
-        state: what the service works with.
-    """
-    router = APIRouter(tags=["operation"])
+    status: Literal["ok", "ready"]
 
-    @router.get(
-        "/healthz",
-        summary="Is the process alive?",
-        operation_id="healthz",
-        responses={200: _ok("ok")},
+
+def _yes(status: str) -> dict[int | str, dict[str, Any]]:
+    media = {"application/json": {"example": {"status": status}}}
+    return {200: {"model": Status, "description": "Yes.", "content": media}}
+
+
+@router.get(
+    "/healthz",
+    summary="Is the process alive?",
+    operation_id="healthz",
+    response_class=JSONResponse,
+    responses=_yes("ok"),
+)
+async def healthz() -> Response:
+    """Answer as long as the service can answer at all; no key is needed."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/readyz",
+    summary="Should requests be sent here?",
+    operation_id="readyz",
+    response_class=JSONResponse,
+    responses={**_yes("ready"), **problem_responses(503)},
+)
+async def readyz(request: Request) -> Response:
+    """Answer 503 until the styles are loaded, and during shutdown; no key is needed."""
+    state: ServiceState = request.app.state.service
+    if state.ready:
+        return JSONResponse({"status": "ready"})
+    draining = state.admission.draining
+    detail = state.failure or (
+        "the service is shutting down" if draining else "the styles are still being loaded"
     )
-    async def healthz() -> Response:
-        """Answer as long as the service can answer at all; never asks for a key."""
-        return JSONResponse({"status": "ok"})
-
-    @router.get(
-        "/readyz",
-        summary="Should requests be sent here?",
-        operation_id="readyz",
-        responses={200: _ok("ready"), **documented(503)},
-    )
-    async def readyz() -> Response:
-        """Answer 503 until the styles are loaded, and once it shuts down; never asks for a key."""
-        if state.ready:
-            return JSONResponse({"status": "ready"})
-        detail = state.trouble or (
-            "the service is shutting down" if state.places.draining else "styles are being loaded"
-        )
-        raise Problem(503, "Not ready", detail, headers={"Retry-After": "1"})
-
-    @router.get(
-        "/metrics",
-        summary="Metrics for Prometheus",
-        operation_id="metrics",
-        response_class=Response,
-        responses={
-            200: {
-                "description": "Prometheus' text format.",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
-            }
-        },
-    )
-    async def metrics() -> Response:
-        """Give the counters; asks for a key where keys are in force."""
-        text = await run_in_threadpool(generate_latest, state.metrics.registry)
-        return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    return router
+    raise Problem(503, "Not ready", detail, headers={"Retry-After": "1"})
 
 
-def _ok(status: str) -> dict[str, object]:
-    media = {"schema": _STATUS, "example": {"status": status}}
-    return {"description": "Yes.", "content": {"application/json": media}}
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    operation_id="metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus' text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Return the metrics; a key is needed if the service has keys."""
+    state: ServiceState = request.app.state.service
+    text = await run_in_threadpool(generate_latest, state.metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)

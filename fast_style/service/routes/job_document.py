@@ -1,106 +1,114 @@
-"""What the service tells of a job, in JSON."""
+"""How the service describes a job in JSON."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from fast_style.service.jobs.batch_job import PREVIEWS
-from fast_style.service.jobs.client import Desk, Job
+from fast_style.service.jobs.client import Job, JobClient, State
+from fast_style.service.jobs.spec import Kind
 
-_TIME = {"type": ["string", "null"], "format": "date-time"}
-_LINK = {"type": ["string", "null"], "description": "A path of this service."}
-JOB_SCHEMA: dict[str, Any] = {
-    "title": "Job",
-    "type": "object",
-    "required": ["id", "kind", "state", "created", "options", "links"],
-    "properties": {
-        "id": {"type": "string"},
-        "kind": {"type": "string", "enum": ["optimize", "batch"]},
-        "state": {
-            "type": "string",
-            "enum": ["queued", "running", "done", "failed", "cancelled", "expired"],
-        },
-        "created": _TIME,
-        "started": _TIME,
-        "ended": _TIME,
-        "expires": {**_TIME, "description": "When its files are deleted."},
-        "options": {"type": "object"},
-        "progress": {
-            "type": "object",
-            "properties": {
-                "done": {"type": "integer"},
-                "total": {"type": "integer"},
-                "unit": {"type": "string", "enum": ["photos", "iterations"]},
-                "failed": {"type": "integer", "description": "Photos that could not be used."},
-            },
-        },
-        "losses": {
-            "type": "array",
-            "description": "Of an optimisation: the loss and its terms, iteration by iteration.",
-            "items": {"type": "object"},
-        },
-        "error": {"type": ["string", "null"], "description": "A sentence, if it failed."},
-        "links": {
-            "type": "object",
-            "properties": {
-                "self": _LINK,
-                "result": {**_LINK, "description": "Once it is done."},
-                "previews": {"type": "array", "items": _LINK},
-                "all_previews": {**_LINK, "description": "All of them as a ZIP archive."},
-            },
-        },
-    },
-}
+__all__ = ["JOB_LINKS", "JobDocument", "JobListDocument", "describe_job", "summarize_job"]
+
+
+class ProgressDocument(BaseModel):
+    """How far a job is."""
+
+    done: int
+    total: int
+    unit: Literal["photos", "iterations"]
+    failed: int | None = Field(None, description="Photos of a batch that could not be used.")
+
+
+class LinksDocument(BaseModel):
+    """Paths of this service."""
+
+    self: str
+    result: str | None = Field(description="Once the job is done.")
+    previews: list[str] = Field([], description="Intermediate pictures.")
+    all_previews: str | None = Field(None, description="All of them as a ZIP archive.")
+
+
+class JobDocument(BaseModel):
+    """A job."""
+
+    id: str
+    kind: Kind
+    state: State
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    expires: datetime | None = Field(description="When its files are deleted.")
+    options: dict[str, Any]
+    progress: ProgressDocument | None = Field(None, description="Not in lists of jobs.")
+    losses: list[dict[str, Any]] = Field(
+        [], description="Of an optimisation: the loss and its terms after each iteration."
+    )
+    error: str | None = Field(description="A sentence, if the job failed.")
+    links: LinksDocument
+
+
+class JobListDocument(BaseModel):
+    """The jobs of a client."""
+
+    jobs: list[JobDocument]
+
 
 JOB_LINKS = {
     name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
     for name in ("job", "job_result", "job_previews", "cancel_job")
 }
-"""Where the id in the answer to a form leads."""
+"""The operations that take the id of a new job."""
 
 
-def summary(job: Job, place: str) -> dict[str, Any]:
-    """Tell of a job without looking at its files.
+def summarize_job(job: Job, address: str) -> dict[str, Any]:
+    """Describe a job without reading its files.
 
     Args:
         job: the job.
-        place: its address.
+        address: its path of this service.
     """
-
-    def time(seconds: float | None) -> str | None:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
-
     return {
         "id": job.id,
         "kind": job.spec.kind,
         "state": job.state,
-        "created": time(job.created),
-        "started": time(job.started),
-        "ended": time(job.ended),
-        "expires": time(job.expires),
+        "created": _timestamp(job.created),
+        "started": _timestamp(job.started),
+        "ended": _timestamp(job.ended),
+        "expires": _timestamp(job.expires),
         "options": job.spec.options,
         "error": job.error,
-        "links": {"self": place, "result": f"{place}/result" if job.state == "done" else None},
+        "links": {
+            "self": address,
+            "result": f"{address}/result" if job.state == "done" else None,
+        },
     }
 
 
-def document(desk: Desk, job: Job, place: str) -> dict[str, Any]:
-    """Tell all of a job, as `JOB_SCHEMA` describes it.
+def describe_job(client: JobClient, job: Job, address: str) -> dict[str, Any]:
+    """Describe a job as `JobDocument`.
 
     Args:
-        desk: knows how far it is.
+        client: reads its files.
         job: the job.
-        place: its address.
+        address: its path of this service.
     """
-    told = summary(job, place)
-    progress = desk.progress(job)
+    document = summarize_job(job, address)
+    progress = client.read_progress(job)
     losses = progress.pop("losses")
-    told["progress"] = progress
+    document["progress"] = progress
     if job.spec.kind == "optimize":
-        told["losses"] = losses
-    numbers = [int(name.partition(".")[0]) for name in desk.store.names(f"{job.id}/{PREVIEWS}")]
-    links = told["links"]
-    links["previews"] = [f"{place}/previews/{number}" for number in numbers]
-    links["all_previews"] = f"{place}/previews" if numbers else None
-    return told
+        document["losses"] = losses
+    names = client.store.names(f"{job.id}/{PREVIEWS}")
+    numbers = [int(name.partition(".")[0]) for name in names]
+    links = document["links"]
+    links["previews"] = [f"{address}/previews/{number}" for number in numbers]
+    links["all_previews"] = f"{address}/previews" if numbers else None
+    return document
+
+
+def _timestamp(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,116 +1,129 @@
-"""`GET /v1/styles`: the styles that there are, their cards and thumbnails."""
+"""`GET /v1/styles`: the styles, their cards and thumbnails."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from fast_style.models.config import size_name
 from fast_style.models.model_file import ModelCard
-from fast_style.service.problems import Problem, documented
+from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
 
-__all__ = ["style_router"]
+__all__ = ["router"]
 
 _CACHED = {"Cache-Control": "private, max-age=60"}
-_TEXT = {"type": "string"}
-_STYLE = {
-    "type": "object",
-    "required": ["name", "title", "artist", "year", "licence", "size", "thumbnail"],
-    "properties": {
-        "name": {"type": "string", "description": "What goes into the field style."},
-        "title": _TEXT,
-        "artist": _TEXT,
-        "year": _TEXT,
-        "licence": _TEXT,
-        "size": {
-            "type": "string",
-            "description": "Of the network: tiny, standard, full or custom.",
+
+router = APIRouter(prefix="/v1/styles", tags=["styles"])
+
+
+class StyleSummary(BaseModel):
+    """A style."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "name": "starry-night",
+                "title": "The Starry Night",
+                "artist": "Vincent van Gogh",
+                "year": "1889",
+                "licence": "public domain",
+                "size": "standard",
+                "thumbnail": "/v1/styles/starry-night/thumbnail",
+            }
+        }
+    )
+    name: str = Field(description="The value of the field style.")
+    title: str
+    artist: str
+    year: str
+    licence: str
+    size: str = Field(description="Of the network: tiny, standard, full or custom.")
+    thumbnail: str | None = Field(description="Path of its picture, if there is one.")
+
+
+class StyleDetails(StyleSummary):
+    """A style with all that its card has."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class StyleList(BaseModel):
+    """The styles in the order of their names."""
+
+    styles: list[StyleSummary]
+
+
+@router.get(
+    "",
+    summary="List the styles",
+    operation_id="styles",
+    response_class=JSONResponse,
+    responses={200: {"model": StyleList, "description": "The styles."}},
+)
+async def list_styles(request: Request) -> Response:
+    """List the styles in the order of their names."""
+    state: ServiceState = request.app.state.service
+    entries = (await state.styles.entries()).values()
+    rows = [_summary(entry.name, entry.card) for entry in entries if entry.card is not None]
+    return JSONResponse({"styles": rows}, headers=_CACHED)
+
+
+@router.get(
+    "/{name}",
+    summary="Show a style's card",
+    operation_id="style",
+    response_class=JSONResponse,
+    responses={
+        200: {
+            "model": StyleDetails,
+            "description": "Painting, network, training and quality.",
         },
-        "thumbnail": {"type": ["string", "null"], "description": "Path of its picture, if any."},
+        **problem_responses(404, 422),
     },
-}
-_EXAMPLE = {
-    "name": "starry-night",
-    "title": "The Starry Night",
-    "artist": "Vincent van Gogh",
-    "year": "1889",
-    "licence": "public domain",
-    "size": "standard",
-    "thumbnail": "/v1/styles/starry-night/thumbnail",
-}
+)
+async def show_style(request: Request, name: str) -> Response:
+    """Return the card of a style; its picture is the thumbnail."""
+    card = await _find_card(request, name)
+    return JSONResponse({**card.to_dict(), **_summary(name, card)}, headers=_CACHED)
 
 
-def style_router(state: ServiceState) -> APIRouter:
-    """Make the routes.
-
-    Args:
-        state: what the service works with.
-    """
-    router = APIRouter(prefix="/v1/styles", tags=["styles"])
-
-    async def card_of(name: str) -> ModelCard:
-        entry = (await state.styles.entries()).get(name)
-        if entry is None or entry.card is None:
-            raise Problem(
-                404, "No such style", f"there is no style named {name!r} (GET /v1/styles lists all)"
-            )
-        return entry.card
-
-    @router.get(
-        "",
-        summary="List the styles",
-        operation_id="styles",
-        response_class=JSONResponse,
-        responses={200: _json("The styles.", {"styles": [_EXAMPLE]}, _list_schema())},
-    )
-    async def styles() -> Response:
-        """List the styles that there are, in the order of their names."""
-        entries = (await state.styles.entries()).values()
-        rows = [_row(entry.name, entry.card) for entry in entries if entry.card is not None]
-        return JSONResponse({"styles": rows}, headers=_CACHED)
-
-    @router.get(
-        "/{name}",
-        summary="Show a style's card",
-        operation_id="style",
-        response_class=JSONResponse,
-        responses={
-            200: _json("All that is known of it: painting, network, training, quality.", None),
-            **documented(404, 422),
+@router.get(
+    "/{name}/thumbnail",
+    summary="Show a style's painting",
+    operation_id="thumbnail",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "A small picture of the painting.",
+            "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
         },
-    )
-    async def style(name: str) -> Response:
-        """Give all that is known of a style; the picture in its file is its thumbnail."""
-        card = await card_of(name)
-        return JSONResponse({**card.to_dict(), **_row(name, card)}, headers=_CACHED)
-
-    @router.get(
-        "/{name}/thumbnail",
-        summary="Show a style's painting",
-        operation_id="thumbnail",
-        response_class=Response,
-        responses={
-            200: {
-                "description": "A small picture of the painting.",
-                "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
-            },
-            **documented(404, 422),
-        },
-    )
-    async def thumbnail(name: str) -> Response:
-        """Give a small picture of the painting, as WebP."""
-        card = await card_of(name)
-        if card.thumbnail is None:
-            raise Problem(404, "No thumbnail", f"the style {name} has no thumbnail")
-        return Response(card.thumbnail, headers=_CACHED, media_type="image/webp")
-
-    return router
+        **problem_responses(404, 422),
+    },
+)
+async def show_thumbnail(request: Request, name: str) -> Response:
+    """Return a small picture of the painting, as WebP."""
+    card = await _find_card(request, name)
+    if card.thumbnail is None:
+        raise Problem(404, "No thumbnail", f"the style {name} has no thumbnail")
+    return Response(card.thumbnail, headers=_CACHED, media_type="image/webp")
 
 
-def _row(name: str, card: ModelCard) -> dict[str, Any]:
+async def _find_card(request: Request, name: str) -> ModelCard:
+    state: ServiceState = request.app.state.service
+    entry = (await state.styles.entries()).get(name)
+    if entry is None or entry.card is None:
+        raise Problem(
+            404, "No such style", f"there is no style named {name!r} (GET /v1/styles lists all)"
+        )
+    return entry.card
+
+
+def _summary(name: str, card: ModelCard) -> dict[str, Any]:
     return {
         "name": name,
         "title": card.title,
@@ -119,19 +132,4 @@ def _row(name: str, card: ModelCard) -> dict[str, Any]:
         "licence": card.licence,
         "size": size_name(card.network),
         "thumbnail": None if card.thumbnail is None else f"/v1/styles/{name}/thumbnail",
-    }
-
-
-def _json(description: str, example: Any, schema: Any = None) -> dict[str, Any]:
-    media: dict[str, Any] = {"schema": schema or {**_STYLE, "additionalProperties": True}}
-    if example is not None:
-        media["example"] = example
-    return {"description": description, "content": {"application/json": media}}
-
-
-def _list_schema() -> dict[str, Any]:
-    return {
-        "type": "object",
-        "required": ["styles"],
-        "properties": {"styles": {"type": "array", "items": _STYLE}},
     }
