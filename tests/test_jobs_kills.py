@@ -226,7 +226,7 @@ def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
         database=f"sqlite:///{workplace / 'jobs.sqlite'}", results=str(workplace)
     )
     first = acquire_lease(settings)
-    with pytest.raises(JobError, match="another worker has the database"):
+    with pytest.raises(JobError, match="another worker uses the database"):
         acquire_lease(settings, wait_seconds=0.1)
     first.close()
     acquire_lease(settings, wait_seconds=0.1).close()
