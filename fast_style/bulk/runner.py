@@ -14,7 +14,7 @@ from fast_style.bulk.output_names import OutputNames, picture_id
 from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.inference.pipeline import pillow_format
-from fast_style.models.model_file import load_model, model_from_bytes
+from fast_style.models.model_file import model_from_bytes, model_to_bytes
 from fast_style.storage.hardware import (
     core_limit,
     gpu_count,
@@ -24,7 +24,8 @@ from fast_style.storage.hardware import (
 from fast_style.storage.object_store import ObjectStore, absolute_location
 from fast_style.styles.fingerprint import weights_sha256
 from fast_style.styles.mixing import mixture_name
-from fast_style.styles.registry import find_parts
+from fast_style.styles.prediction import is_picture
+from fast_style.styles.registry import find_parts, load_file
 
 _BLOCK = 256  # pictures after which the manifest is written to disk
 _SUSPECTS = 64
@@ -275,8 +276,9 @@ def _load_styles(wanted: Iterator[str]) -> dict[str, _LoadedStyle]:
             )
         parts, digest, stems = [], hashlib.sha256(), []
         for path, share in find_parts(text):
-            data = path.read_bytes()
-            load_model(path)  # raises an error that names the file
+            model = load_file(path)  # raises an error that names the file
+            predicted = is_picture(path)
+            data = model_to_bytes(model.card, model.weights) if predicted else path.read_bytes()
             digest.update(weights_sha256(model_from_bytes(data).weights).encode())
             digest.update(f" {share!r}\n".encode())
             parts.append((data, share))

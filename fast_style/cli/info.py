@@ -22,11 +22,10 @@ def info(style: str, as_json: bool) -> None:
     The whole file is read and checked: if this command succeeds, the style can be used.
     """
     from fast_style.models.config import parameter_count, size_name
-    from fast_style.models.model_file import load_model
-    from fast_style.styles.registry import find_style
+    from fast_style.styles.registry import find_style, load_file
 
     path = find_style(style)
-    card = load_model(path).card
+    card = load_file(path).card
     parameters = parameter_count(card.network)
     if as_json:
         document = {"path": str(path), "parameters": parameters} | card.to_dict()

@@ -6,6 +6,7 @@ import click
 
 from fast_style.cli.exit_codes import debug_option, print_message
 from fast_style.cli.options import quiet_option
+from fast_style.cli.refine import refine_file, refine_option
 
 
 @click.group()
@@ -19,7 +20,7 @@ def models() -> None:
 
 
 @models.command()
-@click.argument("source", metavar="URL|FILE")
+@click.argument("source", metavar="URL|FILE|PICTURE")
 @click.option("--name", help="Name of the style.  [default: the file's name]")
 @click.option("--sha256", help="Refuse the file if its SHA-256 is another one.")
 @click.option(
@@ -31,6 +32,7 @@ def models() -> None:
 )
 @click.option("--offline", is_flag=True, help="Make no connections ($FAST_STYLE_OFFLINE=1).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing style of this name.")
+@refine_option
 @quiet_option
 @debug_option
 def add(
@@ -40,12 +42,14 @@ def add(
     max_size: int,
     offline: bool,
     overwrite: bool,
+    refine: float | None,
     quiet: bool,
 ) -> None:
     """Copy or download a model file into your folder, and print its new path to stdout.
 
-    The file is checked first. An interrupted download continues when the command is run again. A
-    URL may end in #sha256=DIGITS.
+    A picture becomes the style that is predicted from it; --refine makes it better. The file is
+    checked first. An interrupted download continues when the command is run again. A URL may end in
+    #sha256=DIGITS.
     """
     from fast_style.errors import DownloadError
     from fast_style.storage.downloads import OFFLINE_VARIABLE, is_offline
@@ -53,7 +57,15 @@ def add(
 
     if sha256 is not None:
         check_sha256(sha256)
-    if "://" not in source:
+    if refine is not None:
+        from fast_style.styles.user_folder import add_model, new_style_path
+
+        painting = Path(source)
+        new_style_path(name or painting.stem, overwrite=overwrite)  # before a minute of training
+        model = refine_file(painting, refine, quiet=quiet)
+        path = add_model(model, name or painting.stem, painting=painting, overwrite=overwrite)
+        digits = file_sha256(path)
+    elif "://" not in source:
         path = add_file(Path(source), name=name, sha256=sha256, overwrite=overwrite)
         digits = file_sha256(path)
     elif offline or is_offline():

@@ -10,6 +10,7 @@ import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, debugging
 from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.cli.refine import refine_file, refine_option
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fast_style.cli.progress import ProgressReporter
     from fast_style.inference.pipeline import PictureResult, PictureTask, Polish
     from fast_style.inference.stylizer import Stylizer
+    from fast_style.models.model_file import StyleModel
 
 
 @click.command(epilog=EXIT_CODES)
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     "-s",
     metavar="NAME|FILE",
     required=True,
-    help="The style: a name from `fast-style styles`, a model file, or a mixture of styles with "
-    "their shares, NAME:0.6,NAME:0.4.",
+    help="The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
+    "these with their shares, NAME:0.6,painting.jpg:0.4.",
 )
 @click.option(
     "-o",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     "NAME-STYLE.EXT beside each picture, FOLDER-STYLE beside a folder]",
 )
 @options_from(StyleOptions, "style_options")
+@refine_option
 @click.option(
     "--polish",
     type=click.IntRange(min=1),
@@ -71,6 +74,7 @@ def stylize(
     style: str,
     output: str | None,
     style_options: StyleOptions,
+    refine: float | None,
     polish: int | None,
     style_images: tuple[str, ...],
     recursive: bool,
@@ -111,10 +115,13 @@ def stylize(
     document = {"style": str(chosen), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
-        stylizer = _load_stylizer(chosen, engine_options, pipeline_options, reporter)
-        refine = _make_polish(polish, parts, style_images, engine_options.device, reporter)
+        model = chosen if refine is None else refine_file(Path(chosen), refine, quiet=quiet)
         pipeline = FilePipeline(
-            stylizer, style_options, output_options, workers=pipeline_options.workers, polish=refine
+            _load_stylizer(model, engine_options, pipeline_options, reporter),
+            style_options,
+            output_options,
+            workers=pipeline_options.workers,
+            polish=_make_polish(polish, parts, style_images, engine_options.device, reporter),
         )
         done = _run_pipeline(pipeline, plan.tasks, reporter, document)
     failed = len(plan.errors) + len(plan.tasks) - done
@@ -171,7 +178,7 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _load_stylizer(
-    style: Path | str,
+    style: "Path | str | StyleModel",
     engine_options: EngineOptions,
     pipeline_options: PipelineOptions,
     reporter: "ProgressReporter",

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from fast_style.errors import EngineError, ImageTooLargeError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side, to_pil
 from fast_style.images.color import blend, preserve_color
@@ -31,15 +35,21 @@ from fast_style.styles.registry import load_parts
 if TYPE_CHECKING:
     from typing import Self
 
-    from PIL import Image
-
     from fast_style.engines import Engine
 
 __all__ = ["Painted", "Style", "Stylizer"]
 
-Style = str | os.PathLike[str] | StyleModel | Sequence[tuple[StyleModel, float]]
-"""A style's name, the path of a model file, a mixture such as `starry-night:0.6,great-wave:0.4`, a
-model in memory, or the models of a mixture with their shares, which sum to 1."""
+Style = (
+    str
+    | os.PathLike[str]
+    | StyleModel
+    | Sequence[tuple[StyleModel, float]]
+    | Image.Image
+    | NDArray[np.uint8]
+)
+"""A style's name, the path of a model file or of a picture, a mixture such as
+`starry-night:0.6,painting.jpg:0.4`, a model in memory, the models of a mixture with their shares,
+which sum to 1, or a picture in memory: a Pillow image or an array."""
 
 # Parts of the messages of torch, OpenVINO, ONNX Runtime and C++; none of them raises MemoryError.
 _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to allocate")
@@ -245,7 +255,13 @@ class Stylizer:
 def _load_models(style: Style) -> Sequence[tuple[StyleModel, float]]:
     if isinstance(style, StyleModel):
         return [(style, 1.0)]
-    return load_parts(style) if isinstance(style, str | os.PathLike) else style
+    if isinstance(style, str | os.PathLike):
+        return load_parts(style)
+    if not isinstance(style, Image.Image | np.ndarray):
+        return style
+    from fast_style.styles.prediction import predict_style  # it loads an engine
+
+    return [(predict_style(style), 1.0)]
 
 
 def _resize(photo: Photo, size: int | None) -> Photo:

@@ -238,7 +238,17 @@ def save_model(
         ModelFileError: the weights do not fit the card's network or are not finite as stored, or
             the file cannot be written.
     """
-    path = Path(path)
+    _write(Path(path), model_to_bytes(card, weights, float32=float32))
+
+
+def model_to_bytes(
+    card: ModelCard, weights: Mapping[str, NDArray[np.floating]], *, float32: bool = False
+) -> bytes:
+    """Return the content of a model file; see `save_model`.
+
+    Raises:
+        ModelFileError: the weights do not fit the card's network, or are not finite as stored.
+    """
     expected = parameter_shapes(card.network)
     if set(weights) != set(expected):
         raise ModelFileError(
@@ -256,7 +266,7 @@ def save_model(
             raise ModelFileError(
                 f"{name} holds values that {kind.__name__} cannot (largest {largest})"
             )
-    _write(path, card, stored)
+    return _encode(card, stored)
 
 
 def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
@@ -269,11 +279,14 @@ def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
     load_model(path)
     with safe_open(path, "numpy") as file:
         stored = {name: file.get_tensor(name) for name in parameter_shapes(card.network)}
-    _write(path, card, stored)
+    _write(path, _encode(card, stored))
 
 
-def _write(path: Path, card: ModelCard, stored: dict[str, NDArray[Any]]) -> None:
-    content = save(stored, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+def _encode(card: ModelCard, stored: dict[str, NDArray[Any]]) -> bytes:
+    return save(stored, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)

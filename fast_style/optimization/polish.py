@@ -11,6 +11,7 @@ from fast_style.models.model_file import read_card
 from fast_style.optimization.api import read_painting
 from fast_style.optimization.config import LARGEST, OptimizeConfig, parse_painting
 from fast_style.optimization.optimizer_loop import Optimization
+from fast_style.styles.prediction import is_picture
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -72,12 +73,15 @@ def find_painting(model: Path) -> tuple[Photo, bool]:
 
     Returns:
         The picture `NAME.jpg`, `.png` or `.webp` beside `NAME.safetensors`, else the card's
-        thumbnail; and whether it is the thumbnail.
+        thumbnail; and whether it is the thumbnail. A picture that stands for its style is the
+        painting itself.
 
     Raises:
         UsageError: there is neither.
         FastStyleError: the model file or the picture cannot be read.
     """
+    if is_picture(model):
+        return read_image(model), False
     for suffix in _SUFFIXES:
         beside = model.with_suffix(suffix)
         if beside.is_file():

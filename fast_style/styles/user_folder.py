@@ -5,13 +5,25 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from fast_style.errors import ModelError, ModelFileError, StyleNotFoundError, UsageError
-from fast_style.models.model_file import SUFFIX, load_model
+from fast_style.errors import (
+    EngineError,
+    ModelError,
+    ModelFileError,
+    StyleNotFoundError,
+    UsageError,
+)
+from fast_style.images import read_image
+from fast_style.models.model_file import SUFFIX, StyleModel, load_model, save_model
 from fast_style.storage.downloads import SIZE_LIMIT, check_url, download
-from fast_style.styles.registry import user_folder
+from fast_style.styles.fingerprint import add_fingerprint
+from fast_style.styles.prediction import is_picture
+from fast_style.styles.registry import load_file, user_folder
+from fast_style.styles.thumbnail import make_thumbnail
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -56,10 +68,10 @@ def add_file(
     sha256: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Copy a model file into the user's own folder.
+    """Copy a model file into the user's own folder, or add the style predicted from a picture.
 
     Args:
-        source: the model file, which is checked.
+        source: the model file, which is checked, or a picture.
         name: the style's name; None uses the file's name.
         sha256: the expected SHA-256 of the file, in hexadecimal digits; None accepts any.
         overwrite: whether a style of that name may be replaced.
@@ -73,6 +85,8 @@ def add_file(
         ModelError: there is a style of that name.
         UsageError: the name is not allowed.
     """
+    if is_picture(source):
+        return _add_picture(source, name or source.stem, sha256, overwrite)
     path = new_style_path(name or source.name.removesuffix(SUFFIX), overwrite=overwrite)
     load_model(source)
     found = file_sha256(source)
@@ -88,6 +102,44 @@ def add_file(
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def add_model(model: StyleModel, name: str, *, painting: Path, overwrite: bool = False) -> Path:
+    """Add a style in memory to the user's own folder, with its painting as thumbnail.
+
+    Args:
+        model: the style.
+        name: the style's name.
+        painting: the picture's file.
+        overwrite: whether a style of that name may be replaced.
+
+    Returns:
+        The path of the model file.
+
+    Raises:
+        ImageError: the picture cannot be read.
+        ModelFileError: the file cannot be written.
+        ModelError: there is a style of that name.
+        UsageError: the name is not allowed.
+    """
+    path = new_style_path(name, overwrite=overwrite)
+    thumbnail = make_thumbnail(read_image(painting, at_least=256).pixels)
+    card = replace(model.card, name=name, thumbnail=thumbnail)
+    save_model(path, card, model.weights)
+    with suppress(EngineError):  # without an engine, the model is valid but has no fingerprint
+        add_fingerprint(path)
+    return path
+
+
+def _add_picture(source: Path, name: str, sha256: str | None, overwrite: bool) -> Path:
+    new_style_path(name, overwrite=overwrite)  # before any work
+    found = file_sha256(source)
+    if sha256 is not None and found != sha256.lower():
+        raise ModelFileError(
+            f"{source} is not the file that was expected: its SHA-256 is {found}, not "
+            f"{sha256.lower()}"
+        )
+    return add_model(load_file(source), name, painting=source, overwrite=overwrite)
 
 
 def add_url(

@@ -1,6 +1,5 @@
 """The model files that a training run writes, and their cards."""
 
-import io
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,15 +11,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from fast_style._version import __version__
-from fast_style.errors import EngineError, FastStyleError
-from fast_style.images import resize_long_side
-from fast_style.models.model_file import THUMBNAIL_LIMIT, ModelCard, save_model
+from fast_style.errors import EngineError
+from fast_style.models.model_file import ModelCard, save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.models.perceptual_loss import NORMALISATION
 from fast_style.styles.fingerprint import add_fingerprint
+from fast_style.styles.thumbnail import make_thumbnail
 from fast_style.training.conditional_norm import fold_norm_parameters
 from fast_style.training.data import PhotoDataModule
 from fast_style.training.lightning_module import StyleTransferModule
@@ -82,19 +80,6 @@ def save_models(
     fold_norm_parameters(module.network, norms.mean())
     about = {"paintings": dict(zip(paintings, factors, strict=True))}
     save(config.model_path, config.name, about, b"")
-
-
-def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a painting, (H, W, 3) uint8 RGB, as a small WebP that fits into a card."""
-    small = Image.fromarray(resize_long_side(pixels, 256))
-    for quality in (80, 60, 40, 20, 5):
-        content = io.BytesIO()
-        small.save(content, "WEBP", quality=quality, method=6)
-        if len(content.getvalue()) <= THUMBNAIL_LIMIT:
-            return content.getvalue()
-    raise FastStyleError(
-        f"the painting's thumbnail takes more than the {THUMBNAIL_LIMIT} bytes that fit on a card"
-    )
 
 
 def training_card(

@@ -1,0 +1,62 @@
+"""The option `--refine`: train the style that is predicted from a picture a little further."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fast_style.errors import MissingExtraError, ModelFileError, UsageError
+
+if TYPE_CHECKING:
+    from fast_style.models.model_file import StyleModel
+
+refine_option = click.option(
+    "--refine",
+    type=click.FloatRange(min=0, min_open=True, max=86_400),
+    metavar="SECONDS",
+    help="For a style that is a picture: train it so long first, with the photos that ship; a "
+    "minute makes it clearly better. The result is kept for the next time. Needs the extra train.",
+)
+
+
+def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
+    """Refine the style of a picture, or return the model that an earlier call has kept.
+
+    Args:
+        painting: the picture's file.
+        seconds: training time.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: the file is no picture.
+        MissingExtraError: torch or Lightning is not installed.
+        FastStyleError: the picture cannot be read, or the training failed.
+    """
+    from fast_style.engines.compile_cache import cache_folder
+    from fast_style.models.model_file import load_model, save_model
+    from fast_style.models.predictor import load_predictor
+    from fast_style.storage.hardware import installed
+    from fast_style.styles.prediction import is_picture
+
+    if not painting.is_file() or not is_picture(painting):
+        raise UsageError(
+            f"--refine needs a style that is a picture's file, and {painting} is none: give "
+            "--style PAINTING.jpg"
+        )
+    content = hashlib.sha256(painting.read_bytes()).hexdigest()
+    key = hashlib.sha256(f"{content} {load_predictor().digest} {seconds:g}".encode()).hexdigest()
+    kept = cache_folder().with_name("refined") / f"{key}.safetensors"
+    if kept.is_file():
+        with suppress(ModelFileError):
+            return load_model(kept)
+    for module, package in (("torch", "torch"), ("pytorch_lightning", "pytorch-lightning")):
+        if not installed(module):
+            raise MissingExtraError("--refine", package, "train")
+    from fast_style.training.refine import refine_style  # it loads torch
+
+    model = refine_style(painting, seconds, quiet=quiet)
+    with suppress(ModelFileError):  # a cache that cannot be written is no error
+        save_model(kept, model.card, model.weights)
+    return model
