@@ -130,11 +130,12 @@ class TestFiles:
     def test_path_of_the_folder(self, own):
         assert invoke("models", "path").out == f"{own}\n"
 
-    def test_invalid_files_are_not_added(self, own, workplace, model_file, astronaut):
+    def test_invalid_files_are_not_added(self, own, workplace, model_file):
         (workplace / "cut.safetensors").write_bytes(model_file.read_bytes()[:-9])
         message = failure("models", "add", "cut.safetensors")
         assert "cut.safetensors is cut short" in message
-        assert "is no safetensors file" in failure("models", "add", astronaut)
+        (workplace / "notes.txt").write_text("neither")
+        assert "neither a model file nor a picture" in failure("models", "add", "notes.txt")
         assert "there is no model file" in failure("models", "add", "nothing.safetensors")
         assert names(own) == []
 

@@ -21,6 +21,7 @@ from fast_style.models.predictor import (
 )
 from fast_style.models.vgg import Vgg
 from fast_style.styles import prediction
+from fast_style.styles.mixing import mix_models
 from fast_style.styles.prediction import is_picture, predict_style
 from fast_style.styles.registry import load_parts
 from tests.commands import failure, invoke
@@ -165,7 +166,8 @@ def test_predicted_styles_mix_in_one_network(painting, tmp_path, astronaut):
     assert stylizer.mixed_by == "weights"
     a, b = predict_style(painting), predict_style(other)
     mean = (a.weights["encoder.0.norm.weight"] + b.weights["encoder.0.norm.weight"]) / 2
-    np.testing.assert_allclose(stylizer._model.weights["encoder.0.norm.weight"], mean, atol=1e-6)
+    mixed = mix_models(load_parts(f"{painting}:0.5,{other}:0.5"))
+    np.testing.assert_allclose(mixed.weights["encoder.0.norm.weight"], mean, atol=1e-6)
 
 
 def test_the_command_takes_a_picture_for_a_style(workplace, painting, astronaut):
@@ -183,3 +185,9 @@ def test_parameter_count_is_that_of_the_file():
     predictor = load_predictor()
     assert predictor.constants["predictor.start"].shape == (parameter_count(predictor.network),)
     assert set(load_vgg_weights()) >= {"features.0.weight", "features.21.bias"}
+
+
+def test_a_picture_in_memory_is_a_style(painting, astronaut):
+    path = Stylizer(painting).stylize(astronaut, size=48)
+    for style in (Image.open(painting), np.asarray(Image.open(painting))):
+        np.testing.assert_array_equal(Stylizer(style).stylize(astronaut, size=48), path)

@@ -1,17 +1,22 @@
 """Training that starts from a prediction, with the photos that ship."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fast_style.errors import UsageError
 from fast_style.images import read_image
+from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import load_model
 from fast_style.styles.prediction import predict_style
 from fast_style.training.config import TrainingConfig
 from fast_style.training.inputs import bundled_photos, read_inputs
 from fast_style.training.refine import refine_style
 from fast_style.training.trainer import train
+from tests.commands import failure, invoke
+from tests.conftest import STYLE
 
 
 @pytest.fixture
@@ -67,3 +72,41 @@ def test_refining_changes_the_prediction(painting):
 def test_refining_needs_time(painting):
     with pytest.raises(UsageError, match="seconds must be a number above 0"):
         refine_style(painting, seconds=0)
+
+
+def test_the_command_refines_once_and_keeps_it(workplace, painting, astronaut, monkeypatch):
+    arguments = ["stylize", astronaut, "--style", painting, "--refine", "0.01", "--size", "64"]
+    first = invoke(*arguments, "-o", "first.png")
+    assert first.code == 0, first.err
+    monkeypatch.setitem(sys.modules, "fast_style.training.refine", None)  # not a second time
+    second = invoke(*arguments, "-o", "second.png")
+    assert second.code == 0, second.err
+    np.testing.assert_array_equal(Image.open("first.png"), Image.open("second.png"))
+
+
+def test_only_pictures_are_refined(workplace, astronaut):
+    sentence = failure(
+        "stylize", astronaut, "--style", STYLE, "--refine", 1, "-o", "out.png", code=2
+    )
+    assert sentence.startswith("--refine needs a style that is a picture's file")
+
+
+def test_a_picture_is_added_as_a_style(workplace, painting, monkeypatch, tmp_path):
+    monkeypatch.setenv("FAST_STYLE_MODELS", str(tmp_path / "mine"))
+    added = invoke("models", "add", painting, "--name", "spots")
+    assert added.code == 0, added.err
+    model = load_model(tmp_path / "mine" / "spots.safetensors")
+    assert (model.card.name, model.card.training["predicted"]) == ("spots", True)
+    assert model.card.thumbnail is not None
+    assert model.card.fingerprint
+    assert "exists" in failure("models", "add", painting, "--name", "spots")
+
+
+def test_bulk_takes_a_picture_for_a_style(workplace, painting, astronaut):
+    (workplace / "in").mkdir()
+    Image.open(astronaut).resize((40, 48)).save(workplace / "in" / "a.png")
+    result = invoke("bulk", "in", "-o", "out", "--style", painting, "--runner", "local")
+    assert result.code == 0, result.err
+    expected = Stylizer(predict_style(painting)).stylize("in/a.png")
+    difference = np.asarray(Image.open("out/a.png"), int) - np.asarray(expected, int)
+    assert np.abs(difference).mean() < 1  # float16 weights on the way
