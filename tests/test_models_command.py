@@ -267,7 +267,7 @@ class TestDownloads:
     def test_response_that_is_not_a_model(self, own, server, body):
         server.content = body
         message = failure("models", "add", server.url)
-        assert f"{server.url} is no safetensors file" in message
+        assert f"{server.url} is not a safetensors file" in message
         assert names(own) == []
 
     def test_too_large_download_is_refused(self, own, server, monkeypatch):
