@@ -34,6 +34,7 @@ def make_picture(height: int, width: int) -> np.ndarray:
     return (slope + rng.normal(0, 20, (height, width, 3))).clip(0, 255).astype(np.uint8)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 4))
 def test_strips_cover_every_row_once_in_windows_of_equal_height(
     rows: int, each: int, halo: int
