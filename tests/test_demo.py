@@ -326,7 +326,7 @@ class TestUploadTab:
         [
             ("a.safetensors", pickle.dumps({"a": 1}, protocol=2), "pickled checkpoint"),
             ("b.safetensors", b"PK\x03\x04" + bytes(50), "pickled checkpoint"),
-            ("c.safetensors", b"nothing", "no safetensors file"),
+            ("c.safetensors", b"nothing", "not a safetensors file"),
         ],
         ids=["pickle", "zip", "text"],
     )
