@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.machine import describe_machine
 from fast_style.engines.torch_device import use_bf16
+from fast_style.models.card import ModelCard
 from fast_style.models.config import SIZES
-from fast_style.models.model_file import ModelCard, save_model
+from fast_style.models.model_file import save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.training.data import PhotoCrops, collate
 from fast_style.training.inputs import find_photos

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fast_style.engines import available_engines
+from fast_style.models.card import ModelCard
 from fast_style.models.config import SIZES, NetworkConfig, parameter_shapes
-from fast_style.models.model_file import ModelCard, save_model
+from fast_style.models.model_file import save_model
 from fast_style.styles.registry import list_styles
 
 ROOT = Path(__file__).parent.parent

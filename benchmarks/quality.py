@@ -55,8 +55,9 @@ from benchmarks.objective import (
 from fast_style.errors import FastStyleError
 from fast_style.images import READABLE_SUFFIXES, Photo, read_image, resize_long_side, resize_to
 from fast_style.inference.stylizer import Stylizer
+from fast_style.models.card import ModelCard
 from fast_style.models.config import size_name
-from fast_style.models.model_file import ModelCard, load_model, save_model
+from fast_style.models.model_file import load_model, save_model
 from fast_style.styles.registry import find_style
 
 SIDE, LARGE_SIDE = 256, 512

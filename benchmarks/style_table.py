@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.equivalents import make_card_key
+from fast_style.models.card import ModelCard
 from fast_style.models.config import parameter_count, size_name
-from fast_style.models.model_file import ModelCard, read_card
+from fast_style.models.model_file import read_card
 
 SIDES = (256, 512)
 PICTURES = "../docs/styles"

@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from fast_style.inference.remote import RemoteStylizer, remote_styles
     from fast_style.inference.stylizer import Painted, Stylizer
     from fast_style.inference.stylizer_cache import StylizerCache
+    from fast_style.models.card import ModelCard
     from fast_style.models.config import SIZES, NetworkConfig, parameter_count, size_name
-    from fast_style.models.model_file import ModelCard, StyleModel, model_from_bytes
+    from fast_style.models.model_file import StyleModel, model_from_bytes
     from fast_style.models.network import StyleNetwork
     from fast_style.models.perceptual_loss import (
         LossConfig,
@@ -132,7 +133,8 @@ _MODULES = {
     "fast_style.models.config": ("SIZES", "NetworkConfig", "parameter_count", "size_name"),
     "fast_style.styles.mixing": ("mix_models", "parse_mixture"),
     "fast_style.styles.registry": ("StyleEntry", "list_styles", "load_style"),
-    "fast_style.models.model_file": ("ModelCard", "StyleModel", "model_from_bytes"),
+    "fast_style.models.card": ("ModelCard",),
+    "fast_style.models.model_file": ("StyleModel", "model_from_bytes"),
     "fast_style.errors": (
         "DownloadError",
         "EngineError",

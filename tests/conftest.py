@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fast_style.models.card import ModelCard
 from fast_style.models.config import NetworkConfig, parameter_shapes
-from fast_style.models.model_file import ModelCard, StyleModel, load_model, save_model
+from fast_style.models.model_file import StyleModel, load_model, save_model
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before torch is imported: its threads would wait for each other, busily, on shared cores.

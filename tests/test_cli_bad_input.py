@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from fast_style.inference import renderer as renderer_module
+from fast_style.models.card import METADATA_KEY
 from fast_style.models.config import parameter_shapes
-from fast_style.models.model_file import METADATA_KEY
 from tests.commands import failure, invoke
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fast_style.errors import ForeignCheckpointError, ModelFileError
+from fast_style.models.card import METADATA_KEY
 from fast_style.models.config import NetworkConfig, parameter_shapes
-from fast_style.models.model_file import METADATA_KEY, load_model, save_model
+from fast_style.models.model_file import load_model, save_model
 from fast_style.styles.importing import read_state_dict
 from tests.commands import environment
 from tests.conftest import SMALLEST, make_card, make_weights

@@ -15,15 +15,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save, save_file
 
 from fast_style.errors import ModelFileError, NewerFormatError, UsageError
+from fast_style.models.card import FORMAT_VERSION, ModelCard
 from fast_style.models.config import SIZES, NetworkConfig, parameter_shapes, size_name
-from fast_style.models.model_file import (
-    FORMAT_VERSION,
-    ModelCard,
-    load_model,
-    model_from_bytes,
-    read_card,
-    save_model,
-)
+from fast_style.models.model_file import load_model, model_from_bytes, read_card, save_model
 
 CONFIG = NetworkConfig(2, 1)
 

@@ -17,8 +17,9 @@ from fast_style.errors import (
     TrainingError,
     UsageError,
 )
+from fast_style.models.card import ModelCard
 from fast_style.models.config import SIZES, parameter_shapes
-from fast_style.models.model_file import ModelCard, load_model, save_model
+from fast_style.models.model_file import load_model, save_model
 from fast_style.models.widening import widen
 from fast_style.training.config import TrainingConfig, parse_layers
 from fast_style.training.data import PhotoCrops, StepSampler, random_crop

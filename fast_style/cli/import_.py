@@ -68,8 +68,9 @@ def import_(
     any width and number of residual blocks. No code in them is executed: a file that contains more
     than tensors is refused.
     """
+    from fast_style.models.card import ModelCard
     from fast_style.models.config import size_name
-    from fast_style.models.model_file import ModelCard, save_model
+    from fast_style.models.model_file import save_model
     from fast_style.styles.fingerprint import add_fingerprint
     from fast_style.styles.importing import (
         LAYOUTS,

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_to, to_pil
 from fast_style.inference.stylizer import Style, Stylizer
-from fast_style.models.model_file import ModelCard
+from fast_style.models.card import ModelCard
 from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions
 from fast_style.styles.registry import list_styles, load_parts
 

@@ -24,7 +24,7 @@ from fast_style.errors import (
 )
 from fast_style.images import Photo, encode_image, read_image, resize_long_side
 from fast_style.inference.stylizer import Painted
-from fast_style.models.model_file import METADATA_KEY, ModelCard, card_from_metadata
+from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata
 from fast_style.options import StyleOptions
 from fast_style.storage.downloads import check_url, connection_pool, reason_of
 from fast_style.styles.mixing import how_to_mix, looks_like_mixture, mixed_card, parse_mixture

@@ -11,7 +11,8 @@ from fast_style.images.grain import add_grain
 from fast_style.images.resampling import BICUBIC, HAMMING, resize_in_strips
 from fast_style.inference.strips import STRIP_PIXELS, shortest_side, sweep
 from fast_style.inference.stroke_size import upsample_guided, working_size
-from fast_style.models.model_file import ModelCard, StyleModel
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import StyleModel
 from fast_style.options import EngineOptions
 from fast_style.storage.hardware import available_memory
 

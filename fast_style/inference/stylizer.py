@@ -17,7 +17,8 @@ from fast_style.images import ImageSource, Photo, read_image, resize_long_side, 
 from fast_style.images.color import blend, preserve_color
 from fast_style.inference.ensemble import Ensemble
 from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
-from fast_style.models.model_file import ModelCard, StyleModel
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import StyleModel
 from fast_style.options import (
     DEFAULT_MAX_MEGAPIXELS,
     MAX_STROKE_SIZE,

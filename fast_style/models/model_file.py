@@ -5,12 +5,11 @@ for imported models that must not change), and one metadata key, `fast_style`, w
 JSON. Nothing in it is pickled, and reading it does not need torch.
 """
 
-import base64
 import json
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
-from fast_style.errors import ModelFileError, NewerFormatError, UsageError
-from fast_style.models.config import NetworkConfig, parameter_shapes
-from fast_style.options import GRAIN_LIMIT
+from fast_style.errors import ModelFileError
+from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata
+from fast_style.models.config import parameter_shapes
 from fast_style.storage.atomic_write import replace_file
 
-FORMAT_VERSION = 2
-"""The newest format version: 2 for networks with a tanh. All others are written as version 1, which
-the first release can read."""
-
 SUFFIX = ".safetensors"
-METADATA_KEY = "fast_style"
-THUMBNAIL_LIMIT = 8 * 1024
-"""The largest size of a thumbnail in bytes."""
 
 # A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
 _HEADER_LIMIT = 4 * 1024 * 1024
@@ -40,70 +32,6 @@ _HEADER_LIMIT = 4 * 1024 * 1024
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Weights = dict[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """The description of a model.
-
-    Attributes:
-        name: the style's name, as on the command line.
-        network: configuration of the network.
-        title: title of the painting.
-        artist: its artist.
-        year: its year, as text ("1889", "c. 1831").
-        licence: licence of the painting and the model.
-        grain: amplitude of the grain that the network needs on its input, see `add_grain`.
-        training: what is needed to repeat the training: data, steps, sizes, losses, versions.
-        quality: quality measurements by name.
-        thumbnail: a small WebP picture of the painting, at most 8 KB.
-        fingerprint: a hash of the weights and a coarse picture, see `styles.fingerprint`; empty in
-            files of the first release.
-        format_version: version of the file that it was read from, or the one the network needs.
-    """
-
-    name: str
-    network: NetworkConfig
-    title: str = ""
-    artist: str = ""
-    year: str = ""
-    licence: str = ""
-    grain: int = 0
-    training: Mapping[str, Any] = field(default_factory=dict)
-    quality: Mapping[str, Any] = field(default_factory=dict)
-    thumbnail: bytes | None = None
-    fingerprint: Mapping[str, Any] = field(default_factory=dict)
-    format_version: int = 1
-
-    def __post_init__(self) -> None:
-        """Check the grain and the size of the thumbnail."""
-        if self.network.tanh:
-            object.__setattr__(self, "format_version", max(2, self.format_version))
-        if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
-            raise UsageError(f"grain is {self.grain!r}; expected 0 to {GRAIN_LIMIT} levels")
-        if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
-            raise UsageError(
-                f"the thumbnail has {len(self.thumbnail)} bytes; at most {THUMBNAIL_LIMIT} fit"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the card as JSON values, with the thumbnail in base64."""
-        return {
-            "format_version": self.format_version,
-            "name": self.name,
-            "title": self.title,
-            "artist": self.artist,
-            "year": self.year,
-            "licence": self.licence,
-            "grain": self.grain,
-            "network": self.network.to_dict(),
-            "training": dict(self.training),
-            "quality": dict(self.quality),
-            "thumbnail": None
-            if self.thumbnail is None
-            else base64.b64encode(self.thumbnail).decode("ascii"),
-            **({"fingerprint": dict(self.fingerprint)} if self.fingerprint else {}),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,67 +265,6 @@ def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
     if "not fully covered" in str(error):
         return ModelFileError(f"{path} is cut short or has bytes too many: copy or fetch it again")
     return ModelFileError(f"{path} is a damaged safetensors file ({error})")
-
-
-def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
-    """Read the card from a model file's metadata.
-
-    Raises:
-        ModelFileError: the card is missing or not valid.
-        NewerFormatError: the file was written by a newer release.
-    """
-    text = (metadata or {}).get(METADATA_KEY)
-    if text is None:
-        raise ModelFileError(
-            f"{path} is a safetensors file but not a model of Fast Style: "
-            f"it has no {METADATA_KEY!r} metadata"
-        )
-    try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: its card is not valid JSON") from error
-    if not isinstance(card, dict):
-        raise ModelFileError(f"{path}: its card is not a JSON object")
-    version = card.get("format_version")
-    if type(version) is not int or version < 1:
-        raise ModelFileError(f"{path}: its card has no format_version")
-    if version > FORMAT_VERSION:
-        raise NewerFormatError(
-            f"{path} has format {version}, this release reads up to {FORMAT_VERSION}: "
-            "pip install --upgrade fast-style"
-        )
-    network = card.get("network")
-    if not isinstance(network, dict):
-        raise ModelFileError(f"{path}: its card does not describe a network")
-    try:
-        config = NetworkConfig(**network)
-    except (TypeError, UsageError) as error:
-        raise ModelFileError(f"{path}: its network cannot be built ({error})") from error
-    texts = {}
-    for key in ("name", "title", "artist", "year", "licence"):
-        texts[key] = card.get(key, "")
-        if not isinstance(texts[key], str):
-            raise ModelFileError(f"{path}: {key} in its card is not text")
-    mappings = {}
-    for key in ("training", "quality", "fingerprint"):
-        mappings[key] = card.get(key, {})
-        if not isinstance(mappings[key], dict):
-            raise ModelFileError(f"{path}: {key} in its card is not a JSON object")
-    try:
-        encoded = card.get("thumbnail")
-        thumbnail = None if encoded is None else base64.b64decode(encoded, validate=True)
-        return ModelCard(
-            network=config,
-            thumbnail=thumbnail,
-            grain=card.get("grain", 0),
-            format_version=version,
-            **texts,
-            **mappings,
-        )
-    except (TypeError, ValueError, UsageError) as error:
-        raise ModelFileError(
-            f"{path}: thumbnail or grain in its card is not valid ({error})"
-        ) from error
 
 
 def _name_difference(found: set[str], expected: set[str]) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from fast_style.engines import Engine, create_engine
 from fast_style.errors import ModelFileError
 from fast_style.images.grain import add_grain
-from fast_style.models.model_file import ModelCard, StyleModel, Weights, change_card, load_model
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import StyleModel, Weights, change_card, load_model
 from fast_style.options import EngineOptions
 
 VERSION = 1

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
 from fast_style.images.color import blend
-from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import SUFFIX, StyleModel
 
 MixedBy = Literal["weights", "pictures"]
 """Whether the weights of styles are mixed, into one network, or their pictures."""

@@ -22,7 +22,8 @@ from fast_style.engines.onnx.predictor_graph import (
 )
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side
-from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import SUFFIX, StyleModel
 from fast_style.models.predictor import (
     StylePredictor,
     load_predictor,

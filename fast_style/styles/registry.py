@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError
-from fast_style.models.model_file import SUFFIX, ModelCard, StyleModel, load_model, read_card
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import SUFFIX, StyleModel, load_model, read_card
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
 
 MODELS_VARIABLE = "FAST_STYLE_MODELS"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from fast_style.errors import FastStyleError
 from fast_style.images import resize_long_side
-from fast_style.models.model_file import THUMBNAIL_LIMIT
+from fast_style.models.card import THUMBNAIL_LIMIT
 
 
 def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:

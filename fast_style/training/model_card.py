@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from fast_style._version import __version__
 from fast_style.errors import EngineError
-from fast_style.models.model_file import ModelCard, save_model
+from fast_style.models.card import ModelCard
+from fast_style.models.model_file import save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.models.perceptual_loss import NORMALISATION
 from fast_style.styles.fingerprint import add_fingerprint

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fast_style.models.card import ModelCard
 from fast_style.models.config import size_name
-from fast_style.models.model_file import ModelCard
 from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
 

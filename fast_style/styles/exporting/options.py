@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fast_style.errors import UsageError
+from fast_style.models.card import ModelCard
 from fast_style.models.config import NetworkConfig, minimum_side
-from fast_style.models.model_file import ModelCard
 
 Format = Literal["onnx", "torchscript", "pt2", "safetensors"]
 FORMATS: tuple[Format, ...] = get_args(Format)
