@@ -33,7 +33,7 @@ _STILL_MARGIN, _AFFINE_MARGIN = (0.05, 0.3), (0.05, 0.1)
 """By how many levels, and by what share of the noise, a simpler motion may explain the picture less
 well and still be preferred."""
 
-_GRID = 12  # distance of the points that the affine motion is fitted to, in pixels
+_GRID = 16  # distance of the points that the affine motion is fitted to, in pixels
 _INLIER_PIXELS = 0.5
 _FEWEST_INLIERS = 0.3
 _STILL_PIXELS = 0.1  # a motion of the whole picture that is smaller than this is none
@@ -93,8 +93,8 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
     before_half, now_half = _resize(before, *half), _resize(now, *half)
     flow = _dis().calc(now, before, None)
     forward = _dis().calc(before_half, now_half, None)
-    scale = np.array([half[1] / width, half[0] / height], np.float32)
-    small = _resize(flow, *half) * scale
+    scale = half[1] / width, half[0] / height
+    small = _scaled(_resize(flow, *half), scale)
 
     # 2) Replace it by a simpler motion where that explains the picture as well.
     difference = _difference(before_half, now_half, small)
@@ -104,7 +104,7 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
     # In flat areas every motion explains the picture; that of the whole comes last and wins there.
     for candidate, (margin, margin_of_noise) in (
         (np.zeros_like(small), _STILL_MARGIN),
-        (_affine_flow(now, flow, scale, half), _AFFINE_MARGIN),
+        (_affine_flow(now_half, flow, scale), _AFFINE_MARGIN),
     ):
         if candidate is None:
             continue
@@ -112,14 +112,16 @@ def estimate_motion(before: Pixels, now: Pixels) -> Motion:
         room = difference + np.float32(margin + margin_of_noise * noise) - differs
         share = np.clip(room / np.float32(0.1 + 0.15 * noise), 0, 1)
         difference += (differs - difference) * share
-        small += (candidate - small) * share[..., None]
-        wide = _resize(share, height, width)[..., None]
-        flow += (_resize(candidate / scale, height, width) - flow) * wide
+        full = _scaled(_resize(candidate, height, width), (1 / scale[0], 1 / scale[1]))
+        _mix_into(flow, full, _resize(share, height, width))
+        _mix_into(small, candidate, share)
 
     # 3) Trust it where the way back leads to the same place and the picture is the same.
-    astray = small + warp(forward, small, cv2.INTER_LINEAR)
-    error = _length(astray / scale)
-    trust = 2 - error / (_TOLERANCE + _TOLERANCE_OF_MOTION * _length(small / scale))
+    astray = warp(forward, small, cv2.INTER_LINEAR)
+    astray += small
+    back = (1 / scale[0], 1 / scale[1])
+    error, moved = _length(_scaled(astray, back)), _length(_scaled(small, back))
+    trust = 2 - error / (_TOLERANCE + _TOLERANCE_OF_MOTION * moved)
     # A flat area's flow may be arbitrary and yet right.
     trust = np.maximum(trust, 2 - difference / (_DIFFERENCE_LIMIT / 4))
     np.clip(trust, 0, 1, out=trust)
@@ -164,52 +166,71 @@ def _difference(before: Pixels, now: Pixels, flow: Floats) -> Floats:
     return result
 
 
-def _affine_flow(now: Pixels, flow: Floats, scale: Floats, size: tuple[int, int]) -> Floats | None:
+def _affine_flow(now: Pixels, flow: Floats, scale: tuple[float, float]) -> Floats | None:
     """Fit one affine motion to the whole picture; None where few pixels agree on any.
 
     Args:
-        now: the later frame, shape (h, w).
-        flow: from it, shape (h, w, 2).
-        scale: of the result, relative to the flow: (across, down).
-        size: height and width of the result.
+        now: the later frame, reduced, shape (h, w).
+        flow: from it, at full size, shape (H, W, 2).
+        scale: w / W and h / H.
+
+    Returns:
+        The motion at the reduced size, shape (h, w, 2), in pixels of that.
     """
     height, width = now.shape
     across = cv2.Sobel(now, cv2.CV_32F, 1, 0)
     down = cv2.Sobel(now, cv2.CV_32F, 0, 1)
-    texture = cv2.blur(across * across + down * down, (9, 9))[::_GRID, ::_GRID]
-    known = texture >= np.quantile(texture, 0.6)  # flow is only known where there is texture
-    where = _grid(height, width)[::_GRID, ::_GRID][known]
+    texture = cv2.blur(across * across + down * down, (5, 5))
+    rows = np.arange(_GRID // 2, flow.shape[0], _GRID)
+    columns = np.arange(_GRID // 2, flow.shape[1], _GRID)
+    reduced = np.ix_(
+        np.minimum((rows * scale[1]).astype(int), height - 1),
+        np.minimum((columns * scale[0]).astype(int), width - 1),
+    )
+    textured = texture[reduced]
+    known = textured >= np.quantile(textured, 0.6)  # flow is only known where there is texture
+    where = np.stack(np.meshgrid(columns, rows), axis=2).astype(np.float32)[known]
     found, inliers = cv2.estimateAffine2D(
         where,
-        where + flow[::_GRID, ::_GRID][known],
+        where + flow[np.ix_(rows, columns)][known],
         method=cv2.RANSAC,
         ransacReprojThreshold=_INLIER_PIXELS,
-        maxIters=200,
+        maxIters=100,
         confidence=0.99,
     )
     if found is None or inliers.mean() < _FEWEST_INLIERS:
         return None
     matrix = found.astype(np.float32) - np.eye(2, 3, dtype=np.float32)
-    x = (np.arange(size[1], dtype=np.float32) + 0.5) / scale[0] - 0.5
-    y = ((np.arange(size[0], dtype=np.float32) + 0.5) / scale[1] - 0.5)[:, None]
-    result = np.empty((*size, 2), np.float32)
-    for axis in (0, 1):
-        result[..., axis] = matrix[axis, 0] * x + (matrix[axis, 1] * y + matrix[axis, 2])
-    if float(np.abs(result).max()) < _STILL_PIXELS:
-        return np.zeros_like(result)  # a camera at rest, seen through noise
-    result *= scale
+    x = (np.arange(width, dtype=np.float32) + 0.5) / np.float32(scale[0]) - 0.5
+    y = ((np.arange(height, dtype=np.float32) + 0.5) / np.float32(scale[1]) - 0.5)[:, None]
+    planes = [matrix[axis, 0] * x + (matrix[axis, 1] * y + matrix[axis, 2]) for axis in (0, 1)]
+    if max(float(np.abs(plane).max()) for plane in planes) < _STILL_PIXELS:
+        return np.zeros((height, width, 2), np.float32)  # a camera at rest, seen through noise
+    return _scaled(cv2.merge(planes), scale)
+
+
+def _mix_into(flow: Floats, other: Floats, share: Floats) -> None:
+    """Move flow towards another by a share, in place."""
+    other = cv2.subtract(other, flow)
+    flow += cv2.multiply(other, cv2.merge((share, share)))
+
+
+def _scaled(flow: Floats, by: tuple[float, float]) -> Floats:
+    """Return flow times a factor for each direction (numpy is slow over so short an axis)."""
+    result: Floats = cv2.multiply(flow, (by[0], by[1], 0, 0))
     return result
 
 
 def _is_outside(flow: Floats) -> NDArray[np.bool_]:
     """Return which pixels come from outside the frame before."""
     height, width = flow.shape[:2]
+    margin = 0.02
     where = flow + _grid(height, width)
-    x, y = where[..., 0], where[..., 1]
-    margin = np.float32(0.02)
-    outside = (x < -margin) | (y < -margin) | (x > width - 1 + margin) | (y > height - 1 + margin)
+    limits = (width - 1 + margin, height - 1 + margin)
+    inside = cv2.inRange(where, (-margin, -margin), limits)
+    outside = cv2.bitwise_not(inside)
     # Interpolation reaches two pixels further. An edge that is carried along would smear inward.
-    widened: NDArray[np.bool_] = cv2.dilate(outside.view(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    widened: NDArray[np.bool_] = cv2.dilate(outside, np.ones((5, 5), np.uint8)) > 0
     return widened
 
 

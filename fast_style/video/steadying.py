@@ -31,6 +31,7 @@ DEFAULT_STEADY = 1.0
 
 _KEEP_STROKES, _KEEP_TONE = 0.95, 0.9  # of the warped last output, at full steadiness
 _TONE_WINDOW = (17, 17)  # pixels; what is smoother than this is tone
+_POWER_WINDOW = (5, 5)  # over which contrast is measured, at a quarter of the size
 _FINE_WINDOW = (5, 5)  # pixels; what is finer than this is a band of its own
 _MOST_FINE_GAIN, _MOST_GAIN = 1.05, 1.1  # of contrast, in one frame
 
@@ -112,7 +113,6 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
     Returns:
         Shape (H, W, 3), in [0, 255].
     """
-    trust = trust[..., None]
     tone, warped_tone = cv2.blur(new, _TONE_WINDOW), cv2.blur(warped, _TONE_WINDOW)
     strokes: Floats = new - tone
     kept = warped - warped_tone
@@ -120,8 +120,7 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
     np.maximum(kept, cv2.erode(strokes, _NEIGHBOURHOOD), out=kept)
     np.minimum(kept, cv2.dilate(strokes, _NEIGHBOURHOOD), out=kept)
     kept -= strokes
-    kept *= trust * np.float32(_KEEP_STROKES)
-    strokes += kept
+    strokes += _weighted(kept, trust * np.float32(_KEEP_STROKES))
     # The finest strokes first, for they lose most by interpolation.
     blurred = cv2.blur(strokes, _FINE_WINDOW)
     gray = cv2.cvtColor(strokes, cv2.COLOR_RGB2GRAY)
@@ -130,14 +129,11 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
         gray - cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY),
         _MOST_FINE_GAIN,
     )
-    fine = strokes - blurred
-    fine *= (fine_gain - 1)[..., None]
-    strokes += fine
-    strokes *= _gain(wanted, gray, _MOST_GAIN)[..., None]
+    strokes += _weighted(strokes - blurred, fine_gain - 1)
+    strokes = _weighted(strokes, _gain(wanted, gray, _MOST_GAIN))
     warped_tone -= tone
-    warped_tone *= trust * np.float32(_KEEP_TONE)
     strokes += tone
-    strokes += warped_tone
+    strokes += _weighted(warped_tone, trust * np.float32(_KEEP_TONE))
     np.clip(strokes, 0, 255, out=strokes)
     return strokes
 
@@ -150,10 +146,23 @@ def _gain(wanted: Floats, present: Floats, most: float) -> Floats:
         present: the same of the picture that is amplified.
         most: the largest gain; the smallest is 1.
     """
-    target = np.maximum(cv2.blur(wanted * wanted, _TONE_WINDOW), 0)  # its sums round below 0
-    power = cv2.blur(present * present, _TONE_WINDOW)
-    gain: Floats = np.sqrt(target / np.maximum(power, np.float32(0.5)))
-    return np.clip(gain, 1, np.float32(most), out=gain)
+    height, width = wanted.shape
+    small = max(1, width // 4), max(1, height // 4)
+    target, power = (
+        cv2.blur(cv2.resize(luma * luma, small, interpolation=cv2.INTER_AREA), _POWER_WINDOW)
+        for luma in (wanted, present)
+    )
+    # The sums of a box may round below 0.
+    gain = np.sqrt(np.maximum(target, 0) / np.maximum(power, np.float32(0.5)))
+    gain = np.clip(gain, 1, np.float32(most))
+    full: Floats = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    return full
+
+
+def _weighted(picture: Floats, weights: Floats) -> Floats:
+    """Return a picture, shape (H, W, 3), times weights, shape (H, W)."""
+    result: Floats = cv2.multiply(picture, cv2.merge((weights, weights, weights)))
+    return result
 
 
 def _at_size(motion: Motion, height: int, width: int) -> tuple[Floats, Floats]:
