@@ -37,7 +37,6 @@ from benchmarks.video_metrics import (
 )
 from fast_style.images.photo import Photo
 from fast_style.inference.stylizer import Stylizer
-from fast_style.options import StyleOptions
 from fast_style.styles.registry import find_style
 from fast_style.video.api import stylize_video
 from fast_style.video.motion import estimate_motion, to_gray
@@ -167,7 +166,7 @@ def measure_speed(clip: Path, count: int, precisions: Iterable[str], folder: Pat
                     stylizer.paint(Photo(frame))
                 alone.append(len(frames) / (time.perf_counter() - start))
                 start = time.perf_counter()
-                stylize_video(source, folder / "speed-out.mp4", stylizer, options=StyleOptions())
+                stylize_video(source, folder / "speed-out.mp4", stylizer)
                 whole.append(len(frames) / (time.perf_counter() - start))
             print(
                 f"{width}x{height} {stylizer.engine.precision}: network {max(alone):.1f} frames/s, "

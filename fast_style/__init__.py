@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from fast_style.optimization.api import optimize_image, optimize_steps
     from fast_style.optimization.config import OptimizeConfig
     from fast_style.optimization.optimizer_loop import OptimizeStep
-    from fast_style.options import EngineOptions, StyleOptions
+    from fast_style.options import EngineOptions, StyleOptions, VideoOptions
     from fast_style.styles.mixing import mix_models, parse_mixture
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
@@ -105,6 +105,7 @@ __all__ = [
     "UnreadableImageError",
     "UsageError",
     "VideoError",
+    "VideoOptions",
     "VideoResult",
     "VideoStylizer",
     "WeightsError",
@@ -161,7 +162,7 @@ _MODULES = {
     "fast_style.images.encoding": ("encode_image",),
     "fast_style.images.photo": ("Photo",),
     "fast_style.images.resampling": ("resize_long_side",),
-    "fast_style.options": ("EngineOptions", "StyleOptions"),
+    "fast_style.options": ("EngineOptions", "StyleOptions", "VideoOptions"),
     "fast_style.optimization.api": ("optimize_image", "optimize_steps"),
     "fast_style.optimization.config": ("OptimizeConfig",),
     "fast_style.optimization.optimizer_loop": ("OptimizeStep",),

@@ -21,6 +21,7 @@ __all__ = [
     "MAX_STROKE_SIZE",
     "MIN_SHEET_SIZE",
     "MIN_STROKE_SIZE",
+    "AudioChoice",
     "DeviceChoice",
     "EngineChoice",
     "EngineOptions",
@@ -32,6 +33,8 @@ __all__ = [
     "StyleOptions",
     "Tile",
     "VggChoice",
+    "VideoCodec",
+    "VideoOptions",
     "check_options",
     "loss_option",
     "option",
@@ -47,6 +50,8 @@ EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 OutputFormat = Literal["jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif"]
+VideoCodec = Literal["auto", "h264", "h265", "av1", "vp9", "prores", "gif"]
+AudioChoice = Literal["copy", "none"]
 Tile = Literal["auto", "off"] | int
 """How large pictures are processed on a CPU: see `EngineOptions.tile`."""
 
@@ -234,6 +239,34 @@ class PipelineOptions:
         maximum=MAX_WORKERS,
         metavar="N",
     )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoOptions:
+    """How a video is stylized and encoded; each field's metadata says what it means.
+
+    Raises:
+        OptionError: a value has the wrong type, is no known name, or is out of its bounds.
+    """
+
+    steady: float = option(
+        "How still the strokes are held from frame to frame: 0 stylizes every frame on its own.",
+        1.0,
+        minimum=0,
+        maximum=1,
+        metavar="0..1",
+    )
+    codec: VideoCodec = option(
+        "How the pictures are encoded; auto is the usual codec of the output's suffix.", "auto"
+    )
+    quality: int | None = option(
+        "Quality of the encoding.  [default: 75]", None, minimum=1, maximum=100, metavar="1..100"
+    )
+    audio: AudioChoice = option("Whether the sound is kept.", "copy")
 
     def __post_init__(self) -> None:
         """Check every value."""

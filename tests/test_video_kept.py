@@ -10,7 +10,7 @@ from PIL import Image
 
 from fast_style.errors import UsageError, VideoError
 from fast_style.inference.stylizer import Stylizer
-from fast_style.options import StyleOptions
+from fast_style.options import StyleOptions, VideoOptions
 from fast_style.video.api import VideoResult, stylize_video
 from tests.video_clips import (
     HEIGHT,
@@ -38,7 +38,12 @@ def convert(stylizer, tmp_path):
 
     def convert(source: Path, name: str, **more) -> tuple[Path, VideoResult]:
         target = tmp_path / name
-        return target, stylize_video(source, target, stylizer, options=PHOTO, **more)
+        names = ("steady", "codec", "quality", "audio")
+        chosen = VideoOptions(**{name: more.pop(name) for name in names if name in more})
+        result = stylize_video(
+            source, target, stylizer, options=PHOTO, video_options=chosen, **more
+        )
+        return target, result
 
     return convert
 
@@ -418,8 +423,8 @@ def test_the_input_is_never_overwritten(tmp_path, convert):
         ("out.webm", {"codec": "h264"}, "expected a codec that webm holds"),
         ("out.mp4", {"start": 2.0, "end": 1.0}, "end must be a time after"),
         ("out.mp4", {"start": 50.0}, "expected a frame between those times"),
-        ("out.mp4", {"steady": 2.0}, "steady must be a number from 0 to 1"),
-        ("out.mp4", {"quality": 101}, "quality must be"),
+        ("out.mp4", {"steady": 2.0}, "steady is 2.0; expected 1 or less"),
+        ("out.mp4", {"quality": 101}, "quality is 101; expected 100 or less"),
     ],
 )
 def test_wrong_arguments_are_refused_in_a_sentence(tmp_path, convert, name, more, words):

@@ -12,6 +12,7 @@ import pytest
 
 from fast_style.errors import UsageError
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import VideoOptions
 from fast_style.video import api, outputs, pipeline
 from fast_style.video.api import stylize_video
 from fast_style.video.source import SourceFrame
@@ -114,7 +115,7 @@ def test_resume_with_other_options_is_refused(tmp_path, clip, stylizer):
     with pytest.raises(KilledError):
         stylize_video(clip, target, stylizer, progress=kill_at(7))
     with pytest.raises(UsageError, match="these differ: steady"):
-        stylize_video(clip, target, stylizer, steady=0.5, resume=True)
+        stylize_video(clip, target, stylizer, video_options=VideoOptions(steady=0.5), resume=True)
 
 
 def test_without_resume_a_run_begins_anew(tmp_path, clip, stylizer):

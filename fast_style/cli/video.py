@@ -13,12 +13,10 @@ import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
 from fast_style.cli.options import json_option, options_from, quiet_option
-from fast_style.options import EngineOptions, StyleOptions
+from fast_style.options import EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
     from fast_style.video.api import VideoResult
-
-_CODECS = ("auto", "h264", "h265", "av1", "vp9", "prores", "gif")
 
 
 class _Time(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5
@@ -72,36 +70,9 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "overwritten unless it is the input.",
 )
 @options_from(StyleOptions, "style_options")
-@click.option(
-    "--steady",
-    type=click.FloatRange(0, 1),
-    metavar="0..1",
-    default=1.0,
-    show_default=True,
-    help="How still the strokes are held from frame to frame: 0 stylizes every frame on its own.",
-)
+@options_from(VideoOptions, "video_options")
 @click.option("--from", "start", type=_Time(), help="Time of the first frame.")
 @click.option("--to", "end", type=_Time(), help="Time before which the last frame is shown.")
-@click.option(
-    "--codec",
-    type=click.Choice(_CODECS),
-    default="auto",
-    show_default=True,
-    help="How the pictures are encoded; auto goes by the output's suffix.",
-)
-@click.option(
-    "--quality",
-    type=click.IntRange(1, 100),
-    metavar="1..100",
-    help="Quality of the encoding.  [default: 75]",
-)
-@click.option(
-    "--audio",
-    type=click.Choice(("copy", "none")),
-    default="copy",
-    show_default=True,
-    help="Whether the sound is copied.",
-)
 @click.option("--fps", "rate", type=_Rate(), help="Frame rate of numbered pictures.  [default: 25]")
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
 @options_from(EngineOptions, "engine_options", only=("engine", "device", "precision"))
@@ -116,10 +87,11 @@ def video(
     style: str,
     output: str,
     style_options: StyleOptions,
+    video_options: VideoOptions,
     engine_options: EngineOptions,
     as_json: bool,
     quiet: bool,
-    **video_options: Any,
+    **more: Any,
 ) -> None:
     """Apply a style to a video, held still from frame to frame.
 
@@ -151,8 +123,9 @@ def video(
             output,
             stylizer,
             options=style_options,
+            video_options=video_options,
             progress=progress,
-            **video_options,
+            **more,  # start, end, rate, resume
         )
     seconds = time.perf_counter() - begin
     if not quiet:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fast_style.errors import UsageError, VideoError
 from fast_style.inference.stylizer import Stylizer
-from fast_style.options import StyleOptions
-from fast_style.video.encoding import Codec, choose_encoding, container_of
+from fast_style.options import StyleOptions, VideoOptions
+from fast_style.video.encoding import choose_encoding, container_of
 from fast_style.video.extras import Extras
 from fast_style.video.outputs import Output, PartsOutput, PicturesOutput, PipeOutput
 from fast_style.video.parts import PART_FRAMES
@@ -27,7 +27,6 @@ from fast_style.video.pictures import (
 from fast_style.video.pipeline import run_pipeline
 from fast_style.video.reading import ContainerSource
 from fast_style.video.source import Pixels, Source, SourceFrame
-from fast_style.video.steadying import DEFAULT_STEADY
 from fast_style.video.video_stylizer import Prepared, VideoStylizer
 
 __all__ = ["VideoResult", "stylize_video"]
@@ -65,12 +64,9 @@ def stylize_video(
     style: str | os.PathLike[str] | Stylizer,
     *,
     options: StyleOptions | None = None,
-    steady: float = DEFAULT_STEADY,
+    video_options: VideoOptions | None = None,
     start: float | None = None,
     end: float | None = None,
-    codec: Codec = "auto",
-    quality: int | None = None,
-    audio: Literal["copy", "none"] = "copy",
     rate: Fraction | None = None,
     resume: bool = False,
     progress: Progress | None = None,
@@ -87,12 +83,9 @@ def stylize_video(
             to stdout.
         style: a style's name, the path of a model file, a mixture, or a stylizer.
         options: how each frame is stylized.
-        steady: how still the strokes are held, from 0 (frame by frame) to 1.
+        video_options: how still the strokes are held, and how it is encoded.
         start: time of the first frame, in seconds; it becomes 0.
         end: time before which the last frame is shown, in seconds.
-        codec: what it is encoded as; `auto` chooses by the target's suffix.
-        quality: from 1 to 100; None for 75.
-        audio: whether the sound is taken over.
         rate: frames per second of numbered pictures; None for 25.
         resume: whether to continue a run that was cut short.
         progress: is called with the number of frames that are done, and how many there will be as
@@ -108,20 +101,20 @@ def stylize_video(
         OSError: a file cannot be read or written.
     """
     source, target = os.fspath(source), os.fspath(target)
-    options = StyleOptions() if options is None else options
-    _check(source, target, start, end, quality, resume)
+    options, chosen = options or StyleOptions(), video_options or VideoOptions()
+    _check(source, target, start, end, resume)
     read = _open_source(source, options.size, start, end, rate)
     extras: Extras | None = None
     try:
         stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
-        video = VideoStylizer(stylizer, steady=steady, options=options)
+        video = VideoStylizer(stylizer, steady=chosen.steady, options=options)
         notes = list(read.notes)
         job: dict[str, Any] = {
             "source": _identity(source),
             "style": stylizer.card.name if isinstance(style, Stylizer) else str(style),
             "engine": [stylizer.engine.name, stylizer.engine.precision],
             "options": asdict(options),
-            "steady": steady,
+            "steady": chosen.steady,
             "from": start,
             "to": end,
             "rate": str(rate),
@@ -129,13 +122,15 @@ def stylize_video(
         if target == STANDARD:
             output: Output = PipeOutput(sys.stdout.buffer, read.info)
         elif is_pattern(target):
-            output = PicturesOutput(target, video, quality=quality)
+            output = PicturesOutput(target, video, quality=chosen.quality)
         else:
-            encoding, told = choose_encoding(target, read.info, codec=codec, quality=quality)
+            encoding, told = choose_encoding(
+                target, read.info, codec=chosen.codec, quality=chosen.quality
+            )
             notes += told
             job["encoding"] = repr(encoding)
             if isinstance(read, ContainerSource) and source != STANDARD:
-                extras = Extras(source, source, audio=audio == "copy", start=start, end=end)
+                extras = Extras(source, source, audio=chosen.audio == "copy", start=start, end=end)
             offset = 0 if start is None else read.origin
             output = PartsOutput(Path(target), encoding, video, extras=extras, offset=offset)
         frames = _run(read, output, video, job, resume, progress)
@@ -211,15 +206,12 @@ def _check(
     target: str,
     start: float | None,
     end: float | None,
-    quality: int | None,
     resume: bool,
 ) -> None:
     if start is not None and not 0 <= start < float("inf"):
         raise UsageError(f"start must be a time of 0 seconds or more, and {start} was given")
     if end is not None and not (start or 0) < end < float("inf"):
         raise UsageError(f"end must be a time after the start, and {end} was given")
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality must be a number from 1 to 100, and {quality} was given")
     if resume and STANDARD in (source, target):
         raise UsageError("a pipe cannot be resumed: give files, or leave out resume")
     if target == STANDARD or is_pattern(target):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
     Packet = _Packet[Any]
 
-__all__ = ["CODECS", "Codec", "Encoding", "FrameEncoder", "choose_encoding", "lossless", "to_frame"]
-
-Codec = Literal["auto", "h264", "h265", "av1", "vp9", "prores", "gif"]
-CODECS: tuple[str, ...] = ("auto", "h264", "h265", "av1", "vp9", "prores", "gif")
+__all__ = ["Encoding", "FrameEncoder", "choose_encoding", "lossless", "to_frame"]
 
 DEFAULT_QUALITY = 75
 
@@ -52,6 +49,11 @@ _HOLDS = {
 PICTURE_CONTAINERS = ("gif", "webp", "apng")
 """Containers of moving pictures alone, without sound, subtitles, chapters or colour tags."""
 
+_THREADS = 4
+
+_SMALL_SIDE = 128
+"""In smaller frames, x264's analysis of coming frames (mbtree) gives other pictures each time."""
+
 _Options = tuple[tuple[str, str], ...]
 
 _PACKING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
@@ -62,7 +64,7 @@ class Encoding:
     """How a video is encoded.
 
     Attributes:
-        codec: one of `CODECS`, or `webp`, `apng`, `ffv1`, `y4m`.
+        codec: one of `VideoOptions.codec`, or `webp`, `apng`, `ffv1`, `y4m`.
         encoder: FFmpeg's name of the encoder.
         container: FFmpeg's name of the format.
         pixel_format: FFmpeg's name.
@@ -119,7 +121,7 @@ def choose_encoding(
     Args:
         path: the output.
         info: of the frames that are written.
-        codec: one of `CODECS`.
+        codec: one of `VideoOptions.codec`.
         quality: from 1 to 100; None for `DEFAULT_QUALITY`.
 
     Returns:
@@ -150,6 +152,8 @@ def choose_encoding(
         )
     encoder, pixel_format, options = _encoder(codec, alpha, quality or DEFAULT_QUALITY)
     width, height = info.width, info.height
+    if codec == "h264" and min(width, height) < _SMALL_SIDE:
+        options = (*options, ("mbtree", "0"))
     if codec in ("h264", "h265", "prores") and (width % 2 or height % 2):
         width, height = width + width % 2, height + height % 2
         notes.append(
@@ -217,7 +221,11 @@ def _encoder(codec: str, alpha: bool, quality: int) -> tuple[str, str, _Options]
     if codec == "h264":
         return "libx264", "yuv420p", (("preset", "veryfast"), ("crf", crf(10, 45)))
     if codec == "h265":
-        options = (("preset", "fast"), ("crf", crf(12, 47)), ("x265-params", "log-level=none"))
+        options = (
+            ("preset", "fast"),
+            ("crf", crf(12, 47)),
+            ("x265-params", "log-level=none:frame-threads=2"),
+        )
         return "libx265", "yuv420p", options
     if codec == "av1":
         return "libsvtav1", "yuv420p", (("preset", "8"), ("crf", crf(18, 60)))
@@ -285,6 +293,8 @@ def configure(context: Any, encoding: Encoding) -> None:
     context.framerate = encoding.rate
     context.sample_aspect_ratio = encoding.aspect
     context.thread_type = "AUTO"
+    # A fixed number: the pictures of x264 depend on it, and must not on the machine or its load.
+    context.thread_count = _THREADS
     context.options = dict(encoding.options)
     if not encoding.pixel_format.startswith(("rgb", "bgr", "pal")):
         colors = encoding.colors

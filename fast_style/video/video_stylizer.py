@@ -73,7 +73,7 @@ class VideoStylizer:
         """Store the style and its options.
 
         Raises:
-            UsageError: an option is out of its range.
+            UsageError: the steadiness is not a number from 0 to 1.
         """
         self.stylizer, self.steady = stylizer, steady
         self.options = StyleOptions() if options is None else options
