@@ -197,17 +197,14 @@ class NormLayer:
     channels: int
 
 
-@dataclass(frozen=True, slots=True)
 class ReluLayer:
     """max(x, 0)."""
 
 
-@dataclass(frozen=True, slots=True)
 class ResidualStart:
     """Keeps the features until the matching `ResidualEnd`."""
 
 
-@dataclass(frozen=True, slots=True)
 class ResidualEnd:
     """Adds the features that the last open `ResidualStart` kept (He et al. 2016)."""
 
