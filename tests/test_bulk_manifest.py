@@ -14,7 +14,7 @@ import pytest
 
 from fast_style.bulk.manifest import FAILURES, Manifest, ManifestPart, new_run, open_output
 from fast_style.bulk.output_names import picture_id
-from fast_style.bulk.worker import BulkPicture, BulkWorker, WorkerConfig
+from fast_style.bulk.worker import BulkPicture, BulkWorker, BulkWorkerConfig
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 from tests.bulk_folders import MANIFEST, bulk, make_photos, outputs, photos, records, times_done
 from tests.commands import CHECKOUT, environment
@@ -107,7 +107,7 @@ class TestDeadWorkers:
 
     @pytest.fixture
     def worker(self, workplace, model_file):
-        config = WorkerConfig(
+        config = BulkWorkerConfig(
             output=str(workplace / "out"),
             run=new_run(),
             styles={STYLE: [(model_file.read_bytes(), 1.0)]},

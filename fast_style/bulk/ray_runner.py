@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
+from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWorkerConfig
 from fast_style.errors import BulkError, FastStyleError
 from fast_style.storage.hardware import import_optional
 
@@ -96,7 +96,7 @@ def choose_pool(
 
 
 def run_on_ray(
-    config: WorkerConfig,
+    config: BulkWorkerConfig,
     pictures: Sequence[BulkPicture],
     *,
     address: str | None = None,
@@ -147,7 +147,7 @@ def _set_environment(*, local: bool) -> None:
 
 
 def _results(
-    data: Any, config: WorkerConfig, pictures: Sequence[BulkPicture], pool: ActorPool
+    data: Any, config: BulkWorkerConfig, pictures: Sequence[BulkPicture], pool: ActorPool
 ) -> Iterator[list[BulkResult]]:
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -195,7 +195,7 @@ def _make_blocks(pictures: Sequence[BulkPicture], actors: int) -> list[dict[str,
 class _Actor:
     """A `BulkWorker` with the interface that Ray Data needs."""
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: BulkWorkerConfig) -> None:
         self._worker = BulkWorker(config)
 
     def __call__(self, rows: Any) -> dict[str, list[Any]]:

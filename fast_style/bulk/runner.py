@@ -11,7 +11,7 @@ from fast_style.bulk.config import BulkConfig
 from fast_style.bulk.listing import Listing, each_style, list_pictures
 from fast_style.bulk.manifest import History, Manifest, bulk_errors, new_run, open_output
 from fast_style.bulk.output_names import OutputNames, picture_id
-from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, WorkerConfig
+from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.inference.pipeline import pillow_format
 from fast_style.models.model_file import model_from_bytes, model_to_bytes
@@ -97,7 +97,7 @@ class BulkRun:
     runner: Literal["ray", "local"]
     failures: dict[tuple[str, str], str]
     _manifest: Manifest
-    _worker_config: WorkerConfig
+    _worker_config: BulkWorkerConfig
     _lock: ExitStack = field(default_factory=ExitStack)
 
     def results(self) -> Generator[list[BulkResult], None, None]:
@@ -321,8 +321,8 @@ def _settings(config: BulkConfig, styles: dict[str, _LoadedStyle]) -> dict[str, 
 
 def _make_worker_config(
     config: BulkConfig, output: str, styles: dict[str, _LoadedStyle]
-) -> WorkerConfig:
-    return WorkerConfig(
+) -> BulkWorkerConfig:
+    return BulkWorkerConfig(
         output=output,
         run=new_run(),
         styles={style.label: style.parts for style in styles.values()},

@@ -75,7 +75,7 @@ class BulkResult(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerConfig:
+class BulkWorkerConfig:
     """All that a worker needs to know; it is sent to other machines.
 
     Attributes:
@@ -111,7 +111,7 @@ class BulkWorker:
         part: this worker's part of the manifest.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: BulkWorkerConfig) -> None:
         """Open the output; a style is loaded when its first picture comes.
 
         Raises:

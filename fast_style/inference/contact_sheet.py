@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_to, to_pil
-from fast_style.inference.stylizer import Style, Stylizer
+from fast_style.inference.stylizer import StyleSource, Stylizer
 from fast_style.models.card import ModelCard
 from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions
 from fast_style.styles.registry import list_styles, load_parts
@@ -37,7 +37,7 @@ _PROPORTION = 1.4  # width by height of the page that columns are chosen for
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class SheetLayout:
     """The positions of all pictures on a sheet, in pixels.
 
     Attributes:
@@ -104,7 +104,7 @@ def common_height(photos: Sequence[tuple[int, int]], size: int) -> int:
 
 def lay_out(
     photos: Sequence[tuple[int, int]], styles: int, size: int, columns: int | None = None
-) -> Layout:
+) -> SheetLayout:
     """Compute the layout of a sheet.
 
     Args:
@@ -127,12 +127,12 @@ def lay_out(
     height = max(max(height for _, height in photos), 2 * caption)
     widths = (max(round(1.3 * height), 11 * text), *(max(1, width) for width, _ in photos))
 
-    def layout_with(number: int) -> Layout:
+    def layout_with(number: int) -> SheetLayout:
         rows = -(-styles // number)
         used = -(-styles // rows)  # so that no column is empty
-        return Layout(widths, height, styles, used, max(4, size // 24), text, caption)
+        return SheetLayout(widths, height, styles, used, max(4, size // 24), text, caption)
 
-    def badness(layout: Layout) -> float:
+    def badness(layout: SheetLayout) -> float:
         empty = 1 - styles / (layout.rows * layout.columns)
         return abs(math.log(layout.size[0] / layout.size[1] / _PROPORTION)) + empty
 
@@ -150,7 +150,7 @@ def lay_out(
 
 def contact_sheet(
     photos: Sequence[ImageSource],
-    styles: Sequence[Style] | None = None,
+    styles: Sequence[StyleSource] | None = None,
     *,
     size: int = 384,
     columns: int | None = None,
@@ -229,7 +229,9 @@ def _read_photos(sources: Sequence[ImageSource], size: int, on_error: OnError) -
             yield _fit(photo, size, size)
 
 
-def _usable_styles(styles: Sequence[Style] | None, on_error: OnError) -> Iterator[Style]:
+def _usable_styles(
+    styles: Sequence[StyleSource] | None, on_error: OnError
+) -> Iterator[StyleSource]:
     """Yield the styles that can be loaded; none is kept loaded."""
     if styles is None:
         for entry in list_styles():
@@ -245,7 +247,7 @@ def _usable_styles(styles: Sequence[Style] | None, on_error: OnError) -> Iterato
             yield style
 
 
-def _name_of(style: Style, card: ModelCard) -> str:
+def _name_of(style: StyleSource, card: ModelCard) -> str:
     """Return the text by which users name a style."""
     if not isinstance(style, str | os.PathLike):
         return card.name
@@ -273,7 +275,7 @@ def _paste(sheet: Image.Image, photo: Photo, cell: Box) -> None:
 
 
 def _draw_painting(
-    sheet: Image.Image, card: ModelCard, name: str, layout: Layout, number: int
+    sheet: Image.Image, card: ModelCard, name: str, layout: SheetLayout, number: int
 ) -> None:
     """Draw a style's painting and its caption into the first cell of a row."""
     left, top, width, height = layout.cell(number, 0)
@@ -300,7 +302,9 @@ class _Line:
     height: int
 
 
-def _caption(draw: ImageDraw.ImageDraw, card: ModelCard, name: str, layout: Layout) -> list[_Line]:
+def _caption(
+    draw: ImageDraw.ImageDraw, card: ModelCard, name: str, layout: SheetLayout
+) -> list[_Line]:
     """Return the lines: the title in up to two, then artist and year, then the style's name."""
     large, small = (ImageFont.load_default(s) for s in (layout.text, round(layout.text * 0.8)))
     width, high, low = layout.widths[0], round(layout.text * 1.25), round(layout.text * 1.05)

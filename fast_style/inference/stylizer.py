@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
     from fast_style.engines import Engine
 
-__all__ = ["Painted", "Style", "Stylizer"]
+__all__ = ["Painted", "StyleSource", "Stylizer"]
 
-Style = (
+StyleSource = (
     str
     | os.PathLike[str]
     | StyleModel
@@ -111,7 +111,7 @@ class Stylizer:
 
     def __init__(
         self,
-        style: Style,
+        style: StyleSource,
         *,
         engine: EngineChoice = "auto",
         device: DeviceChoice = "auto",
@@ -124,7 +124,7 @@ class Stylizer:
         """Load the style and prepare the engine.
 
         Args:
-            style: see `Style`.
+            style: see `StyleSource`.
             engine: `auto`, `openvino`, `torch` or `onnxruntime`.
             device: `auto`, `cpu`, `cuda` or `mps`.
             precision: `auto` (bf16 where the processor computes it natively), `fp32`, `bf16` or
@@ -165,7 +165,11 @@ class Stylizer:
 
     @classmethod
     def from_options(
-        cls, style: Style, options: EngineOptions, *, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+        cls,
+        style: StyleSource,
+        options: EngineOptions,
+        *,
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     ) -> Self:
         """Load a style with a bundle of engine options; otherwise as `Stylizer(...)`."""
         keywords = {spec.name: getattr(options, spec.name) for spec in fields(options)}
@@ -253,7 +257,7 @@ class Stylizer:
             return Painted(content, self._renderer.render(content.pixels, options.stroke_size))
 
 
-def _load_models(style: Style) -> Sequence[tuple[StyleModel, float]]:
+def _load_models(style: StyleSource) -> Sequence[tuple[StyleModel, float]]:
     if isinstance(style, StyleModel):
         return [(style, 1.0)]
     if isinstance(style, str | os.PathLike):
