@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from fast_style.cli.progress import ProgressReporter
     from fast_style.inference.pipeline import PictureResult, PictureTask, Polish
     from fast_style.inference.stylizer import Stylizer
-    from fast_style.models.model_file import StyleModel
 
 
 @click.command(epilog=EXIT_CODES)
@@ -97,7 +96,6 @@ def stylize(
     _check_streams(inputs, output, as_json)
     if style_images and polish is None:
         raise click.UsageError("--style-image is the painting for --polish N: give both")
-
     # Imported here, so that help and errors in the options come at once.
     from fast_style.cli.file_pipeline import FilePipeline
     from fast_style.cli.output_plan import make_plan
@@ -115,9 +113,8 @@ def stylize(
     document = {"style": str(chosen), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
-        model = chosen if refine is None else refine_file(Path(chosen), refine, quiet=quiet)
         pipeline = FilePipeline(
-            _load_stylizer(model, engine_options, pipeline_options, reporter),
+            _load_stylizer(chosen, refine, engine_options, pipeline_options, reporter),
             style_options,
             output_options,
             workers=pipeline_options.workers,
@@ -178,7 +175,8 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _load_stylizer(
-    style: "Path | str | StyleModel",
+    style: Path | str,
+    refine: float | None,
     engine_options: EngineOptions,
     pipeline_options: PipelineOptions,
     reporter: "ProgressReporter",
@@ -186,8 +184,9 @@ def _load_stylizer(
     from fast_style.engines import unused_gpu
     from fast_style.inference.stylizer import Stylizer
 
+    model = style if refine is None else refine_file(Path(style), refine, quiet=reporter.quiet)
     stylizer = Stylizer.from_options(
-        style, engine_options, max_megapixels=pipeline_options.max_megapixels
+        model, engine_options, max_megapixels=pipeline_options.max_megapixels
     )
     if stylizer.mixed_by == "pictures":
         reporter.note(

@@ -57,8 +57,8 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "-s",
     metavar="NAME|FILE",
     required=True,
-    help="The style: a name from `fast-style styles`, a model file, or a mixture of styles with "
-    "their shares, NAME:0.6,NAME:0.4.",
+    help="The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
+    "these with their shares, NAME:0.6,painting.jpg:0.4.",
 )
 @click.option(
     "-o",

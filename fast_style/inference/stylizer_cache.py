@@ -19,8 +19,6 @@ from fast_style.styles.registry import find_parts
 
 __all__ = ["StylizerCache", "StylizerKey"]
 
-Style = str | os.PathLike[str]
-
 
 @dataclass(frozen=True, slots=True)
 class StylizerKey:
@@ -103,7 +101,7 @@ class StylizerCache:
 
     def get(
         self,
-        style: Style,
+        style: str | os.PathLike[str],
         options: EngineOptions | None = None,
         *,
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
@@ -125,7 +123,7 @@ class StylizerCache:
     @contextmanager
     def exclusive(
         self,
-        style: Style,
+        style: str | os.PathLike[str],
         options: EngineOptions | None = None,
         *,
         max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
@@ -171,7 +169,7 @@ class StylizerCache:
         """
         return self._entry(key, load).stylizer.result()
 
-    def load(self, style: Style, key: StylizerKey) -> Stylizer:
+    def load(self, style: str | os.PathLike[str], key: StylizerKey) -> Stylizer:
         """Load a style with the options of a key; nothing is kept."""
         return Stylizer.from_options(style, key.options, max_megapixels=key.max_megapixels)
 
