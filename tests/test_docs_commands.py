@@ -120,7 +120,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         small = image.convert("RGB").resize((64, 48))
     for name in ("photo.jpg", "photo.png", "a.jpg", "b.jpg"):
         small.save(folder / name)
-    for name in ("painting.jpg", "sky.jpg", "land.jpg"):
+    (folder / "paintings").mkdir()
+    for name in ("painting.jpg", "sky.jpg", "land.jpg", *(f"paintings/{n}.jpg" for n in range(3))):
         make_painting(folder / name)
     for name, color in (("sky.png", 255), ("land.png", 0)):
         mask = Image.new("L", small.size, color)

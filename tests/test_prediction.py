@@ -100,7 +100,7 @@ def test_a_prediction_is_a_plain_style(painting, astronaut):
 
 def test_the_second_time_the_cache_answers(painting, monkeypatch):
     first = predict_style(painting)
-    monkeypatch.setattr(prediction, "_load_graph", lambda: 1 / 0)
+    monkeypatch.setattr(prediction, "_load_graph", lambda _: 1 / 0)
     moved = painting.with_name("moved.png")
     shutil.copy(painting, moved)
     second = predict_style(moved)

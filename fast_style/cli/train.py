@@ -24,7 +24,8 @@ def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: 
 
     Shows each loss and the time left, writes preview pictures to RUNS/NAME/previews and TensorBoard
     logs to RUNS/NAME/tensorboard, and the model to MODELS/NAME.safetensors. Ctrl-C and SIGTERM save
-    a checkpoint; the same command with --resume continues from it.
+    a checkpoint; the same command with --resume continues from it. With --predictor it trains what
+    predicts styles from a folder of paintings, and writes RUNS/NAME/NAME.safetensors.
 
     \b
     fast-style train --style-image painting.jpg --photos photos/ --name my-style
@@ -34,9 +35,11 @@ def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: 
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("training", package, "train")
     # Read first, so that errors in the files come at once: importing torch takes seconds.
-    from fast_style.training.inputs import read_inputs
+    from fast_style.training.inputs import TrainingInputs, read_inputs
+    from fast_style.training.predictor.inputs import PredictorInputs, read_predictor_inputs
 
-    inputs = read_inputs(config)
+    inputs: TrainingInputs | PredictorInputs
+    inputs = read_predictor_inputs(config) if config.predictor else read_inputs(config)
     from fast_style.training.trainer import train as run
 
     result = run(config, quiet=quiet, inputs=inputs)
@@ -53,10 +56,16 @@ def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: 
     if not quiet:
         click.echo(
             f"{result.model_path} is ready after {result.steps} steps and "
-            f"{result.seconds / 60:.1f} minutes: "
-            f"fast-style stylize PHOTO --style {_style_argument(config)} -o OUTPUT",
+            f"{result.seconds / 60:.1f} minutes: {_next_command(config)}",
             err=True,
         )
+
+
+def _next_command(config: TrainingConfig) -> str:
+    if config.predictor:
+        variable = f"FAST_STYLE_PREDICTOR={config.model_path}"
+        return f"{variable} fast-style stylize PHOTO --style PAINTING -o OUTPUT"
+    return f"fast-style stylize PHOTO --style {_style_argument(config)} -o OUTPUT"
 
 
 def _style_argument(config: TrainingConfig) -> str:

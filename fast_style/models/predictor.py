@@ -16,18 +16,21 @@ shifts, then the last convolution's bias in units of `BIAS_UNIT`. The file needs
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from fast_style.errors import WeightsError
+from fast_style.errors import FastStyleError, WeightsError
 from fast_style.models.config import NetworkConfig, norm_layers, parameter_shapes
+from fast_style.options import GRAIN_LIMIT
 
 VGG_FILE = "vgg16_relu4_3_fp16.safetensors"
 """The bundled weights of VGG-16 to relu4_3, in `fast_style/weights`."""
@@ -38,11 +41,17 @@ PREDICTOR_FILE = "predictor.safetensors"
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """VGG layers whose statistics describe a painting, shallow to deep."""
 
+STYLE_CHANNELS = (64, 128, 256, 512)
+"""Channels of `STYLE_LAYERS`."""
+
 BIAS_UNIT = 100.0
 """The last bias, in levels of 0-255, is predicted in this unit: about as large as the norms'."""
 
-_METADATA_KEY = "fast_style"
-_FORMAT_VERSION = 1
+PREDICTOR_VARIABLE = "FAST_STYLE_PREDICTOR"
+"""Environment variable: a predictor's file to use in place of the one that ships."""
+
+METADATA_KEY = "fast_style"
+FORMAT_VERSION = 1
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -92,35 +101,109 @@ def parameter_count(network: NetworkConfig) -> int:
     return 2 * sum(norm_layers(network).values()) + 3
 
 
-@cache
-def load_predictor() -> StylePredictor:
-    """Load the predictor that ships, once for the process.
+def load_predictor(path: str | os.PathLike[str] | None = None) -> StylePredictor:
+    """Load a predictor; a file that has not changed is read once for the process.
+
+    Args:
+        path: a file that `fast-style train --predictor` wrote; None is the file that the
+            environment variable `FAST_STYLE_PREDICTOR` names, or else the one that ships.
 
     Raises:
-        WeightsError: the file is missing or damaged.
+        WeightsError: the file is missing, damaged, or no predictor of this format version.
     """
+    chosen = path or os.environ.get(PREDICTOR_VARIABLE)
+    if chosen is None or chosen == "":
+        return _load_shipped()
+    file = Path(chosen).expanduser()
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise WeightsError(f"there is no predictor at {file}: {error.strerror}") from error
+    return _load_file(file.absolute(), status.st_mtime_ns, status.st_size)
+
+
+def is_predictor(path: Path) -> bool:
+    """Return whether a file is a predictor, by its card."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            card = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError):
+        return False
+    return isinstance(card, dict) and "predictor_version" in card
+
+
+@cache
+def _load_shipped() -> StylePredictor:
     with as_file(files("fast_style") / "weights" / PREDICTOR_FILE) as path:
-        try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            with safe_open(path, framework="numpy") as file:
-                card = json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
-                names = list(file.keys())
-                arrays = {name: file.get_tensor(name).astype(np.float32) for name in names}
-        except (OSError, SafetensorError, ValueError) as error:
-            raise WeightsError(
-                f"the predictor at {path} cannot be read ({error}): reinstall fast-style"
-            ) from error
-    version = card.get("predictor_version")
-    if version != _FORMAT_VERSION:
+        return _read_predictor(path, "reinstall fast-style")
+
+
+@lru_cache(maxsize=4)
+def _load_file(path: Path, changed: int, size: int) -> StylePredictor:
+    remedy = "give a file that `fast-style train --predictor` wrote"
+    return _read_predictor(path, remedy)
+
+
+def _read_predictor(path: Path, remedy: str) -> StylePredictor:
+    """Read a predictor and check its version, its shapes and its values."""
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="numpy") as file:
+            card = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+            names = list(file.keys())
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in names}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WeightsError(f"the predictor at {path} cannot be read ({error}): {remedy}") from error
+    version = card.get("predictor_version") if isinstance(card, dict) else None
+    if version != FORMAT_VERSION:
         raise WeightsError(
-            f"{path} has predictor version {version}; expected {_FORMAT_VERSION}: reinstall "
-            "fast-style"
+            f"{path} has predictor version {version}; expected {FORMAT_VERSION}: {remedy}"
         )
-    network = NetworkConfig(**card["network"])
-    shared = {name: arrays.pop(f"network.{name}") for name in parameter_shapes(network)}
-    return StylePredictor(
-        network, shared, arrays, card["style_size"], card["grain"], card["training"], digest
-    )
+    try:
+        network = NetworkConfig(**card["network"])
+        style_size, grain, training = card["style_size"], card["grain"], card["training"]
+        shared = {name: arrays.pop(f"network.{name}") for name in parameter_shapes(network)}
+        fits = (
+            all(shared[name].shape == shape for name, shape in parameter_shapes(network).items())
+            and all(np.isfinite(array).all() for array in [*shared.values(), *arrays.values()])
+            and type(style_size) is int
+            and 16 <= style_size <= 4096
+            and type(grain) is int
+            and 0 <= grain <= GRAIN_LIMIT
+            and isinstance(training, dict)
+            and _constants_fit(arrays, parameter_count(network))
+        )
+    except (KeyError, TypeError, ValueError, FastStyleError) as error:
+        raise WeightsError(f"the predictor at {path} is damaged ({error}): {remedy}") from error
+    if not fits:
+        raise WeightsError(
+            f"the predictor at {path} is damaged (values that are not finite, or of the wrong "
+            f"shape): {remedy}"
+        )
+    return StylePredictor(network, shared, arrays, style_size, grain, training, digest)
+
+
+def _constants_fit(constants: Weights, count: int) -> bool:
+    """Return whether the constants have the shapes of the formulas, for `count` parameters."""
+    descriptor, hidden = constants["descriptor.center"].size, constants["predictor.first.bias"].size
+    expected: dict[str, tuple[int, ...]] = {
+        "descriptor.center": (descriptor,),
+        "descriptor.deviation": (descriptor,),
+        "predictor.first.weight": (hidden, descriptor),
+        "predictor.first.bias": (hidden,),
+        "predictor.second.weight": (hidden, hidden),
+        "predictor.second.bias": (hidden,),
+        "predictor.last.weight": (count, hidden),
+        "predictor.last.bias": (count,),
+        "predictor.start": (count,),
+    }
+    size = 0
+    for layer, channels in zip(STYLE_LAYERS, STYLE_CHANNELS, strict=True):
+        rank = constants[f"descriptor.projection_{layer}"].shape[-1]
+        expected[f"descriptor.projection_{layer}"] = (channels, rank)
+        size += 2 * channels + rank * (rank + 1) // 2
+    found = {name: array.shape for name, array in constants.items()}
+    return size == descriptor and found == expected
 
 
 def load_vgg_weights() -> dict[str, NDArray[np.float16]]:

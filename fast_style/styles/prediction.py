@@ -5,7 +5,7 @@ import io
 import os
 import re
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ def predict_style(
     name: str = "",
     style_size: int | None = None,
     cache: bool = True,
+    predictor: StylePredictor | None = None,
 ) -> StyleModel:
     """Predict a style from a picture.
 
@@ -51,6 +52,8 @@ def predict_style(
         style_size: long side to which the painting is resized, in pixels: larger gives larger
             strokes. None is the size that the predictor was trained on.
         cache: whether predictions are kept on disk, by the picture's content.
+        predictor: the predictor; None is `load_predictor()`: the one that ships, or the file that
+            the environment variable `FAST_STYLE_PREDICTOR` names.
 
     Returns:
         A model in memory, with a card that says that it was predicted.
@@ -60,7 +63,7 @@ def predict_style(
         UsageError: the picture is too narrow, or has no visible pixel.
         WeightsError: the predictor's file is missing or damaged.
     """
-    predictor = load_predictor()
+    predictor = predictor or load_predictor()
     size = style_size or predictor.style_size
     photo = read_image(painting, at_least=size)
     label = _label(painting)
@@ -69,7 +72,7 @@ def predict_style(
     key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
     parameters = _read_cached(key, predictor) if cache else None
     if parameters is None:
-        parameters = _load_graph()({PAINTING: pixels[None]}, [PARAMETERS])[PARAMETERS][0]
+        parameters = _load_graph(predictor)({PAINTING: pixels[None]}, [PARAMETERS])[PARAMETERS][0]
         if cache:
             _write_cached(key, parameters)
     card = ModelCard(
@@ -131,10 +134,10 @@ def _prepare(photo: Photo, size: int, label: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(resized)
 
 
-@cache
-def _load_graph() -> GraphFunction:
-    """Load the predictor's graph, once for the process."""
-    return load_cpu_graph(build_predictor_graph(load_predictor(), load_vgg_weights()))
+@lru_cache(maxsize=2)
+def _load_graph(predictor: StylePredictor) -> GraphFunction:
+    """Load a predictor's graph, once for the process."""
+    return load_cpu_graph(build_predictor_graph(predictor, load_vgg_weights()))
 
 
 def _cached_file(key: str) -> Path:

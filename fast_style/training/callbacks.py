@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fast_style.errors import TrainingError
 from fast_style.training.data import PhotoBatch
-from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.lightning_module import TrainingModule
 
 _CURVE_LOSSES = ("total", "content", "style")
 _CURVE_POINTS = 96
@@ -61,7 +61,7 @@ class TimeBudget(pl.Callback):
         self._update(trainer, pl_module)
 
     def _update(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, StyleTransferModule)
+        assert isinstance(pl_module, TrainingModule)
         if self.limit is None:
             return
         share = torch.tensor(min(1.0, self.elapsed / self.limit), device=pl_module.device)
@@ -194,14 +194,14 @@ class NonFiniteGuard(pl.Callback):
         assert isinstance(optimizer, torch.optim.Optimizer)
         return optimizer
 
-    def _keep_state(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> None:
+    def _keep_state(self, trainer: pl.Trainer, pl_module: TrainingModule) -> None:
         weights = copy.deepcopy(pl_module.state_dict())
         state = copy.deepcopy(self._optimizer(pl_module).state_dict())
         self._good = (trainer.global_step, weights, state)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the initial state, or the one that was resumed from."""
-        assert isinstance(pl_module, StyleTransferModule)
+        assert isinstance(pl_module, TrainingModule)
         self._keep_state(trainer, pl_module)
 
     def on_before_optimizer_step(
@@ -225,7 +225,7 @@ class NonFiniteGuard(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Report skipped steps, roll back after several, keep good states."""
-        assert isinstance(pl_module, StyleTransferModule)
+        assert isinstance(pl_module, TrainingModule)
         if self.in_a_row == 0:
             if trainer.global_step % self.every == 0:
                 self._keep_state(trainer, pl_module)

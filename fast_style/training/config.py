@@ -30,12 +30,17 @@ DEFAULT_STEPS, DEFAULT_MINUTES = 4000, 10.0
 """Limits of a run without `--steps` and `--max-minutes`; it stops at whichever comes first.
 Processors differ by a factor of five in the steps that they take in ten minutes, GPUs by more."""
 
+DEFAULT_PREDICTOR_STEPS = 10_000
+"""Steps of a run with `--predictor` without limits: two hours or more on two cores."""
+
 GPU_BATCH = 8
 """Default batch size on a GPU. An H200 took 22 seconds for 561 such steps of `standard`, warm-up
 included."""
 
 SEMANTIC_FIELDS = (
     "style_image",
+    "predictor",
+    "preview_paintings",
     "size",
     "upsampling",
     "batch_size",
@@ -64,6 +69,11 @@ class TrainingConfig:
         "The painting to learn. A folder of paintings trains one network for all of them, which "
         "other runs can start from (--init)."
     )
+    predictor: bool = option(
+        "Train a predictor, which turns any painting into a style in one pass: --style-image is a "
+        "folder of some hundred paintings, whose subfolders are kinds of paintings.",
+        False,
+    )
     photos: Path | None = option(
         "A folder of photos (JPEG, PNG, WebP), searched with its subfolders: a few hundred are "
         "better than the 53 small ones that ship. [default: those that ship]",
@@ -74,19 +84,21 @@ class TrainingConfig:
     size: SizeName = option("Network size.", "standard")
     upsampling: UpsamplingChoice = option("How the decoder doubles the resolution.", "nearest")
     steps: int | None = option(
-        f"Training steps. [default: {DEFAULT_STEPS}, or no limit with --max-minutes alone]",
+        f"Training steps. [default: {DEFAULT_STEPS}, or no limit with --max-minutes alone; "
+        f"{DEFAULT_PREDICTOR_STEPS} with --predictor]",
         None,
         minimum=1,
     )
     max_minutes: float | None = option(
         "Stop after this many minutes of training, even before --steps. The learning rate falls to "
         f"zero at whichever comes first. [default: {DEFAULT_MINUTES:g}, or no limit with --steps "
-        "alone]",
+        "alone or with --predictor]",
         None,
         above=0,
     )
     batch_size: int | None = option(
-        f"Photos per step, on each device. [default: 1 on a CPU; {GPU_BATCH} on a GPU]",
+        f"Photos per step, on each device. [default: 1 on a CPU, {GPU_BATCH} on a GPU; with "
+        "--predictor 4 and 16]",
         None,
         minimum=1,
     )
@@ -139,6 +151,11 @@ class TrainingConfig:
     preview: Path | None = option(
         "Photo that the preview pictures show. [default: the first of the photos]", None
     )
+    preview_paintings: Path | None = option(
+        "With --predictor: a folder of paintings that previews show and that are not trained on. "
+        "[default: every 20th painting]",
+        None,
+    )
     preview_every: int = option("Steps between two previews; 0 writes none.", 100, minimum=0)
     checkpoint_every: int = option("Steps between two checkpoints.", 100, minimum=1)
     runs: Path = option("Folder for checkpoints, previews and TensorBoard logs.", Path("runs"))
@@ -164,14 +181,14 @@ class TrainingConfig:
     def step_limit(self) -> int | None:
         """Step at which the run ends, or None if time alone ends it."""
         if self.steps is None and self.max_minutes is None:
-            return DEFAULT_STEPS
+            return DEFAULT_PREDICTOR_STEPS if self.predictor else DEFAULT_STEPS
         return self.steps
 
     @property
     def minute_limit(self) -> float | None:
         """Minutes after which the run ends, or None if steps alone end it."""
         if self.steps is None and self.max_minutes is None:
-            return DEFAULT_MINUTES
+            return None if self.predictor else DEFAULT_MINUTES
         return self.max_minutes
 
     @property
@@ -192,7 +209,12 @@ class TrainingConfig:
 
     @property
     def model_path(self) -> Path:
-        """File of the finished model."""
+        """File of the finished model, or predictor.
+
+        A predictor stays in the run's folder: it is no style, and must not be listed as one.
+        """
+        if self.predictor:
+            return self.run_folder / f"{self.name}.safetensors"
         return self.models / f"{self.name}.safetensors"
 
     def to_dict(self) -> dict[str, Any]:

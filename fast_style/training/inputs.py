@@ -55,14 +55,28 @@ def read_inputs(config: TrainingConfig) -> TrainingInputs:
         ResumeError: there is nothing to resume.
         UsageError: resume and overwrite are both set.
     """
-    _check_name(config)
+    check_name(config)
+    if config.preview_paintings is not None:
+        raise UsageError("--preview-paintings belongs to --predictor: leave it out")
+    photos = find_run_photos(config)
+    return TrainingInputs(
+        photos, read_paintings(config.style_image), read_preview_photo(config, photos)
+    )
+
+
+def find_run_photos(config: TrainingConfig) -> list[Path]:
+    """List the photos of a run: those of the options, or those that ship.
+
+    Raises:
+        TrainingDataError: no photos, or fewer than a batch.
+    """
     photos = bundled_photos() if config.photos is None else find_photos(config.photos)
     if len(photos) < (config.batch_size or 1):
         raise TrainingDataError(
             f"{len(photos)} photos {_where(config)} do not fill a batch of "
             f"{config.batch_size}: add photos or lower --batch-size"
         )
-    return TrainingInputs(photos, read_paintings(config.style_image), _preview(config, photos))
+    return photos
 
 
 def bundled_photos() -> list[Path]:
@@ -118,7 +132,8 @@ def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
         raise TrainingDataError(f"the painting cannot be used: {error}") from error
 
 
-def _check_name(config: TrainingConfig) -> None:
+def check_name(config: TrainingConfig) -> None:
+    """Check that a run's name is free, or that there is a run to resume."""
     if config.resume:
         if config.overwrite:
             raise UsageError("--resume and --overwrite exclude each other")
@@ -142,7 +157,7 @@ def _check_name(config: TrainingConfig) -> None:
         )
 
 
-def _preview(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
+def read_preview_photo(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
     """Read the photo for previews: the one in the options, else the first readable one."""
     if config.preview is not None:
         return resize_long_side(read_image(config.preview).pixels, _PREVIEW_SIDE)

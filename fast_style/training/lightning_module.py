@@ -1,4 +1,4 @@
-"""The Lightning module: style network, perceptual loss and optimizer."""
+"""The Lightning modules: what all trainings share, and that of a style network."""
 
 import math
 from collections.abc import Mapping
@@ -31,16 +31,71 @@ def schedule_factor(schedule: str, progress: float) -> float:
     return 1.0
 
 
-class StyleTransferModule(pl.LightningModule):
-    """Trains a `StyleNetwork` on photos, for one painting or for several at once.
+class TrainingModule(pl.LightningModule):
+    """What the callbacks of a run need: its options, its progress and its learning rate.
 
     Attributes:
         config: the options of the run.
-        network: the network to train.
-        painting_norms: the scales and shifts of each painting; None if there is only one painting.
         elapsed_share: share of the time limit that is used up, in [0, 1]; set by `TimeBudget`.
         rate_factor: factor on the learning rate; lowered by `NonFiniteGuard`.
         started_from: name and training of the model that the weights were taken from, for the card.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        """Create a module at the beginning of its run."""
+        super().__init__()
+        self.config = config
+        self.elapsed_share = 0.0
+        self.rate_factor = 1.0
+        self.started_from: dict[str, Any] | None = None
+
+    def progress(self) -> float:
+        """Return the progress of the run in [0, 1], by steps or by time, whichever is further."""
+        limit = self.config.step_limit
+        by_steps = 0.0 if limit is None else self.global_step / limit
+        return min(1.0, max(by_steps, self.elapsed_share))
+
+    def schedule(self) -> float:
+        """Return the schedule's factor on the learning rate at this step."""
+        return schedule_factor(self.config.schedule, self.progress())
+
+    def on_train_batch_start(self, batch: PhotoBatch, batch_idx: int) -> None:
+        """Set the learning rate from the progress alone, so that resuming needs no saved state."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        factor = self.rate_factor * self.schedule()
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor * group["factor"]
+
+    @staticmethod
+    def read_batch(batch: PhotoBatch) -> tuple[Tensor, Tensor]:
+        """Return the photos of a batch without and with grain, (B, 3, S, S) in [0, 1]."""
+        photos, grainy = (
+            batch[name].to(memory_format=torch.channels_last).float() / 255
+            for name in ("photos", "grainy")
+        )
+        return photos, grainy
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the options, the rate factor and the origin of the weights."""
+        checkpoint["fast_style"] = {
+            "config": self.config.to_dict(),
+            "rate_factor": self.rate_factor,
+            "started_from": self.started_from,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the rate factor and the origin of the weights."""
+        self.rate_factor = float(checkpoint["fast_style"]["rate_factor"])
+        self.started_from = checkpoint["fast_style"]["started_from"]
+
+
+class StyleTransferModule(TrainingModule):
+    """Trains a `StyleNetwork` on photos, for one painting or for several at once.
+
+    Attributes:
+        network: the network to train.
+        painting_norms: the scales and shifts of each painting; None if there is only one painting.
     """
 
     def __init__(
@@ -53,8 +108,7 @@ class StyleTransferModule(pl.LightningModule):
             network: trained in place.
             paintings: by name, each RGB of shape (1, 3, H, W), range [0, 1].
         """
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.network = network.to(memory_format=torch.channels_last)
         # In a list, so that the frozen VGG is no submodule: it stays out of checkpoints and of the
         # gradient exchange between devices.
@@ -66,21 +120,12 @@ class StyleTransferModule(pl.LightningModule):
             # The network's own scales and shifts are not used in training.
             for norm in network.norms().values():
                 norm.requires_grad_(False)
-        self.elapsed_share = 0.0
-        self.rate_factor = 1.0
-        self.started_from: dict[str, Any] | None = None
 
     @property
     def loss(self) -> PerceptualLoss:
         """The perceptual loss."""
         loss: PerceptualLoss = self._loss[0]
         return loss
-
-    def progress(self) -> float:
-        """Return the progress of the run in [0, 1], by steps or by time, whichever is further."""
-        limit = self.config.step_limit
-        by_steps = 0.0 if limit is None else self.global_step / limit
-        return min(1.0, max(by_steps, self.elapsed_share))
 
     def choose_paintings(self, numbers: Tensor) -> None:
         """Set the painting of each picture for the network's next calls.
@@ -107,20 +152,9 @@ class StyleTransferModule(pl.LightningModule):
         ]
         return Muon(groups, self.config.learning_rate)
 
-    def on_train_batch_start(self, batch: PhotoBatch, batch_idx: int) -> None:
-        """Set the learning rate from the progress alone, so that resuming needs no saved state."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        factor = self.rate_factor * schedule_factor(self.config.schedule, self.progress())
-        for group in optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor * group["factor"]
-
     def training_step(self, batch: PhotoBatch, batch_idx: int) -> Tensor:
         """Stylize a batch of photos and return its loss."""
-        photos, grainy = (
-            batch[name].to(memory_format=torch.channels_last).float() / 255
-            for name in ("photos", "grainy")
-        )
+        photos, grainy = self.read_batch(batch)
         paintings = self._painting_numbers(len(photos))
         self.choose_paintings(paintings)
         losses: Losses = self.loss(self.network(grainy, wrap=True), photos, paintings)
@@ -140,16 +174,3 @@ class StyleTransferModule(pl.LightningModule):
         count = 1 if self.painting_norms is None else len(self.painting_norms.names)
         first = (self.global_step * self.trainer.world_size + self.trainer.global_rank) * batch_size
         return torch.arange(first, first + batch_size, device=self.device) % count
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the options, the rate factor and the origin of the weights."""
-        checkpoint["fast_style"] = {
-            "config": self.config.to_dict(),
-            "rate_factor": self.rate_factor,
-            "started_from": self.started_from,
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the rate factor and the origin of the weights."""
-        self.rate_factor = float(checkpoint["fast_style"]["rate_factor"])
-        self.started_from = checkpoint["fast_style"]["started_from"]

@@ -22,7 +22,7 @@ from fast_style.styles.fingerprint import add_fingerprint
 from fast_style.styles.thumbnail import make_thumbnail
 from fast_style.training.conditional_norm import fold_norm_parameters
 from fast_style.training.data import PhotoDataModule
-from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.lightning_module import StyleTransferModule, TrainingModule
 
 
 def network_weights(network: StyleNetwork) -> dict[str, NDArray[np.float32]]:
@@ -84,7 +84,7 @@ def save_models(
 
 
 def training_card(
-    module: StyleTransferModule,
+    module: TrainingModule,
     data: PhotoDataModule,
     trainer: pl.Trainer,
     seconds: float,
@@ -102,7 +102,15 @@ def training_card(
     config = module.config
     assert config.batch_size is not None
     options = config.to_dict()
-    for machine_only in ("photos", "runs", "models", "resume", "overwrite", "preview"):
+    for machine_only in (
+        "photos",
+        "runs",
+        "models",
+        "resume",
+        "overwrite",
+        "preview",
+        "preview_paintings",
+    ):
         del options[machine_only]
     for on_card in ("name", "title", "artist", "year", "licence"):
         del options[on_card]

@@ -53,7 +53,8 @@ class Muon(torch.optim.Optimizer):
         """Create the optimizer.
 
         Args:
-            parameters: parameters, or groups of them, which may have their own `lr`.
+            parameters: parameters, or groups of them, which may have their own `lr`, and
+                Adam's `betas` and `weight_decay`.
             lr: the learning rate of the others.
         """
         super().__init__(parameters, {"lr": lr})
@@ -73,7 +74,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.ndim == 4:
                     kernels.setdefault(parameter.shape, []).append(parameter)
                 else:
-                    self._step_adam(parameter, group["lr"])
+                    self._step_adam(parameter, group)
             for same_shape in kernels.values():
                 self._step_muon(same_shape, group["lr"])
         return loss
@@ -93,14 +94,17 @@ class Muon(torch.optim.Optimizer):
         for kernel, step in zip(kernels, steps, strict=True):
             kernel.sub_(step.view(kernel.shape), alpha=rate * size)
 
-    def _step_adam(self, vector: Tensor, rate: float) -> None:
+    def _step_adam(self, vector: Tensor, group: dict[str, Any]) -> None:
+        rate, (first, second) = group["lr"], group.get("betas", _BETAS)
+        if group.get("weight_decay"):  # decoupled from the gradient (Loshchilov and Hutter 2019)
+            vector.mul_(1 - rate * group["weight_decay"])
         state, gradient = self.state[vector], vector.grad
         assert gradient is not None
         if "mean" not in state:
             state["mean"], state["square"] = torch.zeros_like(vector), torch.zeros_like(vector)
             state["count"] = 0
         state["count"] += 1
-        mean = state["mean"].lerp_(gradient, 1 - _BETAS[0])
-        square = state["square"].lerp_(gradient.square(), 1 - _BETAS[1])
-        unbiased = (square / (1 - _BETAS[1] ** state["count"])).sqrt_().add_(_EPSILON)
-        vector.addcdiv_(mean, unbiased, value=-rate / (1 - _BETAS[0] ** state["count"]))
+        mean = state["mean"].lerp_(gradient, 1 - first)
+        square = state["square"].lerp_(gradient.square(), 1 - second)
+        unbiased = (square / (1 - second ** state["count"])).sqrt_().add_(_EPSILON)
+        vector.addcdiv_(mean, unbiased, value=-rate / (1 - first ** state["count"]))

@@ -16,7 +16,7 @@ from fast_style.images.grain import add_grain
 from fast_style.storage.atomic_write import replace_file
 from fast_style.training.callbacks import Notify, TimeBudget
 from fast_style.training.data import PhotoBatch
-from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.lightning_module import StyleTransferModule, TrainingModule
 from fast_style.training.progress_bar import ProgressDisplay, format_duration
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -50,7 +50,7 @@ class TrainingProgress(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Add the step's time and losses to running means, and show them."""
-        assert isinstance(pl_module, StyleTransferModule)
+        assert isinstance(pl_module, TrainingModule)
         now = time.monotonic()
         seconds, self._last_step = max(now - self._last_step, 1e-9), now
         self._steps_seen += 1
@@ -68,7 +68,7 @@ class TrainingProgress(pl.Callback):
             count = f"step {trainer.global_step}" + ("" if limit is None else f"/{limit}")
             self.display.update(pl_module.progress(), count, self._status(trainer, pl_module))
 
-    def _status(self, trainer: pl.Trainer, pl_module: StyleTransferModule) -> str:
+    def _status(self, trainer: pl.Trainer, pl_module: TrainingModule) -> str:
         losses = "  ".join(
             f"{name} {float(value):.4g}"
             for name, value in self._losses.items()
