@@ -63,6 +63,9 @@ class Client:
     def get(self, path: str, key: str = "") -> Answer:
         return self.ask("GET", path, key)
 
+    def metrics(self) -> str:
+        return self.get("/metrics").content.decode()
+
     def post(self, fields: list[tuple[str, Any]], key: str = "", **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.ask("POST", "/v1/jobs", key, fields=fields, headers=named)
@@ -97,7 +100,7 @@ def optimize_form(photo: bytes, *paintings: bytes, **options: Any) -> list[tuple
 
 
 @contextmanager
-def running(settings: ServiceSettings, jobs: JobSettings) -> Iterator[Client]:
+def running(settings: ServiceSettings, jobs: JobSettings | None = None) -> Iterator[Client]:
     """Run the service in a thread."""
     app = create_app(settings, jobs)
     with socket.create_server(("127.0.0.1", 0)) as listener:
