@@ -1,4 +1,4 @@
-"""Background jobs over HTTP: taken, told of, cancelled, expired; refused, and kept apart."""
+"""Background jobs over HTTP: accepted, described, cancelled, expired; refused, and kept apart."""
 
 import io
 import threading
@@ -48,7 +48,7 @@ def problem(answer, status, *words):
 
 
 class TestWithoutAWorker:
-    """What the service does by itself: jobs are taken and wait."""
+    """The service alone: jobs are accepted and wait."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -71,7 +71,7 @@ class TestWithoutAWorker:
         with running(service_for(max_body_megabytes=0.2), jobs) as client:
             yield client
 
-    def test_a_job_is_taken(self, client, place, photos):
+    def test_job_is_accepted_and_waits(self, client, place, photos):
         answer = client.post(batch_form(photos, STYLE, strength=0.5))
         assert answer.status == 202
         job = answer.json
@@ -88,7 +88,7 @@ class TestWithoutAWorker:
         assert client.get(f"{job['links']['self']}/previews").zip == {}
         problem(client.get(f"{job['links']['self']}/previews/1"), 404, "no picture 1")
 
-    def test_the_same_key_is_the_same_job(self, client, photos):
+    def test_same_idempotency_key_is_the_same_job(self, client, photos):
         first = client.post(batch_form(photos, STYLE), Idempotency_Key="7f3a")
         again = client.post(batch_form(photos, STYLE), Idempotency_Key='"7f3a"')
         assert (first.status, again.status) == (202, 202)
@@ -104,7 +104,7 @@ class TestWithoutAWorker:
             answer = client.post(batch_form(photos, STYLE), Idempotency_Key=wrong)
             problem(answer, 422, "Idempotency-Key")
 
-    def test_the_same_key_at_once_is_one_job(self, client, place, photos):
+    def test_same_idempotency_key_at_once_is_one_job(self, client, place, photos):
         answers = []
 
         def post():
@@ -118,10 +118,10 @@ class TestWithoutAWorker:
         taken = [answer.json["id"] for answer in answers if answer.status == 202]
         assert len(taken) >= 1
         assert len(set(taken)) == 1
-        # The others may only have been told that all places are taken.
+        # The others may have been answered with 503.
         assert all(answer.status in (202, 503) for answer in answers)
 
-    def test_a_job_that_waits_is_cancelled(self, client, photos):
+    def test_waiting_job_is_cancelled(self, client, photos):
         place = client.post(batch_form(photos, STYLE)).headers["location"]
         cancelled = client.ask("DELETE", place)
         assert (cancelled.status, cancelled.json["state"]) == (200, "cancelled")
@@ -133,7 +133,7 @@ class TestWithoutAWorker:
         problem(client.get(place + "/previews"), 410)
         assert client.get(place).json["state"] == "expired"
 
-    def test_what_is_not_there(self, client):
+    def test_unknown_jobs_get_404(self, client):
         for path in ("0" * 32, "nonsense", "..%2f..%2fetc", "0" * 31 + "g"):
             for method in ("GET", "DELETE"):
                 problem(client.ask(method, f"/v1/jobs/{path}"), 404)
@@ -143,7 +143,7 @@ class TestWithoutAWorker:
         problem(client.get("/v1/jobs"), 404, "keys")
 
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "sentence"),
         [
             ({"style": "no-such"}, "no-such"),
             ({"style": "/etc/passwd"}, "not the name"),
@@ -153,11 +153,11 @@ class TestWithoutAWorker:
             ({"kind": "video"}, "expected one of optimize, batch"),
         ],
     )
-    def test_fields_that_are_wrong(self, client, photos, options, told):
+    def test_wrong_fields_are_refused(self, client, photos, options, sentence):
         fields = dict(batch_form(photos, STYLE))
-        problem(client.post([*{**fields, **options}.items()]), 422, told)
+        problem(client.post([*{**fields, **options}.items()]), 422, sentence)
 
-    def test_files_that_are_wrong(self, client, photos):
+    def test_wrong_files_are_refused(self, client, photos):
         whole = batch_form(photos, STYLE)
         problem(client.post(whole[:-1]), 422, "0 files of the name photos")
         problem(client.post([*whole, ("photos", ("b.zip", b"PK"))]), 422, "2 files")
@@ -173,10 +173,10 @@ class TestWithoutAWorker:
         problem(client.post(optimize_form(one, two, init="/etc/hostname")), 422, "not the name")
         problem(client.post(optimize_form(one + bytes(200_000), two)), 413, "photo")
 
-    def test_hostile_archives(self, client, place, photos):
+    def test_hostile_archives_are_refused(self, client, place, photos):
         before = len(list((place / "files").iterdir()))
         photo = next(iter(photos.values()))
-        for archive, told in (
+        for archive, sentence in (
             (b"PK\3\4 and then nothing", "not a ZIP"),
             (zipped({f"{n}.png": photo for n in range(5)}), "more than 4 photos"),
             (zipped({"../../escaped.png": photo}), "name"),
@@ -184,13 +184,13 @@ class TestWithoutAWorker:
             (deflated({f"{n}.bmp": bytes(1_040_000) for n in range(4)}), "megabytes unpacked"),
         ):
             fields = [*batch_form({}, STYLE)[:-1], ("photos", ("p.zip", archive))]
-            problem(client.post(fields), 422, told)
+            problem(client.post(fields), 422, sentence)
         large = [*batch_form({}, STYLE)[:-1], ("photos", ("p.zip", bytes(600_000)))]
         problem(client.post(large), 413)
         assert len(list((place / "files").iterdir())) == before
         assert client.get("/healthz").status == 200
 
-    def test_without_torch_an_optimisation_is_refused(self, client, photos, monkeypatch):
+    def test_optimisation_without_torch_is_refused(self, client, photos, monkeypatch):
         import importlib.util
 
         real = importlib.util.find_spec
@@ -198,7 +198,7 @@ class TestWithoutAWorker:
             importlib.util, "find_spec", lambda name: None if name == "torch" else real(name)
         )
         one, two = list(photos.values())[:2]
-        # A worker elsewhere may have it; that is for the worker to say.
+        # A worker elsewhere may have torch, so the service accepts the job.
         answer = client.post(optimize_form(one, two))
         assert answer.status == 202
         client.ask("DELETE", answer.headers["location"])
@@ -211,7 +211,7 @@ class TestWithoutAWorker:
                 OptimizeJobOptions(), {}
             )
 
-    def test_the_openapi_document_describes_the_forms(self, client):
+    def test_openapi_document_describes_the_forms(self, client):
         document = client.get("/openapi.json").json
         body = document["paths"]["/v1/jobs"]["post"]["requestBody"]
         batch, optimize = body["content"]["multipart/form-data"]["schema"]["oneOf"]
@@ -225,7 +225,7 @@ class TestWithoutAWorker:
             "description": optimize["properties"]["size"]["description"],
         }
 
-    def test_no_torch_is_loaded(self, place):
+    def test_torch_is_not_imported(self, place):
         from tests.test_import_graph import loaded_after
 
         loaded = loaded_after(
@@ -249,7 +249,7 @@ def deflated(files):
     return stream.getvalue()
 
 
-def test_jobs_belong_to_their_keys(workplace, photos):
+def test_jobs_belong_to_their_api_key(workplace, photos):
     keys = workplace / "keys"
     keys.write_text("anna:0123456789abcdef-anna\nbert:0123456789abcdef-bert\n")
     anna, bert = "0123456789abcdef-anna", "0123456789abcdef-bert"
@@ -272,7 +272,7 @@ def test_jobs_belong_to_their_keys(workplace, photos):
         assert [job["id"] for job in client.get("/v1/jobs", bert).json["jobs"]] == [his.json["id"]]
 
 
-def test_only_so_many_may_wait(workplace, photos):
+def test_full_queue_refuses_jobs(workplace, photos):
     with running(service_for(), settings_for(workplace, queue_limit=2)) as client:
         first = client.post(batch_form(photos, STYLE), Idempotency_Key="a")
         client.post(batch_form(photos, STYLE))
@@ -289,7 +289,7 @@ def test_only_so_many_may_wait(workplace, photos):
     assert len(list((workplace / "files").iterdir())) == 3
 
 
-def test_a_database_that_is_away_is_told_in_a_sentence(workplace, photos):
+def test_unreachable_database_gets_503(workplace, photos):
     import sqlite3
 
     jobs = settings_for(workplace)
@@ -304,7 +304,7 @@ def test_a_database_that_is_away_is_told_in_a_sentence(workplace, photos):
 @pytest.mark.parametrize(
     "database", ["sqlite:////dev/null/jobs.sqlite", "postgresql://me:secret@127.0.0.1:1/jobs"]
 )
-def test_a_worker_without_a_database_says_so(workplace, database):
+def test_worker_without_a_database_fails_with_one_sentence(workplace, database):
     done = command("worker", "--database", database, "--results", workplace / "files")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -314,7 +314,7 @@ def test_a_worker_without_a_database_says_so(workplace, database):
     assert "Traceback" not in done.stderr
 
 
-def test_the_password_is_no_argument_of_the_worker(workplace):
+def test_password_is_not_an_argument_of_the_worker(workplace):
     url = "postgresql://me:secret@127.0.0.1:1/jobs"
     settings = JobSettings(database=url, results=str(workplace))
     assert "secret" not in " ".join(WorkerSupervisor(settings)._command)

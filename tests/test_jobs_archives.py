@@ -45,7 +45,7 @@ def test_photos_are_listed_in_order_and_read(astronaut):
     assert archive.read(0) == photo
 
 
-def test_the_names_of_the_pictures():
+def test_names_of_the_pictures_are_unique():
     names = ["a.gif", "a.png", "A.PNG", "b.JPG", "notes.txt", "x/a.png", "no-suffix"]
     members = [Member(name, 1) for name in names]
     same = name_targets(members, None)
@@ -70,36 +70,36 @@ def test_the_names_of_the_pictures():
         "n" * 600 + ".jpg",
     ],
 )
-def test_names_that_lead_elsewhere(name):
+def test_names_that_lead_out_of_the_archive_are_refused(name):
     assert "name" in refused(packed((name, b"x")))
 
 
-def test_names_that_are_one_to_some_file_systems():
+def test_names_that_are_equal_to_some_file_systems_are_refused():
     assert "twice" in refused(packed(("a.jpg", b"x"), ("A.JPG", b"y")))
     assert "twice" in refused(packed(("\u00fc.jpg", b"x"), ("u\u0308.jpg", b"y")))
 
 
-def test_links_and_devices():
+def test_links_and_devices_are_refused():
     for kind in (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO):
         info = zipfile.ZipInfo("link.jpg")
         info.external_attr = (kind | 0o777) << 16
         assert "link or device" in refused(packed((info, b"/etc/passwd")))
 
 
-def test_too_many_and_none():
+def test_too_many_photos_and_none_are_refused():
     assert "more than 5" in refused(packed(*((f"{n}.jpg", b"x") for n in range(6))))
     assert "no photo" in refused(packed((".hidden.jpg", b"x")))
     assert "no photo" in refused(packed())
 
 
-def test_sizes_are_compared_before_anything_is_unpacked():
+def test_sizes_are_checked_before_unpacking():
     noise = bytes(range(256)) * 20_000
     assert "may have 1" in refused(packed(("a.jpg", noise)), Limits(5, 20_000_000, 1_000_000))
     three = packed(*((f"{n}.jpg", noise) for n in range(3)), method=zipfile.ZIP_STORED)
     assert "unpacked" in refused(three, Limits(5, 12_000_000))
 
 
-def test_a_bomb():
+def test_zip_bomb_is_refused():
     bomb = packed(("bomb.bmp", b"\0" * 9_000_000))
     assert len(bomb.getvalue()) < 20_000
     assert "bomb" in refused(bomb)
@@ -107,7 +107,7 @@ def test_a_bomb():
     assert PhotoArchive(packed(("even.bmp", b"\0" * 1_000_000)), LIMITS).members
 
 
-def test_an_entry_that_lies_about_its_size():
+def test_entry_with_a_wrong_size_is_damaged():
     stream = packed(("a.bmp", b"\0" * 5_000))
     content = bytearray(stream.getvalue())
     # The size in the directory, and in the file's own header.
@@ -120,12 +120,12 @@ def test_an_entry_that_lies_about_its_size():
         archive.read(0)
 
 
-def test_a_directory_that_is_too_large_is_not_read():
+def test_too_large_directory_is_not_read():
     many = packed(*((f"{n:0500d}.jpg", b"") for n in range(400)))
     assert "directory" in refused(many, Limits(5, 1000))
 
 
-def test_encrypted_and_oddly_packed():
+def test_encrypted_and_unusual_compression_are_refused():
     stream = packed(("a.jpg", b"secret"))
     content = bytearray(stream.getvalue())
     content[content.index(b"PK\1\2") + 8] |= 1
@@ -134,13 +134,13 @@ def test_encrypted_and_oddly_packed():
         assert "plain ZIP" in refused(packed(("a.jpg", b"x" * 100), method=method))
 
 
-def test_what_is_no_archive(astronaut):
+def test_files_that_are_not_archives_are_refused(astronaut):
     whole = packed(("a.jpg", astronaut.read_bytes())).getvalue()
     for content in (b"", b"PK", b"PK\5\6", astronaut.read_bytes(), whole[: len(whole) // 2]):
         assert "not a ZIP" in refused(io.BytesIO(content))
 
 
-def test_any_damage_is_told_in_a_sentence(astronaut):
+def test_any_damage_is_reported_in_a_sentence(astronaut):
     """Whatever byte is wrong, there is one of our errors or the photo."""
     import numpy as np
 

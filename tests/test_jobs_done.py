@@ -24,7 +24,7 @@ __all__ = ["photos"]
 
 
 class TestWithAWorker:
-    """The whole of it: the service starts its worker, which does the jobs."""
+    """The service with its own worker, which does the jobs."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -85,7 +85,7 @@ class TestWithAWorker:
         assert list(client.get(job["links"]["all_previews"]).zip) == ["00004.png", "00008.png"]
         assert client.get(f"{place}/previews/8").content == result.content
 
-    def test_a_running_job_is_cancelled_and_the_next_begins(self, client, photos):
+    def test_running_job_is_cancelled_and_the_next_begins(self, client, photos):
         pytest.importorskip("torch")
         one, two = list(photos.values())[:2]
         long = client.post(
@@ -98,14 +98,14 @@ class TestWithAWorker:
         assert client.ask("DELETE", long).json["state"] == "cancelled"
         after = client.post(batch_form(dict(list(photos.items())[:1]), STYLE))
         client.wait(after.headers["location"], "done")
-        # The worker takes one job at a time: the other has ended, and goes no further.
+        # The worker does one job at a time: the cancelled one has ended.
         reached = len(client.get(long).json["links"]["previews"])
         time.sleep(0.5)
         job = client.get(long).json
         assert (job["state"], len(job["links"]["previews"])) == ("cancelled", reached)
         assert reached < 1000
 
-    def test_a_job_that_cannot_be_done_says_why(self, client, astronaut):
+    def test_failed_job_has_an_error(self, client, astronaut):
         pytest.importorskip("torch")
         thin = io.BytesIO()
         Image.open(astronaut).crop((0, 0, 400, 20)).save(thin, "PNG")
@@ -116,7 +116,7 @@ class TestWithAWorker:
         assert "below 32 pixels" in job["error"]
         problem(client.get(job["links"]["self"] + "/result"), 409, "below 32 pixels")
 
-    def test_expiry(self, client, place, photos):
+    def test_expired_jobs_are_deleted_and_later_forgotten(self, client, place, photos):
         taken = client.post(batch_form(dict(list(photos.items())[:1]), STYLE))
         path = taken.headers["location"]
         client.wait(path, "done")
@@ -132,17 +132,17 @@ class TestWithAWorker:
             problem(client.get(path + "/result"), 410, "deleted")
             assert delete_expired(jobs) > 0
         assert not folder.exists()
-        # The files are gone, whatever the clock says then.
+        # The files are deleted, whatever the clock says.
         assert client.get(path).json["state"] == "expired"
         problem(client.get(path + "/result"), 410)
         problem(client.get(path + "/previews/1"), 410)
-        # After a month nobody knows of it any more.
+        # After a month the job is unknown.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("fast_style.service.jobs.client.time.time", lambda: real() + 32 * 86_400)
             delete_expired(jobs)
         problem(client.get(path), 404)
 
-    def test_inputs_without_a_job_are_deleted(self, client, place):
+    def test_old_inputs_without_a_job_are_deleted(self, client, place):
         import os
 
         jobs: JobClient = client.app.state.jobs.client

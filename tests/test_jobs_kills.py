@@ -1,4 +1,4 @@
-"""Nothing is lost: workers and servers killed at any moment, on SQLite and on a real PostgreSQL.
+"""No job is lost if workers and servers are killed at any moment, on SQLite and on PostgreSQL.
 
 A few kills by default; FAST_STYLE_KILLS says how many, such as 20.
 """
@@ -72,14 +72,14 @@ def gone(pid):
     return not Path(f"/proc/{pid}").exists()
 
 
-def a_worker(log: Path, settings: JobSettings) -> Process:
-    """A worker of its own, on the same database and place for files."""
+def start_worker(log: Path, settings: JobSettings) -> Process:
+    """Start a worker on the same database and files."""
     where = ("--database", settings.database, "--results", settings.results)
     return Process(log, "worker", *where, *settings.worker_options())
 
 
 class Jobs:
-    """Some jobs, asked for with idempotency keys, and whether they came to their end."""
+    """Some jobs, requested with idempotency keys, and whether they are done."""
 
     def __init__(self, photos, batches, optimizations):
         one, two = list(photos.values())[:2]
@@ -90,37 +90,37 @@ class Jobs:
         small = {"size": 64, "iterations": 12, "tolerance": 0, "preview_every": 6}
         for n in range(optimizations):
             several[f"optimize-{n}"] = optimize_form(one, two, seed=n, **small)
-        # The optimisations in the midst of the others, so that they are killed too.
+        # Optimisations are between the batches, so that they are killed too.
         names = sorted(several, key=lambda name: (int(name.partition("-")[2]), name))
         self.forms = {name: several[name] for name in names}
-        self.places: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
 
     def post(self, client: Client) -> None:
-        """Ask for those that have not been taken as far as we know, as a client would."""
+        """Request those whose acceptance was not answered yet, as a client would."""
         for name, form in self.forms.items():
-            if name not in self.places:
+            if name not in self.addresses:
                 answer = client.post(form, Idempotency_Key=name)
                 assert answer.status == 202, answer.content
-                self.places[name] = answer.headers["location"]
+                self.addresses[name] = answer.headers["location"]
 
-    def moments(self, chance: random.Random, kills: int) -> list[int]:
-        """Choose after how much work to kill: counted in photos and steps that were begun."""
+    def moments(self, rng: random.Random, kills: int) -> list[int]:
+        """Choose after how many photos and steps to kill."""
         photos = len(self.photos) * sum(name.startswith("batch") for name in self.forms)
-        return sorted(chance.sample(range(1, photos), kills))
+        return sorted(rng.sample(range(1, photos), kills))
 
-    def done(self, client: Client) -> bool:
-        states = [client.get(place).json["state"] for place in self.places.values()]
+    def are_done(self, client: Client) -> bool:
+        states = [client.get(place).json["state"] for place in self.addresses.values()]
         assert set(states) <= {"queued", "running", "done"}, states
         return len(states) == len(self.forms) and set(states) == {"done"}
 
     def check(self, client: Client, log: Path, kills: int) -> None:
-        """Compare every result with the library's, and count how often each photo was done."""
+        """Compare every result with the library, and count how often each photo was done."""
         self.check_results(client)
         begun = Counter(re.findall(r"job (\w+): photo (\d+) of", log.read_text()))
-        batches = [place[-32:] for name, place in self.places.items() if name[0] == "b"]
+        batches = [place[-32:] for name, place in self.addresses.items() if name[0] == "b"]
         expected = {(job, str(n + 1)) for job in batches for n in range(len(self.photos))}
-        assert set(begun) == expected  # none lost, and none of a job that nobody asked for
-        # Only what was in flight is done again: a photo, or a step of an optimisation, a kill.
+        assert set(begun) == expected  # none is lost, and there are no others
+        # Each kill repeats one photo, or one step of an optimisation, at most.
         again = sum(begun.values()) - len(expected)
         steps = Counter(re.findall(r"job (\w+): step (\d+) from", log.read_text()))
         again += sum(steps.values()) - len(steps)
@@ -128,7 +128,7 @@ class Jobs:
 
     def check_results(self, client: Client) -> None:
         stylizer = Stylizer(STYLE)
-        for name, place in self.places.items():
+        for name, place in self.addresses.items():
             result = client.get(place + "/result")
             assert result.status == 200, (name, result.content)
             if name.startswith("optimize"):
@@ -147,22 +147,22 @@ class Jobs:
                 assert files[photo] == encode_image(painted, format="PNG")[0], (name, photo)
 
 
-def begun(log: Path) -> int:
-    """How many photos, and steps of optimisations, workers have begun."""
+def count_begun(log: Path) -> int:
+    """Count the photos, and steps of optimisations, that workers have begun."""
     return len(re.findall(r": (photo|step) \d", log.read_text())) if log.exists() else 0
 
 
-def wait_for_the_moment(number: int, moment: int, log: Path, chance: random.Random) -> None:
-    """Wait until a worker is well into the work; every fourth time, only until it is about to."""
+def wait_for_the_moment(number: int, moment: int, log: Path, rng: random.Random) -> None:
+    """Wait until a worker has done some work; every fourth time, for a random while only."""
     if number % 4 == 3:
-        time.sleep(chance.uniform(0, 2))
+        time.sleep(rng.uniform(0, 2))
     else:
-        until(lambda: begun(log) >= moment, f"{moment} photos or steps are begun")
-        time.sleep(chance.uniform(0, 0.03))
+        until(lambda: count_begun(log) >= moment, f"{moment} photos or steps are begun")
+        time.sleep(rng.uniform(0, 0.03))
 
 
-def test_kills_of_server_and_worker_on_sqlite(workplace, photos):
-    chance = random.Random(8)
+def test_kills_of_server_and_worker_on_sqlite_lose_nothing(workplace, photos):
+    rng = random.Random(8)
     log, port = workplace / "log", free_port()
     jobs = Jobs(photos, batches=2 + KILLS // 4, optimizations=1)
     arguments = ["serve", "--port", port, "--warm", "none", "--decoders", 1, "--quiet"]
@@ -171,11 +171,11 @@ def test_kills_of_server_and_worker_on_sqlite(workplace, photos):
     client = Client(f"http://127.0.0.1:{port}")
     server = Process(log, *arguments)
     try:
-        for number, moment in enumerate(jobs.moments(chance, KILLS)):
+        for number, moment in enumerate(jobs.moments(rng, KILLS)):
             until(lambda: answers(client), "the service answers")
             jobs.post(client)
             worker = until(partial(worker_of, server), "there is a worker")
-            wait_for_the_moment(number, moment, log, chance)
+            wait_for_the_moment(number, moment, log, rng)
             if number % 3 == 1:
                 server.kill()
                 until(partial(gone, worker), "the worker goes with it")
@@ -184,7 +184,7 @@ def test_kills_of_server_and_worker_on_sqlite(workplace, photos):
                 kill(worker)
         until(lambda: answers(client), "the service answers")
         jobs.post(client)
-        until(lambda: jobs.done(client), "all jobs are done")
+        until(lambda: jobs.are_done(client), "all jobs are done")
         jobs.check(client, log, KILLS)
     finally:
         worker = worker_of(server) if server.alive else None
@@ -194,7 +194,7 @@ def test_kills_of_server_and_worker_on_sqlite(workplace, photos):
     assert "Traceback" not in text, text[-3000:]
 
 
-def test_a_worker_that_is_told_to_stop_goes_on_after_restart(workplace, photos):
+def test_stopped_worker_continues_exactly_after_restart(workplace, photos):
     log = workplace / "log"
     settings = JobSettings(
         database=f"sqlite:///{workplace / 'jobs.sqlite'}",
@@ -204,21 +204,21 @@ def test_a_worker_that_is_told_to_stop_goes_on_after_restart(workplace, photos):
     jobs = Jobs(photos, batches=3, optimizations=0)
     with running(service_for(), settings) as client:
         jobs.post(client)
-        first = a_worker(log, settings)
+        first = start_worker(log, settings)
         until(lambda: "photo 5 of" in log.read_text(), "the work has begun")
         assert first.stop() == 143
         text = log.read_text()
         assert "stopping" in text
-        assert not jobs.done(client)
-        second = a_worker(log, settings)
+        assert not jobs.are_done(client)
+        second = start_worker(log, settings)
         try:
-            until(lambda: jobs.done(client), "all jobs are done")
+            until(lambda: jobs.are_done(client), "all jobs are done")
         finally:
             second.stop()
-        jobs.check(client, log, 0)  # told to stop, it does nothing twice
+        jobs.check(client, log, 0)  # after SIGTERM nothing is done twice
 
 
-def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
+def test_second_worker_on_sqlite_is_refused(workplace, monkeypatch):
     from fast_style.errors import JobError
     from fast_style.service.jobs.worker_lease import acquire_lease
 
@@ -233,7 +233,7 @@ def test_two_workers_do_not_share_an_sqlite_database(workplace, monkeypatch):
 
 
 def postgres_programs() -> dict[str, str]:
-    """Where initdb and postgres are; empty if they are not."""
+    """Return the paths of initdb and postgres; empty if there are none."""
     folders = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
     path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", "")])
     found = {name: shutil.which(name, path=path) for name in ("initdb", "postgres")}
@@ -247,12 +247,12 @@ def postgres(tmp_path) -> Iterator[str]:
     if not programs:
         pytest.skip("PostgreSQL is not installed")
     as_user, folder = [], tmp_path / "postgres"
-    if os.geteuid() == 0:  # which it refuses to run as
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         runuser = shutil.which("runuser")
         if runuser is None or subprocess.run(["id", "postgres"], capture_output=True).returncode:
             pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
         as_user = [runuser, "-u", "postgres", "--"]
-        # The folders above belong to root alone.
+        # Only root can read the folders above tmp_path.
         folder = Path(f"/tmp/fast-style-postgres-{os.getpid()}")
         folder.mkdir(mode=0o700)
         shutil.chown(folder, "postgres")
@@ -299,8 +299,8 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_kills_of_two_workers_on_postgresql(workplace, photos, postgres):
-    chance = random.Random(9)
+def test_kills_of_two_workers_on_postgresql_lose_nothing(workplace, photos, postgres):
+    rng = random.Random(9)
     log = workplace / "log"
     settings = JobSettings(
         database=postgres,
@@ -311,25 +311,25 @@ def test_kills_of_two_workers_on_postgresql(workplace, photos, postgres):
     jobs = Jobs(photos, batches=2 + KILLS // 4, optimizations=1)
     with running(service_for(), settings) as client:
         jobs.post(client)
-        workers = [a_worker(log, settings) for _ in range(2)]
+        workers = [start_worker(log, settings) for _ in range(2)]
         try:
-            for number, moment in enumerate(jobs.moments(chance, KILLS)):
-                wait_for_the_moment(number, moment, log, chance)
-                index = chance.randrange(2)
+            for number, moment in enumerate(jobs.moments(rng, KILLS)):
+                wait_for_the_moment(number, moment, log, rng)
+                index = rng.randrange(2)
                 workers[index].kill()
-                # Not at once: it is the other one that is to take over.
-                time.sleep(chance.uniform(0, 1))
-                workers[index] = a_worker(log, settings)
-            until(lambda: jobs.done(client), "all jobs are done")
+                # Not at once, so that the other one takes over.
+                time.sleep(rng.uniform(0, 1))
+                workers[index] = start_worker(log, settings)
+            until(lambda: jobs.are_done(client), "all jobs are done")
             jobs.check(client, log, KILLS)
-            # One that is killed for good leaves its job to the other.
+            # The job of a worker that is not started again is done by the other.
             last = Jobs(photos, batches=2, optimizations=0)
             last.forms = {f"last-{name}": form for name, form in last.forms.items()}
-            before = begun(log)
+            before = count_begun(log)
             last.post(client)
-            until(lambda: begun(log) > before + 3, "the work has begun")
+            until(lambda: count_begun(log) > before + 3, "the work has begun")
             workers.pop().kill()
-            until(lambda: last.done(client), "the other one has taken over")
+            until(lambda: last.are_done(client), "the other one has taken over")
         finally:
             for worker in workers:
                 worker.end()

@@ -18,7 +18,7 @@ from tests.test_jobs_api import photos, service_for, settings_for
 __all__ = ["bucket", "photos"]
 
 
-def test_a_batch_and_an_optimisation(bucket, photos, workplace, monkeypatch):
+def test_a_batch_and_an_optimisation_on_s3(bucket, photos, workplace, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     jobs = settings_for(workplace, worker="own", results="s3://bucket/jobs")
     with running(service_for(), jobs) as client:

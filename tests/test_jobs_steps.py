@@ -1,4 +1,4 @@
-"""What the steps of a job do, called as DBOS would call them, without DBOS."""
+"""The steps of jobs, called as DBOS calls them, without DBOS."""
 
 import hashlib
 import io
@@ -57,7 +57,7 @@ def zipped(photos):
 
 @pytest.fixture
 def place(workplace):
-    """A worker's place, and the ids that it holds to be cancelled."""
+    """The context of a worker, and the ids of jobs that it takes to be cancelled."""
     cancelled = set()
     work = WorkerContext(
         ObjectStore(str(workplace / "files"), extra="serve"), cancelled.__contains__, 60.0
@@ -91,8 +91,8 @@ def expected(photo, name, **options):
     return encode_image(stylized, format="PNG")[0]
 
 
-class TestABatch:
-    def test_gives_the_librarys_pictures_and_a_report(self, place, astronaut):
+class TestBatchJob:
+    def test_result_has_the_pictures_of_the_library_and_a_report(self, place, astronaut):
         work, _ = place
         photos = small_photos(astronaut, 3)
         photos["bad.jpg"] = b"this is no picture"
@@ -124,7 +124,7 @@ class TestABatch:
         assert "cut off" in report[4]["error"]
         assert [entry["error"] for entry in report[:3]] == [None] * 3
 
-    def test_metadata_stays_out_unless_asked_for(self, place, astronaut):
+    def test_exif_is_removed_unless_requested(self, place, astronaut):
         work, _ = place
         exif = Image.Exif()
         exif[0x010E] = "where we live"
@@ -136,7 +136,7 @@ class TestABatch:
             assert (b"where we live" in work.store.read(f"job/{name}")) is keep
             batch.close()
 
-    def test_a_picture_that_was_left_half_written_is_made_again(self, place, astronaut):
+    def test_damaged_picture_is_made_again(self, place, astronaut):
         work, _ = place
         photos = small_photos(astronaut, 3)
         batch = batch_of(work, photos)
@@ -150,7 +150,7 @@ class TestABatch:
         with zipfile.ZipFile(io.BytesIO(work.store.read(f"job/{RESULT}"))) as archive:
             assert [archive.read(name) for name in photos] == whole
 
-    def test_a_photo_that_workers_die_at_is_passed_over(self, place, astronaut, monkeypatch):
+    def test_photo_at_which_workers_die_is_skipped(self, place, astronaut, monkeypatch):
         work, _ = place
         photos = small_photos(astronaut, 2)
 
@@ -169,7 +169,7 @@ class TestABatch:
             assert "died at it 5 times" in batch.stylize(0, 0)["error"]
             assert batch.stylize(1, 1)["error"] is None
 
-    def test_a_style_that_is_gone_is_not_the_photos_matter(self, place, astronaut):
+    def test_missing_style_fails_the_job_not_the_photo(self, place, astronaut):
         work, _ = place
         spec = batch_spec({"a": 1})
         work.store.write(f"job/input/{ARCHIVE}", zipped(small_photos(astronaut, 1)))
@@ -226,8 +226,8 @@ def directly(work, spec, iterations=None):
     return whole
 
 
-class TestAnOptimisation:
-    def test_is_one_descent_over_all_steps(self, place, optimization):
+class TestOptimizeJob:
+    def test_steps_are_one_descent(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0  # a step for each iteration
         run = all_steps(work, optimization)
@@ -252,7 +252,7 @@ class TestAnOptimisation:
         assert len(kept) == 2
 
     @pytest.mark.parametrize("killed_after", [1, 5, 6, 8])
-    def test_goes_on_from_its_checkpoint(self, place, optimization, killed_after):
+    def test_continues_from_its_checkpoint(self, place, optimization, killed_after):
         work, _ = place
         work.checkpoint_seconds = 0.0
         first = OptimizeJob(work, "job", optimization, 0)
@@ -279,7 +279,7 @@ class TestAnOptimisation:
                 if loss["width"] == widths[killed_after]
             )
 
-    def test_the_checkpoint_is_in_full_precision(self, place, optimization):
+    def test_checkpoint_is_in_full_precision(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0
         run = OptimizeJob(work, "job", optimization, 0)
@@ -292,7 +292,7 @@ class TestAnOptimisation:
         assert np.array_equal(picture, best)
         assert not np.array_equal(np.round(picture * 255) / 255, picture)
 
-    def test_a_step_that_is_done_again_does_not_count_twice(self, place, optimization):
+    def test_repeated_step_does_not_count_twice(self, place, optimization):
         """Killed after the checkpoint and before DBOS had taken it down."""
         work, _ = place
         work.checkpoint_seconds = 0.0
@@ -302,7 +302,7 @@ class TestAnOptimisation:
         run = all_steps(work, optimization, number=2)
         assert run.finish()["iterations"] == 9
 
-    def test_a_damaged_checkpoint_is_passed_over(self, place, optimization):
+    def test_damaged_checkpoint_is_ignored(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0
         first = OptimizeJob(work, "job", optimization, 0)
@@ -317,7 +317,7 @@ class TestAnOptimisation:
                 work.store.write(f"job/{name}", b"")
         assert OptimizeJob(work, "job", optimization, 5).advance()["iteration"] == 1
 
-    def test_the_last_step_alone_can_be_done_again(self, place, optimization):
+    def test_last_step_alone_can_be_repeated(self, place, optimization):
         work, _ = place
         work.checkpoint_seconds = 0.0
         run = all_steps(work, optimization)
@@ -328,7 +328,7 @@ class TestAnOptimisation:
         assert again.finish()["iterations"] == 9
         assert work.store.read("job/result.png") == result
 
-    def test_it_stops_within_an_iteration(self, place, optimization):
+    def test_stops_within_an_iteration(self, place, optimization):
         work, cancelled = place
         run = OptimizeJob(work, "job", optimization, 0)
         cancelled.add("job")
@@ -340,7 +340,7 @@ class TestAnOptimisation:
         kept = [name for name in work.store.names("job") if name.startswith("checkpoint")]
         assert kept == ["checkpoint-000001.safetensors"]
 
-    def test_without_torch_it_says_so(self, place, optimization, monkeypatch):
+    def test_missing_torch_is_an_error_with_the_extra(self, place, optimization, monkeypatch):
         import sys
 
         work, _ = place
@@ -359,7 +359,7 @@ class TestForms:
         assert options.config().size == 128
 
     @pytest.mark.parametrize(
-        ("kind", "fields", "told"),
+        ("kind", "fields", "sentence"),
         [
             ("optimize", {"size": "big"}, "whole number"),
             ("optimize", {"learning_rate": ""}, "learning_rate is ''; expected a number"),
@@ -379,20 +379,20 @@ class TestForms:
             ("batch", {"style": "a", "format": "exe"}, "format is 'exe'"),
         ],
     )
-    def test_what_is_refused(self, kind, fields, told):
+    def test_wrong_fields_are_refused_with_a_sentence(self, kind, fields, sentence):
         with pytest.raises(UsageError) as caught:
             FORMS.options[kind].parse(fields)
-        assert told in str(caught.value)
+        assert sentence in str(caught.value)
         assert "--" not in str(caught.value)
 
-    def test_a_spec_of_a_newer_release_is_understood(self):
+    def test_spec_of_a_newer_release_is_read(self):
         spec = batch_spec({"a": 1})
         kept = json.loads(json.dumps({**spec.to_dict(), "added_later": 1}))
         kept["options"]["also_later"] = 2
         assert JobSpec.from_dict(kept).batch_options() == spec.batch_options()
 
 
-def test_the_digest_of_a_picture_is_that_of_its_file(place, astronaut):
+def test_digest_of_a_picture_is_that_of_its_file(place, astronaut):
     work, _ = place
     with closing(batch_of(work, small_photos(astronaut, 1))) as batch:
         outcome = batch.stylize(0, 0)

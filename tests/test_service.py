@@ -119,21 +119,21 @@ def problem(answer, status):
         ({"keep_metadata": "true"}, {"keep": True}),
     ],
 )
-def test_the_answer_is_the_librarys_picture(client, jpeg, fields, options):
+def test_answer_equals_the_picture_of_the_library(client, jpeg, fields, options):
     answer = post(client, jpeg, **fields)
     assert answer.status_code == 200, answer.text
     assert answer.content == library(jpeg, **options)
     assert answer.headers["content-type"] == f"image/{options.get('format', 'JPEG').lower()}"
 
 
-def test_transparency_is_kept_and_may_be_given_up(client, cutout):
+def test_transparency_is_kept_unless_jpeg_is_requested(client, cutout):
     kept, flat = post(client, cutout, size=30), post(client, cutout, format="jpeg")
     assert kept.headers["content-type"] == "image/png"
     assert kept.content == library(cutout, format="PNG", size=30)
     assert flat.content == library(cutout)
 
 
-def test_metadata_goes_unless_asked_for(client, jpeg):
+def test_metadata_is_removed_unless_requested(client, jpeg):
     bare, full = (
         Image.open(io.BytesIO(post(client, jpeg, keep_metadata=keep).content))
         for keep in ("false", "true")
@@ -146,7 +146,7 @@ def test_metadata_goes_unless_asked_for(client, jpeg):
     assert "icc_profile" in full.info
 
 
-def test_headers_say_how_it_went(client, jpeg):
+def test_headers_report_time_engine_and_size(client, jpeg):
     headers = post(client, jpeg).headers
     assert 0 < float(headers["fast-style-seconds"]) < 60
     assert headers["fast-style-size"] == "100x150"
@@ -157,13 +157,13 @@ def test_headers_say_how_it_went(client, jpeg):
     assert len(headers["x-request-id"]) == 16
 
 
-def test_notes_come_along(client):
+def test_notes_are_sent_in_a_header(client):
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     animation = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert "only the first is used" in post(client, animation).headers["fast-style-notes"]
 
 
-def test_styles_cards_and_thumbnails(client, styles):
+def test_styles_are_listed_with_cards_and_thumbnails(client, styles):
     listed = {style["name"]: style for style in client.get("/v1/styles").json()["styles"]}
     assert set(listed[OTHER]) == {
         *("name", "title", "artist", "year", "licence", "size", "thumbnail")
@@ -205,11 +205,11 @@ def test_styles_cards_and_thumbnails(client, styles):
         ({"preserve_colour": "true"}, "preserve_color"),
     ],
 )
-def test_wrong_fields_are_named(client, jpeg, fields, word):
+def test_wrong_fields_are_refused_by_name(client, jpeg, fields, word):
     assert word in problem(post(client, jpeg, **fields), 422)
 
 
-def test_files_are_no_styles(client, jpeg, styles, tmp_path):
+def test_paths_are_not_accepted_as_styles(client, jpeg, styles, tmp_path):
     """Who can call the service cannot have it open files, or learn whether they are there."""
     path = tmp_path / "private.safetensors"
     shutil.copy(styles / f"{OTHER}.safetensors", path)
@@ -217,7 +217,7 @@ def test_files_are_no_styles(client, jpeg, styles, tmp_path):
         assert "there is no style named" in problem(post(client, jpeg, style=name), 422)
 
 
-def test_a_photo_is_needed(client, jpeg):
+def test_a_form_without_one_photo_is_refused(client, jpeg):
     data = {"style": STYLE}
     problem(client.post("/v1/stylize", files={"other": jpeg}, data=data), 422)
     problem(client.post("/v1/stylize", data=data, files={"photo": (None, "text")}), 422)
@@ -227,7 +227,7 @@ def test_a_photo_is_needed(client, jpeg):
     assert "content type" in problem(client.post("/v1/stylize", content=jpeg), 415)
 
 
-def test_pictures_that_are_none(client, jpeg, cutout):
+def test_files_that_are_not_pictures_are_refused(client, jpeg, cutout):
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
     assert "HEIC" in problem(post(client, heic), 415)
     assert "text" in problem(post(client, b"Dear Sir or Madam"), 415)
@@ -237,7 +237,7 @@ def test_pictures_that_are_none(client, jpeg, cutout):
     assert "damaged" in problem(post(client, cutout[:40] + bytes(9) + cutout[49:]), 422)
 
 
-def test_limits_of_size(styles, jpeg):
+def test_large_photos_and_bodies_are_refused(styles, jpeg):
     with service(max_megapixels=0.01, max_body_megabytes=0.1) as client:
         assert "0.01 megapixels" in problem(post(client, jpeg), 422)
         assert "100,000 bytes" in problem(post(client, bytes(200_000)), 413)
@@ -254,10 +254,10 @@ def test_limits_of_size(styles, jpeg):
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
         answer = client.post("/v1/stylize", content=endless(), headers=headers)
         assert "100,000 bytes" in problem(answer, 413)
-        assert sent <= 101_000  # it was told as soon as it was too much
+        assert sent <= 101_000  # it is refused as soon as it is too large
 
 
-def test_metrics_count(styles, jpeg):
+def test_metrics_count_requests_and_pictures(styles, jpeg):
     with service() as client:
         for _ in range(3):
             assert post(client, jpeg).status_code == 200
@@ -276,7 +276,7 @@ def test_metrics_count(styles, jpeg):
     assert lines["fast_style_held_bytes"] == "0.0"
 
 
-def test_ready_once_warm_and_until_it_ends(styles, jpeg):
+def test_ready_from_warm_up_until_shutdown(styles, jpeg):
     cold = AppClient(create_app(ServiceSettings(warm=STYLE)))  # not started: nothing is warm
     assert "being loaded" in problem(cold.get("/readyz"), 503)
     assert cold.get("/healthz").json() == {"status": "ok"}
@@ -292,14 +292,14 @@ def test_ready_once_warm_and_until_it_ends(styles, jpeg):
         assert answer.headers["retry-after"] == "5"
 
 
-def test_not_ready_when_a_style_to_warm_is_missing(styles):
+def test_not_ready_if_a_style_to_warm_is_missing(styles):
     with service(warm="monet") as client:
         while client.app.state.service.failure is None:
             pass
         assert "monet" in problem(client.get("/readyz"), 503)
 
 
-def test_a_replaced_model_is_used_and_few_stay_loaded(client, styles, jpeg, tmp_path):
+def test_replaced_model_is_loaded_anew_within_the_limit(client, styles, jpeg, tmp_path):
     path = styles / "changing.safetensors"
     with service(loaded=2) as client:
         state, seen = client.app.state.service, set()
@@ -318,7 +318,7 @@ def test_a_replaced_model_is_used_and_few_stay_loaded(client, styles, jpeg, tmp_
         assert "not there any more" in problem(post(client, jpeg, style="changing"), 422)
 
 
-def test_keys(styles, jpeg, tmp_path):
+def test_keys_are_required(styles, jpeg, tmp_path):
     keys = tmp_path / "keys"
     first, second = "a" * 16, "b" * 20
     keys.write_text(f"# ours\n\nalice:{first}\n")
@@ -338,7 +338,7 @@ def test_keys(styles, jpeg, tmp_path):
         assert "bearer" in client.get("/openapi.json").json()["components"]["securitySchemes"]
 
 
-def test_the_rate_of_each_caller(styles):
+def test_rate_is_limited_for_each_caller(styles):
     with service(rate=60, burst=3) as client:
         answers = [client.get("/v1/styles") for _ in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -347,7 +347,7 @@ def test_the_rate_of_each_caller(styles):
         assert client.get("/healthz").status_code == client.get("/metrics").status_code == 200
 
 
-def test_other_origins_only_where_they_are_named(styles):
+def test_cors_allows_only_the_given_origins(styles):
     origin = {"Origin": "https://example.org"}
     with service() as client:
         assert "access-control-allow-origin" not in client.get("/healthz", headers=origin).headers
@@ -360,7 +360,7 @@ def test_other_origins_only_where_they_are_named(styles):
         assert "access-control-allow-origin" not in other.headers
 
 
-def test_one_line_of_log_a_request(client, jpeg, caplog, monkeypatch):
+def test_one_log_line_per_request(client, jpeg, caplog, monkeypatch):
     monkeypatch.setattr(LOGGER, "propagate", True)
     with caplog.at_level(logging.INFO, LOGGER.name):
         post(client, jpeg)
@@ -374,7 +374,7 @@ def test_one_line_of_log_a_request(client, jpeg, caplog, monkeypatch):
     assert "secret" not in caplog.text  # what is in a query is nobody's business
 
 
-def test_a_bug_is_a_problem_too(client, jpeg, monkeypatch):
+def test_a_bug_is_answered_with_a_problem(client, jpeg, monkeypatch):
     def fail(*_, **__):
         raise ZeroDivisionError("secret")
 
@@ -386,7 +386,7 @@ def test_a_bug_is_a_problem_too(client, jpeg, monkeypatch):
     assert post(client, jpeg).content == library(jpeg)
 
 
-def test_a_large_photo_goes_through_the_pipes(client):
+def test_photo_larger_than_the_pipes_is_decoded(client):
     """More than any pipe holds, there and back."""
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 256, (800, 700, 3), np.uint8))

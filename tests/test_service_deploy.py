@@ -1,4 +1,4 @@
-"""What ships for containers fits the service; no container engine is needed for that."""
+"""The files for containers fit the service; no container engine is needed."""
 
 import json
 import re
@@ -31,10 +31,10 @@ def commands():
 
 
 @pytest.mark.parametrize("words", list(commands()), ids=lambda words: " ".join(words[:3]))
-def test_the_commands_are_there(words):
+def test_commands_and_their_options_exist(words):
     assert words[0] == "fast-style"
     assert words[1] in COMMANDS
-    # All options are known: with --help after them nothing is done.
+    # All options are known; --help at the end prevents any work.
     done = CliRunner().invoke(group, [*words[1:], "--help"])
     assert done.exit_code == 0, done.output
     known = done.output
@@ -65,13 +65,13 @@ def test_compose_and_dockerfile_agree():
             assert other in COMPOSE["services"]
 
 
-def test_only_the_demo_is_open_to_other_machines():
+def test_only_the_demo_listens_for_other_machines():
     for name, service in COMPOSE["services"].items():
         for port in service.get("ports", ()):
             assert name == "demo" or port.startswith("127.0.0.1:"), (name, port)
 
 
-def test_prometheus_and_grafana_find_each_other():
+def test_prometheus_and_grafana_are_connected():
     prometheus = yaml.safe_load((CHECKOUT / "deploy/prometheus/prometheus.yml").read_text())
     (scrape,) = prometheus["scrape_configs"]
     host, port = scrape["static_configs"][0]["targets"][0].split(":")
@@ -86,7 +86,7 @@ def test_prometheus_and_grafana_find_each_other():
     assert {panel["datasource"]["uid"] for panel in document["panels"]} == {source["uid"]}
 
 
-def test_the_dashboard_shows_metrics_that_there_are(workplace, astronaut):
+def test_metrics_of_the_dashboard_exist(workplace, astronaut):
     with AppClient(create_app(ServiceSettings(warm="none", decoders=1))) as client:
         photo = {"photo": ("x", astronaut.read_bytes())}
         fields = {"style": "wheat-field", "size": "50"}

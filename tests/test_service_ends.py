@@ -1,4 +1,4 @@
-"""How the running service ends, how it starts, and what it does when time runs out."""
+"""The start, the end and the time limits of the running service."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.commands import command, invoke
 from tests.conftest import STYLE
 from tests.running_service import PATIENCE, running
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="it looks at /proc")
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="it reads /proc")
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def post(service, path, answers):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_what_is_in_flight_is_finished(place, astronaut, number, code):
+def test_requests_in_flight_are_finished_before_exit(place, astronaut, number, code):
     with started(place) as service:
         service.signal_decoders(signal.SIGSTOP)
         answers = []
@@ -47,7 +47,7 @@ def test_what_is_in_flight_is_finished(place, astronaut, number, code):
         service.until("fast_style_in_flight", 1)
         children = service.decoders()
         service.process.send_signal(number)
-        while True:  # nobody comes in any more
+        while True:  # no connection is accepted any more
             try:
                 service.client.get(f"{service.url}/readyz")
             except httpx.TransportError:
@@ -62,7 +62,7 @@ def test_what_is_in_flight_is_finished(place, astronaut, number, code):
         assert last == f"fast-style: {'terminated' if code == 143 else 'interrupted'}"
 
 
-def test_the_time_limit_of_a_request(place, astronaut):
+def test_request_over_its_time_limit_gets_504(place, astronaut):
     with started(place, "--request-seconds", 0.7, "--decode-seconds", 2) as service:
         service.signal_decoders(signal.SIGSTOP)
         answers = []
@@ -76,32 +76,40 @@ def test_the_time_limit_of_a_request(place, astronaut):
         assert answers[-1].status_code == 200
 
 
-def test_a_decoder_that_hangs_is_replaced(place, astronaut):
-    with started(place, "--decode-seconds", 0.7) as service:
+class TestDecoders:
+    """One service for all: each test leaves it with a decoder that works."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def service(cls, tmp_path_factory, model_file):
+        place = {"folder": tmp_path_factory.mktemp("service")}
+        place["FAST_STYLE_MODELS"] = str(model_file.parent)
+        with started(place, "--decode-seconds", 0.5, "--max-megapixels", 150) as service:
+            yield service
+
+    def test_hanging_decoder_is_replaced(self, service, astronaut):
         (decoder,) = service.decoders()
+        restarts = service.metric("fast_style_decoder_restarts")
         service.signal_decoders(signal.SIGSTOP)
         answers = []
         post(service, astronaut, answers)
-        assert answers[0].status_code == 200  # it had not begun: the photo was not to blame
+        assert answers[0].status_code == 200  # it had not begun: the photo was not the cause
         assert service.decoders() != [decoder]
-        assert service.metric("fast_style_decoder_restarts") == 1
+        assert service.metric("fast_style_decoder_restarts") == restarts + 1
 
-
-def test_a_photo_that_takes_too_long(place, astronaut, tmp_path):
-    slow = tmp_path / "slow.png"
-    Image.new("L", (12_000, 12_000)).save(slow)
-    with started(place, "--decode-seconds", 0.4, "--max-megapixels", 150) as service:
+    def test_photo_that_takes_too_long_is_refused(self, service, astronaut, tmp_path):
+        slow = tmp_path / "slow.png"
+        Image.new("L", (12_000, 12_000)).save(slow, compress_level=1)
+        restarts = service.metric("fast_style_decoder_restarts")
         answers = []
         post(service, slow, answers)
         assert answers[0].status_code == 422
-        assert "0.4 seconds" in answers[0].json()["detail"]
+        assert "0.5 seconds" in answers[0].json()["detail"]
         post(service, astronaut, answers)
         assert answers[1].status_code == 200
-        assert service.metric("fast_style_decoder_restarts") == 1
+        assert service.metric("fast_style_decoder_restarts") == restarts + 1
 
-
-def test_the_service_goes_and_so_do_its_processes(place):
-    with started(place) as service:
+    def test_killed_service_leaves_no_decoders(self, service):
         children = service.decoders()
         assert children
         service.process.kill()
@@ -112,10 +120,10 @@ def test_the_service_goes_and_so_do_its_processes(place):
                     break
                 threading.Event().wait(0.02)
             else:
-                pytest.fail("a decoder goes on without its service")
+                pytest.fail("a decoder runs on without its service")
 
 
-def test_mistakes_at_the_start(workplace):
+def test_wrong_options_end_the_start_with_one_line(workplace):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = command("serve", "--no-jobs", "--port", port, cwd=workplace)

@@ -1,4 +1,4 @@
-"""The running service and clients that mean it no good: it stays healthy and says what is wrong."""
+"""The running service and hostile clients: it stays healthy and answers with problems."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ from tests.conftest import STYLE
 from tests.running_service import PATIENCE, running
 
 LINUX = os.path.isdir("/proc/self")
-pytestmark = pytest.mark.skipif(not LINUX, reason="it looks at processes by /proc")
+pytestmark = pytest.mark.skipif(not LINUX, reason="it reads /proc")
 
 IDLE = 1.0
 BOUNDARY = "boundary"
@@ -54,7 +54,7 @@ def wanted(photo, model_file):
 
 @pytest.fixture(autouse=True)
 def healthy(service, photo, wanted):
-    """Whatever a test has done, the next photo is stylized, and nothing is left behind."""
+    """After each test the next photo is stylized, and no request is left in the service."""
     yield
     assert post(service, photo).content == wanted
     service.until("fast_style_in_flight", 0)
@@ -137,7 +137,7 @@ def refused_in_the_end(connection, pieces):
     return False
 
 
-def test_a_body_without_end(service):
+def test_endless_body_is_refused(service):
     with service.connect() as connection:
         start = form(b"").partition(b"\r\n--boundary--")[0]
         chunk = b"2000\r\n" + bytes(0x2000) + b"\r\n"
@@ -149,13 +149,13 @@ def test_a_body_without_end(service):
         assert refused_in_the_end(connection, itertools.repeat(chunk))  # not read forever
 
 
-def test_a_length_that_is_too_much(service):
+def test_too_large_content_length_is_refused(service):
     with service.connect() as connection:
         connection.sendall(head("Content-Length: 99999999999"))
         assert "500,000 bytes" in problem_in(connection, 413)
 
 
-def test_a_slow_head(service):
+def test_slow_head_ends_the_connection(service):
     """Byte by byte, and it would never be complete."""
     with service.connect() as connection:
         assert refused_in_the_end(connection, (b"%c" % byte for byte in head("X: " + "x" * 9999)))
@@ -164,7 +164,7 @@ def test_a_slow_head(service):
 
 
 @pytest.mark.parametrize("pause", [0.2, 3 * IDLE])
-def test_a_slow_body(service, pause):
+def test_slow_body_gets_408(service, pause):
     """Too slow as a whole, or with too long a pause."""
     with service.connect() as connection:
         connection.sendall(head("Content-Length: 400000") + form(b"")[:50])
@@ -180,7 +180,7 @@ def test_a_slow_body(service, pause):
         assert "2.5 seconds" in problem_in(connection, 408)
 
 
-def test_truncated_forms(service, photo):
+def test_truncated_forms_are_refused(service, photo):
     body = form(photo)
     for length in (0, 1, 30, 90, len(body) // 2, len(body) - 3):
         with service.connect() as connection:
@@ -205,13 +205,13 @@ def test_truncated_forms(service, photo):
     ],
     ids=lambda body: repr(body[:40]),
 )
-def test_malformed_forms(service, body):
+def test_malformed_forms_are_refused(service, body):
     with service.connect() as connection:
         connection.sendall(head(f"Content-Length: {len(body)}") + body)
         problem_in(connection, 400)
 
 
-def test_what_is_no_http(service):
+def test_invalid_http_is_refused(service):
     for data in (b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nA B\r\n\r\n"):
         with service.connect() as connection:
             connection.sendall(data + b"\r\n\r\n")
@@ -221,7 +221,7 @@ def test_what_is_no_http(service):
         closed(connection)
 
 
-def test_compression_bombs(service):
+def test_compression_bombs_are_refused(service):
     def chunk(kind, data):
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -268,7 +268,7 @@ def kinds_of_broken_picture():
             yield format, number, bytes(data)
 
 
-def test_broken_pictures(service, model_file):
+def test_broken_pictures_are_refused_or_decoded_as_by_the_library(service, model_file):
     """Each gets a sentence, or the very picture that the library makes of it."""
     cases = list(kinds_of_broken_picture())
     assert len(cases) >= 64
@@ -285,7 +285,7 @@ def test_broken_pictures(service, model_file):
     assert len(sentences) > 20
 
 
-def test_a_decoder_that_dies_or_hangs_is_replaced(service, photo, wanted):
+def test_killed_decoder_is_replaced(service, photo, wanted):
     (first,) = service.decoders()
     os.kill(first, signal.SIGKILL)
     assert post(service, photo).content == wanted  # it had not begun: the photo is tried again
@@ -294,8 +294,8 @@ def test_a_decoder_that_dies_or_hangs_is_replaced(service, photo, wanted):
     assert service.metric("fast_style_decoder_restarts") == 1
 
 
-def test_overload_and_clients_that_go(service, photo, wanted):
-    """One in work, two that wait, and no more; who goes makes room."""
+def test_overload_is_refused_and_disconnected_clients_free_their_slots(service, photo, wanted):
+    """One request is worked on, two wait, and more are refused."""
     service.signal_decoders(signal.SIGSTOP)
     try:
         clients = [service.connect() for _ in range(3)]
@@ -303,7 +303,7 @@ def test_overload_and_clients_that_go(service, photo, wanted):
             client.sendall(whole(photo))
         service.until("fast_style_queue_length", 2)
         assert service.metric("fast_style_in_flight") == 1
-        with service.connect() as late:  # told before its body is read
+        with service.connect() as late:  # refused before its body is read
             late.sendall(head("Content-Length: 400000"))
             status, headers, body = answer_of(late)
             assert (status, headers["content-type"]) == (503, "application/problem+json")
@@ -325,7 +325,7 @@ def test_overload_and_clients_that_go(service, photo, wanted):
     assert '"status": 499' in service.log.read_text()
 
 
-def test_many_that_go_at_once(service, photo):
+def test_clients_that_disconnect_at_once_leave_nothing_behind(service, photo):
     before = service.metric("fast_style_megapixels_total")
     for _ in range(60):
         with service.connect() as client:
@@ -335,7 +335,7 @@ def test_many_that_go_at_once(service, photo):
     assert service.metric("fast_style_megapixels_total") - before <= 60 * 64 * 48 / 1e6
 
 
-def test_requests_one_after_the_other_on_one_connection(service, photo, wanted):
+def test_pipelined_requests_are_answered_in_order(service, photo, wanted):
     with service.connect() as connection:
         connection.sendall(whole(photo) * 2)  # the second before the first is answered
         stream = connection.makefile("rb")

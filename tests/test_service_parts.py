@@ -26,7 +26,7 @@ class Clock:
         return self.now
 
 
-def test_keys_are_read_again_when_they_change(tmp_path):
+def test_keys_are_read_again_when_the_file_changes(tmp_path):
     path, clock = tmp_path / "keys", Clock()
     first, second = "a" * 16, "b" * 16
     path.write_text(f"alice:{first}\n# bob\n\n{second}\n")
@@ -36,10 +36,10 @@ def test_keys_are_read_again_when_they_change(tmp_path):
         keys.find_name("") is keys.find_name(first[:-1]) is keys.find_name(f"alice:{first}") is None
     )
     path.write_text(f"carol:{second}\n")
-    assert keys.find_name(first) == "alice"  # it is looked at once a second
+    assert keys.find_name(first) == "alice"  # the file is checked once a second
     clock.now += 2
     assert (keys.find_name(first), keys.find_name(second)) == (None, "carol")
-    path.write_text("short\n")  # somebody is in the middle of writing it
+    path.write_text("short\n")  # it is just being written
     clock.now += 2
     assert keys.find_name(second) == "carol"
     path.unlink()
@@ -47,7 +47,7 @@ def test_keys_are_read_again_when_they_change(tmp_path):
     assert keys.find_name(second) == "carol"
 
 
-def test_files_of_keys_that_are_none(tmp_path):
+def test_malformed_files_of_keys_are_refused(tmp_path):
     path = tmp_path / "keys"
     for content, word in (("# nothing\n", "no key"), ("alice:abc\n", "line 1"), ("\n\nx\n", "3")):
         path.write_text(content)
@@ -55,8 +55,8 @@ def test_files_of_keys_that_are_none(tmp_path):
             KeyFile(path)
 
 
-def test_the_bucket_is_exact():
-    """Three at once, then one every two seconds, whatever the others do."""
+def test_token_bucket_is_exact():
+    """Three at once, then one every two seconds, independent of other callers."""
     clock = Clock()
     rate = RateLimit(30, 3, clock)
     assert [rate.take_token("a") for _ in range(5)] == [0, 0, 0, 2, 2]
@@ -78,7 +78,7 @@ def test_settings_are_checked():
             ServiceSettings(**wrong)
 
 
-def test_places_are_given_in_turn_and_given_back():
+def test_slots_are_given_in_order_and_released():
     async def main():
         admission, order = Admission(1, 2, 100), []
 
@@ -104,8 +104,8 @@ def test_places_are_given_in_turn_and_given_back():
     asyncio.run(main())
 
 
-def test_a_place_is_kept_while_its_thread_works():
-    """The memory is, too; but the one who waited is gone at once."""
+def test_slot_is_occupied_while_its_thread_works():
+    """Its memory is, too; but the request is cancelled at once."""
 
     async def main():
         admission, go = Admission(1, 1, 100), threading.Event()
@@ -129,7 +129,7 @@ def test_a_place_is_kept_while_its_thread_works():
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
-def test_the_memory_for_bodies_is_bounded():
+def test_memory_of_bodies_is_bounded():
     admission = Admission(1, 1, 100)
     with admission.body() as one, admission.body() as other:
         one.reserve(60)
@@ -144,7 +144,7 @@ def test_the_memory_for_bodies_is_bounded():
 
 
 def in_a_pool(work, **options):
-    """Run a coroutine function with a pool that is up."""
+    """Run a coroutine function with a running pool."""
     settings = {"max_megapixels": 20, "seconds": 20, "megabytes": 300, **options}
 
     async def main():
@@ -158,7 +158,7 @@ def in_a_pool(work, **options):
     return asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def test_decoders_give_what_read_image_gives(astronaut):
+def test_decoders_return_what_read_image_returns(astronaut):
     body = astronaut.read_bytes()
 
     async def work(pool):
@@ -173,8 +173,8 @@ def test_decoders_give_what_read_image_gives(astronaut):
     assert whole.pixels.flags.writeable
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="it looks at processes by /proc")
-def test_a_decoder_knows_no_secrets_and_may_not_write(astronaut, monkeypatch):
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="it reads /proc")
+def test_decoder_has_no_secrets_and_cannot_write_files(astronaut, monkeypatch):
     monkeypatch.setenv("DATABASE_PASSWORD", "secret")
 
     async def work(pool):
@@ -190,7 +190,7 @@ def test_a_decoder_knows_no_secrets_and_may_not_write(astronaut, monkeypatch):
     in_a_pool(work)
 
 
-def test_who_waits_for_a_decoder_may_go(astronaut):
+def test_waiting_for_a_decoder_can_be_cancelled(astronaut):
     body = astronaut.read_bytes()
 
     async def work(pool):

@@ -179,4 +179,6 @@ def _expected(hint: Any, bounds: Mapping[str, Any]) -> str:
         said[-1] += f" above {above:g}" + ("" if highest is None else f", {highest} or less")
     elif highest is not None:
         said[-1] += f" of {highest} or less"
-    return " or ".join([f"one of {', '.join(choices)}"] * bool(choices) + said)
+    if choices:
+        said.insert(0, choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}")
+    return " or ".join(said)
