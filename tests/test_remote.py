@@ -64,7 +64,7 @@ class TestPaint:
             assert not image.getexif()
         assert fields == {
             "style": STYLE.encode(),
-            "strength": b"1",
+            "strength": b"1.0",
             "preserve_color": b"false",
             "size": b"40",
             "stroke_size": b"1.0",

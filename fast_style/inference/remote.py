@@ -8,6 +8,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -104,16 +105,16 @@ class RemoteStylizer:
         if options.size is not None:
             content = photo.with_pixels(resize_long_side(photo.pixels, options.size))
         sent, _ = encode_image(Photo(content.pixels), format="PNG")
+        # Strength and colours are applied here, by `Painted.finish`.
+        longest = max(content.width, content.height)
+        asked = replace(options, size=longest, strength=1.0, preserve_color=False)
         answer = self._service.request(
             "POST",
             "/v1/stylize",
             {
                 "photo": ("photo.png", sent, "image/png"),
                 "style": self._style,
-                "strength": "1",
-                "preserve_color": "false",
-                "size": str(max(content.width, content.height)),
-                "stroke_size": str(float(options.stroke_size)),
+                **{n: json.dumps(value) for n, value in asdict(asked).items() if value is not None},
                 "format": "png",
             },
         )
