@@ -5,7 +5,7 @@ A new kind of start is a function that returns a `Start`, called by `find_start`
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,13 @@ class Start:
             painting_norms.load(network, each)
 
 
+def choose_init(config: TrainingConfig) -> TrainingConfig:
+    """Return the options with `base` for `prediction` if the predicted network does not fit."""
+    if config.init != "prediction" or can_widen(load_predictor().network, config.network):
+        return config
+    return replace(config, init="base")
+
+
 def find_start(config: TrainingConfig, paintings: Mapping[str, NDArray[np.uint8]]) -> Start | None:
     """Find the weights to start from, by `config.init`.
 
@@ -74,13 +81,13 @@ def find_start(config: TrainingConfig, paintings: Mapping[str, NDArray[np.uint8]
     """
     if config.init == "scratch":
         return None
-    if config.init == "prediction" and can_widen(load_predictor().network, config.network):
+    if config.init == "prediction":
         predicted = [
             predict_style(pixels, name=name, style_size=config.style_size)
             for name, pixels in paintings.items()
         ]
         return _start_from(predicted, config)
-    if config.init in ("prediction", "base"):
+    if config.init == "base":
         base = find_base(config.network)
         return None if base is None else _start_from([base], config)
     if Path(config.init).is_dir():
