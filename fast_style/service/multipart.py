@@ -93,12 +93,7 @@ async def read_form(
             parser.spool_max_size = _SPOOL_BYTES if on_disk else 0  # 0: all stay in memory
             return _collect(await parser.parse())
     except TimeoutError as error:
-        raise Problem(
-            408,
-            "The body came too slowly",
-            f"{received:,} bytes came, and then not enough in time: a body may take "
-            f"{total_seconds:g} seconds, with pauses of at most {idle_seconds:g}",
-        ) from error
+        raise _too_slow(received, total_seconds, idle_seconds) from error
     except MultiPartException as error:
         raise Problem(400, _MALFORMED, _sentence(error, max_files)) from error
 
@@ -160,6 +155,15 @@ def _too_large(max_bytes: int) -> Problem:
         413,
         "The body is too large",
         f"a request may have at most {max_bytes:,} bytes: send a smaller file",
+    )
+
+
+def _too_slow(received: int, total_seconds: float, idle_seconds: float) -> Problem:
+    return Problem(
+        408,
+        "The body came too slowly",
+        f"{received:,} bytes came, and then not enough in time: a body may take "
+        f"{total_seconds:g} seconds, with pauses of at most {idle_seconds:g}",
     )
 
 

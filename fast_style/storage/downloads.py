@@ -1,4 +1,4 @@
-"""Fetching a model file: within a limit, checked, and going on where it broke off."""
+"""Downloads: limited in size, checked by SHA-256, and resumed where they broke off."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ OFFLINE_VARIABLE = "FAST_STYLE_OFFLINE"
 """The environment variable that forbids connections, unless it is empty, 0, no or false."""
 
 SIZE_LIMIT = 200 * 1000 * 1000
-"""Largest download, in bytes, unless another limit is given; the usual models have 0.3 to 7 MB."""
+"""The default limit of a download, in bytes; the usual models have 0.3 to 7 MB."""
 
 _ATTEMPTS = 5
 _LONGEST_PAUSE = 4
@@ -30,15 +30,15 @@ _TIMEOUT = urllib3.Timeout(connect=10, read=30)
 
 
 def is_offline() -> bool:
-    """Tell whether the environment forbids connections."""
+    """Return whether the environment forbids connections."""
     return os.environ.get(OFFLINE_VARIABLE, "").casefold() not in ("", "0", "no", "false")
 
 
 def check_url(url: str) -> None:
-    """Refuse what cannot be fetched.
+    """Refuse URLs that cannot be downloaded.
 
     Raises:
-        UsageError: not a URL of http or https with a server in it.
+        UsageError: it is not a URL of http or https with a host.
     """
     try:
         parts = urlsplit(url)
@@ -46,7 +46,7 @@ def check_url(url: str) -> None:
     except ValueError:
         fetchable = False
     if not fetchable:
-        raise UsageError(f"{url} is no URL of http or https, and only those are fetched")
+        raise UsageError(f"{url} is not a URL of http or https, and only those can be downloaded")
 
 
 def download(
@@ -58,29 +58,28 @@ def download(
     pause: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Fetch a file.
+    """Download a file.
 
-    A connection that breaks off is taken up again where it broke, by HTTP Range, within this call
-    and in a later one; but only where the server can tell that the file is still the same, or its
-    SHA-256 is known.
+    A download that breaks off is resumed by HTTP Range, within this call and in a later one, if the
+    server can confirm that the file is still the same or its SHA-256 is known.
 
     Args:
         url: of http or https.
-        part: where to; after a failure it may hold what has come so far, and `part` + `.json` what
-            it belongs to. Nobody else may write there.
-        sha256: what the file must have, in hexadecimal digits.
-        limit: the most bytes that are taken.
+        part: the file to write; after a failure it may have the first bytes, and `part` + `.json`
+            their URL. Nothing else may write there.
+        sha256: the expected SHA-256, in hexadecimal digits.
+        limit: the largest size, in bytes.
         pause: seconds before the second attempt; each further pause is twice as long, up to four
             times.
-        note: is told, in a sentence, of what went wrong and was tried again.
+        note: called with a sentence for each failed attempt that is repeated.
 
     Returns:
         The file's SHA-256.
 
     Raises:
-        DownloadError: no connection, broken off again and again, too large, or other bytes than
-            those that the SHA-256 belongs to.
-        UsageError: not a URL that can be fetched.
+        DownloadError: there is no connection, it breaks off again and again, or the file is too
+            large or has another SHA-256.
+        UsageError: the URL is not one of http or https.
     """
     check_url(url)
     fetch = _Fetch(url, part, sha256, limit)
@@ -90,7 +89,7 @@ def download(
             note(f"{problem}; trying again")
             time.sleep(pause * min(2 ** (attempt - 1), _LONGEST_PAUSE))
         try:
-            fetch.go_on()
+            fetch.resume()
             break
         except (urllib3.exceptions.HTTPError, _TryAgainError) as error:
             problem = f"{url}: {reason_of(error)}"
@@ -98,7 +97,7 @@ def download(
             raise DownloadError(f"{part} cannot be written: {error.strerror or error}") from error
     else:
         have = part.stat().st_size if part.exists() else 0
-        later = f"; {have} bytes are kept, the same command goes on with them" if have else ""
+        later = f"; {have} bytes are kept, and the same command resumes there" if have else ""
         raise DownloadError(f"{problem}, {_ATTEMPTS} times in a row{later}")
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -112,18 +111,18 @@ def download(
 
 
 class _TryAgainError(Exception):
-    """Something that may pass: the server is busy, or what is here belongs to another file."""
+    """A failure that may pass: the server is busy, or the first bytes are of another file."""
 
 
 class _Fetch:
-    """One file on its way, over any number of connections."""
+    """The download of one file over any number of connections."""
 
     def __init__(self, url: str, part: Path, sha256: str | None, limit: int) -> None:
         self.url, self.part, self.sha256, self.limit = url, part, sha256, limit
 
-    def go_on(self) -> None:
-        """Open a connection and take what comes until the file is whole."""
-        have, validator = self._kept()
+    def resume(self) -> None:
+        """Open a connection and receive the rest of the file."""
+        have, validator = self._read_state()
         headers = {"User-Agent": f"fast-style/{__version__}", "Accept-Encoding": "identity"}
         if have:
             headers["Range"] = f"bytes={have}-"
@@ -133,15 +132,15 @@ class _Fetch:
         try:
             self._check_status(response, have)
             if response.status == 200:
-                have = 0  # from the start, whatever was asked for
+                have = 0  # the server sends the whole file
             length = response.headers.get("Content-Length", "")
             if length.isdigit() and have + int(length) > self.limit:
-                self._forget()
+                self._discard()
                 raise DownloadError(
-                    f"{self.url} has {have + int(length)} bytes, and at most {self.limit} are "
-                    "taken (--max-size)"
+                    f"{self.url} has {have + int(length)} bytes, more than the limit of "
+                    f"{self.limit}: raise it with --max-size"
                 )
-            self._remember(response.headers)
+            self._write_state(response.headers)
             with self.part.open("ab" if have else "wb") as file:
                 for chunk in response.stream(_CHUNK, decode_content=False):
                     have += len(chunk)
@@ -149,15 +148,15 @@ class _Fetch:
                         break
                     file.write(chunk)
             if have > self.limit:
-                self._forget()
+                self._discard()
                 raise DownloadError(
-                    f"{self.url} has more than the {self.limit} bytes that are taken (--max-size)"
+                    f"{self.url} has more than {self.limit} bytes: raise the limit with --max-size"
                 )
         finally:
             response.close()
 
-    def _kept(self) -> tuple[int, str]:
-        """How many bytes are here already that can be built upon, and what proves them current."""
+    def _read_state(self) -> tuple[int, str]:
+        """Return the number of bytes to resume after, and the validator of their file."""
         about: Any = {}
         with suppress(OSError, ValueError):
             about = json.loads(_sidecar(self.part).read_text(encoding="utf-8"))
@@ -167,9 +166,9 @@ class _Fetch:
             return 0, ""
         return self.part.stat().st_size, validator if isinstance(validator, str) else ""
 
-    def _remember(self, headers: Mapping[str, str]) -> None:
+    def _write_state(self, headers: Mapping[str, str]) -> None:
         etag = headers.get("ETag", "")
-        # A weak one says that two files are alike, not that their bytes are the same.
+        # A weak ETag does not guarantee that the bytes are the same.
         validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
         about = {"url": self.url, "validator": validator}
         _sidecar(self.part).write_text(json.dumps(about), encoding="utf-8")
@@ -177,28 +176,31 @@ class _Fetch:
     def _check_status(self, response: urllib3.BaseHTTPResponse, have: int) -> None:
         status = response.status
         if status == 416 or (status == 206 and not self._continues(response, have)):
-            self._forget()
-            raise _TryAgainError("the server has another file by now")
+            self._discard()
+            raise _TryAgainError("the server has another file now")
         if status in (408, 425, 429) or status >= 500:
             raise _TryAgainError(f"the server answers {status} {response.reason or ''}".strip())
         if status not in (200, 206):
             raise DownloadError(
-                f"{self.url} cannot be fetched: the server answers {status} {response.reason or ''}"
+                f"{self.url} cannot be downloaded: the server answers {status} "
+                f"{response.reason or ''}"
             )
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise DownloadError(f"{self.url}: the server sends it compressed, unasked")
+            raise DownloadError(
+                f"{self.url}: the server sends it compressed, which was not requested"
+            )
 
     @staticmethod
     def _continues(response: urllib3.BaseHTTPResponse, have: int) -> bool:
         return have > 0 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
 
-    def _forget(self) -> None:
+    def _discard(self) -> None:
         self.part.unlink(missing_ok=True)
         _sidecar(self.part).unlink(missing_ok=True)
 
 
 def _open(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
-    """Send a request and give the answer, following redirections, but not from https to http."""
+    """Send a request; follow redirects, but not from https to http."""
     for _ in range(_REDIRECTS + 1):
         with_timeout: dict[str, Any] = {"timeout": _TIMEOUT, "retries": False, "redirect": False}
         response = connection_pool(url).request(
@@ -211,13 +213,15 @@ def _open(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         target = urljoin(url, target)
         schemes = urlsplit(url).scheme, urlsplit(target).scheme
         if schemes not in (("http", "http"), ("http", "https"), ("https", "https")):
-            raise DownloadError(f"{url} leads to {target}, which is not fetched")
+            raise DownloadError(
+                f"{url} redirects to {target}, which is not http or https or less secure"
+            )
         url = target
     raise DownloadError(f"{url}: the server redirects without end")
 
 
 def connection_pool(url: str) -> urllib3.PoolManager:
-    """The connections to a server, by the proxy that the environment names for it."""
+    """Return connections to a server, through the proxy that the environment names for it."""
     parts = urlsplit(url)
     proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
@@ -228,7 +232,7 @@ def _sidecar(part: Path) -> Path:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in a few words why a request failed."""
+    """Return in a few words why a request failed."""
     if isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProxyError):
         return "there is no connection to the server"  # a TimeoutError too, to urllib3
     if isinstance(error, urllib3.exceptions.TimeoutError):
