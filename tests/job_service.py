@@ -1,4 +1,4 @@
-"""The service with its jobs, running for tests: in a thread, or as the command; and a client."""
+"""The service for tests, in a thread or as the command, with or without jobs; and a client."""
 
 import io
 import json
@@ -47,7 +47,7 @@ class Answer:
 
 
 class Client:
-    """Asks a service on the loopback."""
+    """Sends requests to a service on the loopback."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -71,7 +71,7 @@ class Client:
         return self.ask("POST", "/v1/jobs", key, fields=fields, headers=named)
 
     def wait(self, place: str, *states: str, key: str = "") -> dict[str, Any]:
-        """Ask until a job is in one of these states."""
+        """Wait until a job is in one of these states."""
         end = time.monotonic() + PATIENCE
         while True:
             job = self.get(place, key).json
@@ -128,7 +128,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A command of the package, in a process that tests kill; its log is appended to a file."""
+    """A command of the package in a process, which tests may kill; it appends its log to a file."""
 
     def __init__(self, log: Path, *arguments: object) -> None:
         with open(log, "ab") as file:
@@ -153,7 +153,7 @@ class Process:
         self._process.wait()
 
     def stop(self) -> int:
-        """End it as an init system would; gives the exit code."""
+        """Send SIGTERM; return the exit code."""
         self._process.terminate()
         try:
             return self._process.wait(60)
@@ -167,7 +167,7 @@ class Process:
 
 
 def children(pid: int) -> dict[int, str]:
-    """The processes that a process has started, with their command lines."""
+    """Return the child processes of a process, with their command lines."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -175,13 +175,13 @@ def children(pid: int) -> dict[int, str]:
             if parent == pid:
                 line = (status.parent / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(status.parent.name)] = line.decode()
-        except (OSError, ValueError, IndexError):  # gone meanwhile
+        except (OSError, ValueError, IndexError):  # the process has ended
             continue
     return found
 
 
 def worker_of(server: Process) -> int | None:
-    """The process id of the service's own worker, None while there is none."""
+    """Return the process id of the service's own worker, None while there is none."""
     for pid, line in children(server.pid).items():
         if " worker " in line:
             return pid

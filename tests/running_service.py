@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Running:
-    """A service that runs."""
+    """A running service."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -47,13 +47,13 @@ class Running:
             time.sleep(0.02)
 
     def decoders(self) -> list[int]:
-        """The ids of its decoding processes."""
+        """Return the ids of its decoding processes."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 words = path.read_text().rpartition(")")[2].split()
                 command = path.with_name("cmdline").read_bytes()
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended
                 continue
             if int(words[1]) == self.process.pid and b"decoder_process" in command:
                 found.append(int(path.parent.name))
@@ -66,14 +66,14 @@ class Running:
 
 @contextmanager
 def running(folder: Path, *options: object, **variables: str) -> Iterator[Running]:
-    """Run it, ready, in a folder; the process is ended, whatever it does."""
+    """Run the service in a folder until it is ready; kill it at the end."""
     log = folder / "service.log"
     command = [sys.executable, "-W", "error", "-m", "fast_style", "serve", "--port", "0"]
     command += ["--no-jobs", *map(str, options)]
     variables_of_it: Mapping[str, str] = {**environment(), **variables}
     with log.open("wb") as sink:
         process = subprocess.Popen(command, cwd=folder, stderr=sink, env=variables_of_it)
-    # No connection is used twice, so that none is closed in the client's hands.
+    # Connections are not reused: the service may close idle ones at any time.
     limits = httpx.Limits(max_keepalive_connections=0)
     try:
         with httpx.Client(verify=False, timeout=PATIENCE, limits=limits) as client:

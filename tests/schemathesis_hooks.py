@@ -1,4 +1,4 @@
-"""What Schemathesis is to send for `format: binary`, which in our document is a picture file."""
+"""What Schemathesis sends for `format: binary`, which in our document is a picture file."""
 
 import io
 import uuid
@@ -35,7 +35,7 @@ PICTURES, ARCHIVES = _pictures(), _archives()
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Heed what the document cannot say: an archive is no picture, a key is for one form."""
+    """Apply what the document cannot express: archives are not pictures, a key is for one form."""
     form = case.body
     if not case.meta.generation.mode.is_positive:
         return

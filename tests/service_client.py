@@ -1,4 +1,4 @@
-"""An app called without a network, with its lifespan, for tests that are not asynchronous."""
+"""A synchronous client that calls an app without a network, with its lifespan."""
 
 import asyncio
 import threading
@@ -12,13 +12,13 @@ PATIENCE = 60.0
 
 
 class AppClient:
-    """Calls an app; within `with` it is started."""
+    """Calls an app; the app runs within `with`."""
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = AsyncExitStack()
-        # A bug must come back as the service would send it.
+        # Errors are answered as the service answers them, not raised here.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
 

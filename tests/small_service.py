@@ -14,10 +14,10 @@ from fast_style.styles.registry import list_styles
 
 
 class Service:
-    """What the service does, and what went wrong with it on purpose.
+    """A service, whose answers can be replaced.
 
     Attributes:
-        answers: given instead of the real ones, first come first served: status, headers, body.
+        answers: sent instead of the real ones, in order: status, headers, body.
         asked: method and path of every request, and the fields of forms.
     """
 
@@ -68,7 +68,7 @@ class Service:
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
-                with suppress(ConnectionError):  # the client did not wait
+                with suppress(ConnectionError):  # the client has disconnected
                     self.end_headers()
                     self.wfile.write(content)
 

@@ -262,7 +262,7 @@ def test_jobs_belong_to_their_api_key(workplace, photos):
         for path in ("", "/result", "/previews", "/previews/1"):
             problem(client.get(place + path, bert), 404)
         problem(client.ask("DELETE", place, bert), 404)
-        # The same idempotency key of somebody else is another one.
+        # The same idempotency key of another client is another one.
         his = client.post(batch_form(photos, STYLE), bert, Idempotency_Key="one")
         assert his.status == 202
         assert his.json["id"] != hers.json["id"]

@@ -141,7 +141,7 @@ def test_files_that_are_not_archives_are_refused(astronaut):
 
 
 def test_any_damage_is_reported_in_a_sentence(astronaut):
-    """Whatever byte is wrong, there is one of our errors or the photo."""
+    """For any wrong byte there is an error of the package, or the photo."""
     import numpy as np
 
     photo = astronaut.read_bytes()[:3000]

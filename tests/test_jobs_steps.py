@@ -86,7 +86,7 @@ def batch_of(work, photos, **options):
 
 
 def expected(photo, name, **options):
-    """What the library makes of a photo, encoded."""
+    """Return the stylized photo of the library, encoded."""
     stylized = Stylizer(STYLE).stylize_photo(read_image(photo, name=name), StyleOptions(**options))
     return encode_image(stylized, format="PNG")[0]
 
@@ -270,8 +270,8 @@ class TestOptimizeJob:
         assert [loss["total"] for loss in losses[:killed_after]] == reached
         widths = [loss["width"] for loss in losses]
         assert widths == [32] * 6 + [64] * 3
-        # It goes on downwards from where it was: the first loss after the kill is the next one's
-        # and not that of a beginning. At a new size there is nothing to compare with.
+        # The first loss after the kill is about as low as the last before it, unlike that of a new
+        # start. At a new size there is nothing to compare with.
         if killed_after not in (6,):
             assert losses[killed_after]["total"] < 1.02 * min(
                 loss["total"]

@@ -84,7 +84,7 @@ def post(client, photo, **fields):
 
 
 def library(photo, style=STYLE, format="JPEG", keep=False, **options):
-    """What the library makes of a photo, as a file."""
+    """Return the stylized photo of the library, as a file."""
     stylized = Stylizer(style).stylize_photo(read_image(photo), StyleOptions(**options))
     if not keep:
         stylized = dataclasses.replace(stylized, exif=None, icc_profile=None)
@@ -210,7 +210,7 @@ def test_wrong_fields_are_refused_by_name(client, jpeg, fields, word):
 
 
 def test_paths_are_not_accepted_as_styles(client, jpeg, styles, tmp_path):
-    """Who can call the service cannot have it open files, or learn whether they are there."""
+    """Clients cannot make the service open files, or find out whether files exist."""
     path = tmp_path / "private.safetensors"
     shutil.copy(styles / f"{OTHER}.safetensors", path)
     for name in (str(path), f"{path}:0.5,{STYLE}:0.5", f"{STYLE}.safetensors", "../styles/waves"):
@@ -371,7 +371,7 @@ def test_one_log_line_per_request(client, jpeg, caplog, monkeypatch):
         ("/v1/nothing", 404),
     ]
     assert lines[0]["bytes_in"] > len(jpeg)
-    assert "secret" not in caplog.text  # what is in a query is nobody's business
+    assert "secret" not in caplog.text  # queries are not logged
 
 
 def test_a_bug_is_answered_with_a_problem(client, jpeg, monkeypatch):
