@@ -10,7 +10,7 @@ from fast_style.models.network import StyleNetwork
 from fast_style.training.callbacks import Notify
 from fast_style.training.config import GPU_BATCH, TrainingConfig
 from fast_style.training.data import PhotoDataModule, balancing_crops, style_tensor
-from fast_style.training.initialization import check_same_run, find_start
+from fast_style.training.initialization import check_same_run, choose_init, find_start
 from fast_style.training.inputs import TrainingInputs, read_inputs
 from fast_style.training.lightning_module import StyleTransferModule
 from fast_style.training.model_card import save_models, training_card
@@ -63,6 +63,7 @@ def train(
     # 1) Read photos and paintings; check the options against them.
     inputs = inputs or read_inputs(config)
     config = choose_batch_size(config, len(inputs.photos), on_cpu=1, on_gpu=GPU_BATCH)
+    config = choose_init(config)
     if config.resume:
         check_same_run(config)
 
@@ -93,7 +94,7 @@ def _build_module(
     torch.manual_seed(config.seed)
     network = StyleNetwork(config.network)
     start = None if config.resume else find_start(config, inputs.paintings)
-    if start is None and config.init != "scratch" and not config.resume:
+    if start is None and config.init == "base" and not config.resume:
         notify(
             f"no base ships for this network ({size_name(config.network)}): starting from scratch"
         )
