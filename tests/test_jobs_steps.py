@@ -285,7 +285,7 @@ class TestOptimizeJob:
         run = OptimizeJob(work, "job", optimization, 0)
         for _ in range(3):
             run.advance()
-        loaded = run._loaded(2)
+        loaded = run._read_checkpoint(2)
         picture = loaded[0]
         best = directly(work, optimization, iterations=3).best_tensor().numpy()
         assert picture.dtype == np.float32
