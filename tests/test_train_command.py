@@ -119,7 +119,7 @@ def test_stopped_run_resumes_to_the_same_weights(
     assert not model.exists(), "the run was over before the signal came"
     if number != signal.SIGKILL:
         assert "Traceback" not in errors
-        assert "go on with the same command and --resume" in errors
+        assert "the same command with --resume continues" in errors
 
     if number == signal.SIGTERM:
         resumed = run(uninterrupted, name, "--resume")

@@ -280,7 +280,7 @@ class TestRun:
     def test_batch_size_on_a_gpu_is_8_or_all_photos(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fast_style.training.trainer.accelerator_device", lambda _: "cuda")
+        monkeypatch.setattr("fast_style.training.session.accelerator_device", lambda _: "cuda")
         quiet_train(make_config(tmp_path, batch_size=None))
         training = load_model(tmp_path / "models/waves.safetensors").card.training
         assert training["batch_size"] == 6  # there are only 6 photos
