@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from fast_style.styles.mixing import mix_models, parse_mixture
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
-    from fast_style.training.trainer import TrainingResult, train
+    from fast_style.training.session import TrainingResult
+    from fast_style.training.trainer import train
     from fast_style.video.api import VideoResult, stylize_video
     from fast_style.video.video_stylizer import VideoStylizer
 
@@ -178,7 +179,8 @@ _MODULES = {
     "fast_style.inference.stylizer": ("Painted", "Stylizer"),
     "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
-    "fast_style.training.trainer": ("TrainingResult", "train"),
+    "fast_style.training.session": ("TrainingResult",),
+    "fast_style.training.trainer": ("train",),
     "fast_style.video.api": ("VideoResult", "stylize_video"),
     "fast_style.video.video_stylizer": ("VideoStylizer",),
 }
@@ -189,6 +191,7 @@ _EXTRAS = {
     "fast_style.optimization.optimizer_loop": "torch",
     "fast_style.models.network": "torch",
     "fast_style.models.perceptual_loss": "torch",
+    "fast_style.training.session": "train",
     "fast_style.training.trainer": "train",
     "fast_style.video.api": "video",
     "fast_style.video.video_stylizer": "video",

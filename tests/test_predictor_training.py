@@ -19,6 +19,7 @@ from fast_style.models.predictor import BIAS_UNIT, PREDICTOR_VARIABLE, load_pred
 from fast_style.styles.prediction import predict_style
 from fast_style.training.config import TrainingConfig
 from fast_style.training.predictor.augmentation import random_view
+from fast_style.training.predictor.initialization import choose_predictor_init, start_predictor
 from fast_style.training.predictor.inputs import read_predictor_inputs, weigh_paintings
 from fast_style.training.predictor.lightning_module import PredictorModule
 from fast_style.training.predictor.objective import PredictorObjective
@@ -165,6 +166,20 @@ def test_training_continues_from_another_predictor(
         np.testing.assert_allclose(second.constants[name], value, rtol=1e-3, atol=1e-4)
     with pytest.raises(UsageError, match="is tiny, and standard is to be trained"):
         train(make_predictor_config(tmp_path, name="x", size="standard", init=config.init))
+
+
+def test_prediction_as_start_needs_the_same_network(tmp_path: Path) -> None:
+    tiny = choose_predictor_init(make_predictor_config(tmp_path, init="prediction"))
+    assert tiny.init == "base"
+    standard = make_predictor_config(tmp_path, init="prediction", size="standard")
+    assert choose_predictor_init(standard).init == "prediction"
+    model, origin, unfitted = start_predictor(standard)
+    assert (origin or {})["name"] == "predictor"
+    assert not unfitted
+    shipped = load_predictor()
+    np.testing.assert_array_equal(
+        model.predictor.start.detach().numpy(), shipped.constants["predictor.start"]
+    )
 
 
 def test_losses_are_those_of_the_perceptual_loss() -> None:

@@ -15,6 +15,13 @@ from fast_style.training.initialization import find_start
 from fast_style.training.predictor.network import PredictedNetwork
 
 
+def choose_predictor_init(config: TrainingConfig) -> TrainingConfig:
+    """Return the options with `base` for `prediction` if the predictor has another network."""
+    if config.init != "prediction" or load_predictor().network == config.network:
+        return config
+    return replace(config, init="base")
+
+
 def start_predictor(config: TrainingConfig) -> tuple[PredictedNetwork, dict[str, Any] | None, bool]:
     """Build the network with its initial weights, by `config.init`.
 
@@ -34,8 +41,7 @@ def start_predictor(config: TrainingConfig) -> tuple[PredictedNetwork, dict[str,
         model = PredictedNetwork(network)
         model.load(found.shared, found.constants)
         return model, {"name": "predictor", **found.training}, False
-    init = "base" if config.init == "prediction" else config.init
-    start = find_start(replace(config, init=init), {})
+    start = find_start(config, {})
     if start is not None:
         start.apply(network, None)
     return PredictedNetwork(network), None if start is None else start.origin, True
@@ -44,8 +50,7 @@ def start_predictor(config: TrainingConfig) -> tuple[PredictedNetwork, dict[str,
 def _find_predictor(config: TrainingConfig) -> StylePredictor | None:
     """Return the predictor to start from, or None if the run starts from a style network."""
     if config.init == "prediction":
-        found = load_predictor()
-        return found if found.network == config.network else None
+        return load_predictor()
     path = Path(config.init)
     if not is_predictor(path):
         return None

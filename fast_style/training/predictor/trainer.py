@@ -9,7 +9,7 @@ from fast_style.training.config import TrainingConfig
 from fast_style.training.data import PhotoDataModule, balancing_crops
 from fast_style.training.initialization import check_same_run
 from fast_style.training.model_card import training_card
-from fast_style.training.predictor.initialization import start_predictor
+from fast_style.training.predictor.initialization import choose_predictor_init, start_predictor
 from fast_style.training.predictor.inputs import PredictorInputs, read_predictor_inputs
 from fast_style.training.predictor.lightning_module import PredictorModule
 from fast_style.training.predictor.objective import PredictorObjective
@@ -50,6 +50,7 @@ def train_predictor(
     """
     # 1) Find the files; check the options against them.
     inputs = inputs or read_predictor_inputs(config)
+    config = choose_predictor_init(config)
     config = choose_batch_size(config, len(inputs.photos), CPU_BATCH, GPU_BATCH)
     if config.resume:
         check_same_run(config)
