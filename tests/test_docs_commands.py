@@ -58,6 +58,7 @@ PYTHON_LIMITS = {
 
 NOT_RUN = {
     r"^(serve|worker|demo)\b": "runs until it is stopped",
+    r"^webcam\b": "needs a camera",
     r"\bs3://": "needs an object store",
     r"--address\b": "needs a Ray cluster",
     r"\bhttps?://": "needs the internet",

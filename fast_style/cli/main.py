@@ -21,6 +21,9 @@ class _CommandEntry(NamedTuple):
 COMMANDS = {
     "stylize": _CommandEntry("fast_style.cli.stylize:stylize", "Apply a style to photos."),
     "video": _CommandEntry("fast_style.cli.video:video", "Apply a style to a video.", "video"),
+    "webcam": _CommandEntry(
+        "fast_style.cli.webcam:webcam", "Apply a style to a camera, live.", "video"
+    ),
     "optimize": _CommandEntry(
         "fast_style.cli.optimize:optimize", "Apply any painting to a photo, in minutes.", "torch"
     ),
