@@ -201,14 +201,16 @@ def test_losses_are_those_of_the_perceptual_loss() -> None:
 
 
 def test_views_vary_and_are_decided_by_the_generator() -> None:
-    painting = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    painting = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8, generator=generator)
     views = [random_view(painting, 64, np.random.default_rng(k)) for k in range(40)]
     for number, view in enumerate(views):
         assert {*view.shape[2:]} <= {32, 48, 64}
         assert 0 <= view.min() <= view.max() <= 1
         assert torch.equal(view, random_view(painting, 64, np.random.default_rng(number)))
     assert len({view.shape for view in views}) > 2
-    assert len({float(view.mean()) for view in views}) == len(views)
+    # A view and its mirror image may have the same mean.
+    assert len({float(view.mean()) for view in views}) > 30
 
 
 def test_kinds_are_weighted_by_the_root_of_their_number(tmp_path: Path) -> None:
