@@ -1,8 +1,7 @@
 """Options as dataclass fields, each with its help text, default and bounds; needs no torch.
 
-An option is declared once, as a field made by `option`. The command line (`cli/options.py`) and the
-service build their own forms from the fields, and `check_options` checks the values, so that a
-value is refused with the same sentence wherever it comes from.
+An option is declared once, as a field made by `option`. The command line and the service build
+their forms from the fields; `check_options` refuses a value with the same sentence everywhere.
 """
 
 from collections.abc import Mapping
@@ -303,7 +302,7 @@ class SheetOptions:
 def check_options(config: Any) -> None:
     """Check the type and the bounds of every field of a dataclass made with `option`.
 
-    Checked are numbers, flags and choices; fields of other types are left to the caller.
+    Numbers, flags and choices are checked; fields of other types are left to the caller.
 
     Raises:
         OptionError: a value has the wrong type, is none of the choices, or is out of its bounds.
@@ -314,12 +313,7 @@ def check_options(config: Any) -> None:
 
 
 def select_options(options: Any, bundle: type[Bundle]) -> Bundle:
-    """Return the options of a bundle out of those of a dataclass that has more.
-
-    Args:
-        options: an instance of a dataclass that has all fields of the bundle.
-        bundle: the class of the bundle, such as `StyleOptions`.
-    """
+    """Return a bundle, such as `StyleOptions`, from a dataclass that has all of its fields."""
     return bundle(**{spec.name: getattr(options, spec.name) for spec in fields(bundle)})  # type: ignore[arg-type]
 
 
@@ -398,8 +392,7 @@ def parse_layers(text: str, name: str) -> Mapping[str, float]:
         except ValueError:
             value = -1.0
         if layer in layers or not 0 <= value < float("inf"):
-            raise _option_error(
-                name, text, "LAYER[=WEIGHT],... with each layer once, such as relu1_2,relu2_2=0.5"
-            )
+            form = "LAYER[=WEIGHT],... with each layer once, such as relu1_2,relu2_2=0.5"
+            raise _option_error(name, text, form)
         layers[layer] = value
     return layers

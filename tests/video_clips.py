@@ -9,7 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.video.reading import swscale_matrix
+from fast_style.video.colors import swscale_matrix
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from fast_style.errors import UsageError, VideoError
-from fast_style.video.reading import swscale_matrix
+from fast_style.video.colors import swscale_matrix
 from fast_style.video.source import FULL, LIMITED, Colors, Pixels, VideoInfo
 
 if TYPE_CHECKING:

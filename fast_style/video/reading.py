@@ -18,14 +18,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation
 
 from fast_style.errors import VideoError
+from fast_style.video.colors import stream_colors, swscale_matrix, written_colors
 from fast_style.video.source import (
-    BT601,
-    BT709,
-    BT2020,
-    FULL,
-    LIMITED,
-    UNSPECIFIED,
-    Colors,
     Pixels,
     Position,
     SourceFrame,
@@ -39,7 +33,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-__all__ = ["ContainerSource", "open_container", "stream_colors", "swscale_matrix"]
+__all__ = ["ContainerSource", "open_container"]
 
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _REDUCING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -201,7 +195,7 @@ class ContainerSource:
             rate=rate,
             count=self._count(rate),
             aspect=aspect or Fraction(1),
-            colors=_written_colors(self._colors),
+            colors=written_colors(self._colors),
             has_alpha=_has_alpha(first),
         )
 
@@ -361,39 +355,6 @@ class ContainerSource:
         if self._flipped:
             pixels = pixels[:, ::-1]
         return np.ascontiguousarray(np.rot90(pixels, self._turns))
-
-
-def stream_colors(frame: VideoFrame) -> Colors:
-    """Return how a decoded frame codes its colours, with what players assume where it is silent."""
-    matrix, range_ = int(frame.colorspace), int(frame.color_range)
-    if frame.format.is_rgb:
-        matrix = BT709
-        range_ = FULL
-    if matrix in (0, UNSPECIFIED):
-        matrix = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
-    if range_ not in (LIMITED, FULL):
-        range_ = FULL if frame.format.name.startswith("yuvj") else LIMITED
-    return Colors(matrix, range_, int(frame.color_primaries), int(frame.color_trc))
-
-
-def swscale_matrix(matrix: int) -> int:
-    """Return swscale's number for a matrix of H.273."""
-    return {BT709: 1, 4: 4, 7: 7, BT2020: 9, 10: 9}.get(matrix, 5)
-
-
-def _written_colors(colors: Colors) -> Colors:
-    if colors.is_hdr:
-        return Colors()
-    # Silence is filled in by what goes with the matrix, which players would assume as well.
-    silent = BT2020 if colors.matrix in (BT2020, 10) else colors.matrix
-    silent = silent if silent in (BT709, BT601, 5, 7, BT2020) else BT709
-    transfer = {BT2020: 14, 5: BT601}.get(silent, silent)
-    return Colors(
-        colors.matrix,
-        colors.range,
-        silent if colors.primaries in (0, UNSPECIFIED) else colors.primaries,
-        transfer if colors.transfer in (0, UNSPECIFIED) else colors.transfer,
-    )
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:
