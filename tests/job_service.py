@@ -104,6 +104,7 @@ def running(settings: ServiceSettings, jobs: JobSettings | None = None) -> Itera
     """Run the service in a thread."""
     app = create_app(settings, jobs)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see service/server.py
         config = uvicorn.Config(app, log_config=None, ws="none", lifespan="on")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -335,6 +335,18 @@ def test_clients_that_disconnect_at_once_leave_nothing_behind(service, photo):
     assert service.metric("fast_style_megapixels_total") - before <= 60 * 64 * 48 / 1e6
 
 
+def test_responses_on_a_reused_connection_are_not_delayed(service):
+    """With Nagle's algorithm each of them would wait 40 ms for a delayed acknowledgement."""
+    seconds = []
+    with service.connect() as connection:
+        for _ in range(40):
+            start = time.perf_counter()
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert answer_of(connection)[0] == 200
+            seconds.append(time.perf_counter() - start)
+    assert min(seconds[20:]) < 0.03
+
+
 def test_pipelined_requests_are_answered_in_order(service, photo, wanted):
     with service.connect() as connection:
         connection.sendall(whole(photo) * 2)  # the second before the first is answered

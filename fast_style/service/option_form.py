@@ -6,6 +6,7 @@ and help texts become those of the form and of its OpenAPI schema.
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 import re
@@ -102,6 +103,10 @@ class OptionForm(Generic[T]):
 
     def schema(self) -> dict[str, Any]:
         """Return the JSON schema of the form, without its files."""
+        return copy.deepcopy(self._schema)
+
+    @functools.cached_property
+    def _schema(self) -> dict[str, Any]:
         schema = self.model.model_json_schema()
         schema.pop("title", None)
         for described in schema["properties"].values():
