@@ -11,7 +11,7 @@ from torch.nn import functional
 from fast_style.errors import ModelFileError, UsageError
 from fast_style.images import read_image, resize_long_side
 from fast_style.inference.stylizer import Stylizer
-from fast_style.models.model_file import save_model
+from fast_style.models.model_file import is_picture, save_model
 from fast_style.models.predictor import (
     BIAS_UNIT,
     STYLE_LAYERS,
@@ -22,7 +22,7 @@ from fast_style.models.predictor import (
 from fast_style.models.vgg import Vgg
 from fast_style.styles import prediction
 from fast_style.styles.mixing import mix_models
-from fast_style.styles.prediction import is_picture, predict_style
+from fast_style.styles.prediction import predict_style
 from fast_style.styles.registry import load_parts
 from tests.commands import failure, invoke
 

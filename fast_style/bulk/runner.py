@@ -14,7 +14,7 @@ from fast_style.bulk.output_names import OutputNames, picture_id
 from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.inference.pipeline import pillow_format
-from fast_style.models.model_file import model_from_bytes, model_to_bytes
+from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
 from fast_style.storage.hardware import (
     core_limit,
     gpu_count,
@@ -24,7 +24,6 @@ from fast_style.storage.hardware import (
 from fast_style.storage.object_store import ObjectStore, absolute_location
 from fast_style.styles.fingerprint import weights_sha256
 from fast_style.styles.mixing import mixture_name
-from fast_style.styles.prediction import is_picture
 from fast_style.styles.registry import find_parts, load_file
 
 _BLOCK = 256  # pictures after which the manifest is written to disk

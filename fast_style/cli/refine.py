@@ -35,10 +35,9 @@ def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
         FastStyleError: the picture cannot be read, or the training failed.
     """
     from fast_style.engines.compile_cache import cache_folder
-    from fast_style.models.model_file import load_model, save_model
+    from fast_style.models.model_file import is_picture, load_model, save_model
     from fast_style.models.predictor import load_predictor
     from fast_style.storage.hardware import installed
-    from fast_style.styles.prediction import is_picture
 
     if not painting.is_file() or not is_picture(painting):
         raise UsageError(

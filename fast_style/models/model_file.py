@@ -7,6 +7,7 @@ JSON. Nothing in it is pickled, and reading it does not need torch.
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -274,3 +275,22 @@ def _name_difference(found: set[str], expected: set[str]) -> str:
             shown = ", ".join(sorted(names)[:3])
             parts.append(f"{label}: {shown}{', ...' if len(names) > 3 else ''}")
     return "; ".join(parts)
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is taken for a picture and not for a model file.
+
+    A model file has the suffix `.safetensors`, or begins as safetensors do: with the length of a
+    header, and the header's brace. Every other file but a pickle is taken for a picture.
+    """
+    if path.suffix == SUFFIX:
+        return False
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(9)
+    except OSError:
+        return False  # loading it as a model says what is wrong
+    if beginning.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x00-\x05]", beginning):
+        return False  # a pickled checkpoint: the error of loading it as a model says so
+    length = int.from_bytes(beginning[:8], "little")
+    return not (beginning[8:] == b"{" and length < path.stat().st_size)

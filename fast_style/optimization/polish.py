@@ -7,11 +7,10 @@ from pathlib import Path
 from fast_style.errors import UsageError
 from fast_style.images import Photo, read_image
 from fast_style.inference.stylizer import Painted
-from fast_style.models.model_file import read_card
+from fast_style.models.model_file import is_picture, read_card
 from fast_style.optimization.api import read_painting
 from fast_style.optimization.config import LARGEST, OptimizeConfig, parse_painting
 from fast_style.optimization.optimizer_loop import Optimization
-from fast_style.styles.prediction import is_picture
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import re
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from fast_style.engines.onnx.predictor_graph import (
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side
 from fast_style.models.card import ModelCard
-from fast_style.models.model_file import SUFFIX, StyleModel
+from fast_style.models.model_file import StyleModel
 from fast_style.models.predictor import (
     StylePredictor,
     load_predictor,
@@ -88,25 +87,6 @@ def predict_style(
         },
     )
     return StyleModel(card, predictor.fold(np.asarray(parameters, np.float32)))
-
-
-def is_picture(path: Path) -> bool:
-    """Return whether a file is taken for a picture and not for a model file.
-
-    A model file has the suffix `.safetensors`, or begins as safetensors do: with the length of a
-    header, and the header's brace. Every other file but a pickle is taken for a picture.
-    """
-    if path.suffix == SUFFIX:
-        return False
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(9)
-    except OSError:
-        return False  # loading it as a model says what is wrong
-    if beginning.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x00-\x05]", beginning):
-        return False  # a pickled checkpoint: the error of loading it as a model says so
-    length = int.from_bytes(beginning[:8], "little")
-    return not (beginning[8:] == b"{" and length < path.stat().st_size)
 
 
 def _label(painting: ImageSource) -> str:

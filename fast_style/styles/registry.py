@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError
 from fast_style.models.card import ModelCard
-from fast_style.models.model_file import SUFFIX, StyleModel, load_model, read_card
+from fast_style.models.model_file import SUFFIX, StyleModel, is_picture, load_model, read_card
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
 
 MODELS_VARIABLE = "FAST_STYLE_MODELS"
@@ -165,10 +165,10 @@ def load_file(path: Path) -> StyleModel:
         ModelFileError: the file is neither a sound model file nor a readable picture.
         UsageError: the picture is too narrow or wholly transparent.
     """
-    from fast_style.styles.prediction import is_picture, predict_style  # it loads an engine
-
     if not is_picture(path):
         return load_model(path)
+    from fast_style.styles.prediction import predict_style  # it loads an engine
+
     try:
         return predict_style(path)
     except UnreadableImageError as error:

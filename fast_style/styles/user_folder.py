@@ -18,10 +18,9 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import read_image
-from fast_style.models.model_file import SUFFIX, StyleModel, load_model, save_model
+from fast_style.models.model_file import SUFFIX, StyleModel, is_picture, load_model, save_model
 from fast_style.storage.downloads import SIZE_LIMIT, check_url, download
 from fast_style.styles.fingerprint import add_fingerprint
-from fast_style.styles.prediction import is_picture
 from fast_style.styles.registry import load_file, user_folder
 from fast_style.styles.thumbnail import make_thumbnail
 
