@@ -20,7 +20,7 @@ from fast_style.training.config import TrainingConfig
 @debug_option
 @click.pass_context
 def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: bool) -> None:
-    """Train a style model from one painting and a folder of photos.
+    """Train a style model from a painting, with photos of your own or those that ship.
 
     Shows each loss and the time left, writes preview pictures to RUNS/NAME/previews and TensorBoard
     logs to RUNS/NAME/tensorboard, and the model to MODELS/NAME.safetensors. Ctrl-C and SIGTERM save
