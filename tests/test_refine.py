@@ -12,7 +12,7 @@ from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import load_model
 from fast_style.styles.prediction import predict_style
 from fast_style.training.config import TrainingConfig
-from fast_style.training.inputs import bundled_photos, read_inputs
+from fast_style.training.inputs import bundled_photos, read_inputs, read_paintings
 from fast_style.training.refine import refine_style
 from fast_style.training.trainer import train
 from tests.commands import failure, invoke
@@ -110,3 +110,16 @@ def test_bulk_takes_a_picture_for_a_style(workplace, painting, astronaut):
     expected = Stylizer(predict_style(painting)).stylize("in/a.png")
     difference = np.asarray(Image.open("out/a.png"), int) - np.asarray(expected, int)
     assert np.abs(difference).mean() < 1  # float16 weights on the way
+
+
+def test_hidden_colours_are_not_learnt(painting, tmp_path):
+    photo = np.asarray(Image.open(painting).convert("RGB"))
+    for hidden in (0, 255):
+        rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+        rgba[:, 50:] = (hidden, hidden, hidden, 0)
+        Image.fromarray(rgba).save(tmp_path / f"cut-{hidden}.png")
+    first, second = (read_paintings(tmp_path / f"cut-{n}.png")[f"cut-{n}"] for n in (0, 255))
+    np.testing.assert_array_equal(first, second)
+    Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "ghost.png")
+    with pytest.raises(UsageError, match="ghost is wholly transparent"):
+        read_paintings(tmp_path / "ghost.png")

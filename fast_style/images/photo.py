@@ -12,7 +12,7 @@ from PIL import Image
 from fast_style.errors import UsageError
 from fast_style.images.resampling import resize_to
 
-__all__ = ["Photo", "to_pil"]
+__all__ = ["Photo", "to_pil", "visible_pixels"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -99,3 +99,26 @@ def to_pil(photo: Photo) -> Image.Image:
     if photo.alpha is not None:
         image.putalpha(Image.fromarray(np.ascontiguousarray(photo.alpha)))
     return image
+
+
+def visible_pixels(photo: Photo, name: str) -> Pixels:
+    """Return a painting's pixels with the mean visible colour where it is transparent.
+
+    Args:
+        photo: The painting.
+        name: What to call it in the message.
+
+    Returns:
+        RGB, shape (H, W, 3), uint8; colours hidden below alpha 0 do not matter.
+
+    Raises:
+        UsageError: If no pixel is visible.
+    """
+    if photo.alpha is None:
+        return photo.pixels
+    weight = photo.alpha[..., None].astype(np.float32) / 255
+    total = float(weight.sum())
+    if total == 0:
+        raise UsageError(f"{name} is wholly transparent: a style needs a visible picture")
+    mean = (photo.pixels * weight).sum((0, 1), dtype=np.float64) / total
+    return np.rint(photo.pixels * weight + mean * (1 - weight)).astype(np.uint8)

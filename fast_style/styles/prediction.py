@@ -21,6 +21,7 @@ from fast_style.engines.onnx.predictor_graph import (
 )
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side
+from fast_style.images.photo import visible_pixels
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
 from fast_style.models.predictor import (
@@ -65,7 +66,7 @@ def predict_style(
     predictor = predictor or load_predictor()
     size = style_size or predictor.style_size
     photo = read_image(painting, at_least=size)
-    label = _label(painting)
+    label = name or _label(painting)
     pixels = _prepare(photo, size, label)
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
@@ -75,9 +76,9 @@ def predict_style(
         if cache:
             _write_cached(key, parameters)
     card = ModelCard(
-        name=name or label,
+        name=label,
         network=predictor.network,
-        title=name or label,
+        title=label,
         grain=predictor.grain,
         training={
             "predicted": True,
@@ -96,15 +97,8 @@ def _label(painting: ImageSource) -> str:
 
 
 def _prepare(photo: Photo, size: int, label: str) -> NDArray[np.uint8]:
-    """Fill transparent parts with the mean visible colour, and resize to `size`."""
-    pixels = photo.pixels
-    if photo.alpha is not None:
-        weight = photo.alpha[..., None].astype(np.float32) / 255
-        total = float(weight.sum())
-        if total == 0:
-            raise UsageError(f"{label} is wholly transparent: a style needs a visible picture")
-        mean = (pixels * weight).sum((0, 1), dtype=np.float64) / total
-        pixels = np.rint(pixels * weight + mean * (1 - weight)).astype(np.uint8)
+    """Fill transparent parts, and resize to `size`."""
+    pixels = visible_pixels(photo, label)
     resized = resize_long_side(pixels, size, enlarge=True)
     if min(resized.shape[:2]) < MINIMUM_SIDE:
         raise UsageError(

@@ -19,6 +19,7 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import read_image, resize_long_side
+from fast_style.images.photo import visible_pixels
 from fast_style.training.config import TrainingConfig
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -127,7 +128,7 @@ def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
                 f"{', '.join(sorted(PHOTO_SUFFIXES))}"
             )
     try:
-        return {file.stem: read_image(file).pixels for file in files}
+        return {file.stem: visible_pixels(read_image(file), file.stem) for file in files}
     except ImageError as error:
         raise TrainingDataError(f"the painting cannot be used: {error}") from error
 

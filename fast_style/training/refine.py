@@ -9,6 +9,7 @@ from PIL import Image
 
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, read_image
+from fast_style.images.photo import visible_pixels
 from fast_style.models.model_file import StyleModel, load_model
 from fast_style.training.config import TrainingConfig
 from fast_style.training.trainer import train
@@ -47,7 +48,7 @@ def refine_style(
         label = Path(painting).stem
     with tempfile.TemporaryDirectory(prefix="fast-style-") as folder:
         file = Path(folder, "painting.png")
-        Image.fromarray(picture.pixels).save(file, compress_level=1)
+        Image.fromarray(visible_pixels(picture, label)).save(file, compress_level=1)
         config = TrainingConfig(
             style_image=file,
             photos=None if photos is None else Path(photos),
