@@ -121,4 +121,5 @@ def visible_pixels(photo: Photo, name: str) -> Pixels:
     if total == 0:
         raise UsageError(f"{name} is wholly transparent: a style needs a visible picture")
     mean = (photo.pixels * weight).sum((0, 1), dtype=np.float64) / total
-    return np.rint(photo.pixels * weight + mean * (1 - weight)).astype(np.uint8)
+    filled: Pixels = np.rint(photo.pixels * weight + mean * (1 - weight)).astype(np.uint8)
+    return filled
