@@ -307,7 +307,7 @@ def check_options(config: Any) -> None:
     Raises:
         OptionError: a value has the wrong type, is none of the choices, or is out of its bounds.
     """
-    hints = _type_hints(config.__class__)
+    hints = type_hints(config.__class__)
     for spec in fields(config):
         _check_option(spec.name, getattr(config, spec.name), hints[spec.name], spec.metadata)
 
@@ -330,7 +330,8 @@ def split_hint(hint: Any) -> tuple[tuple[str, ...], tuple[type, ...]]:
 
 
 @cache
-def _type_hints(config: Any) -> dict[str, Any]:
+def type_hints(config: Any) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, evaluated once for each class."""
     return get_type_hints(config)
 
 

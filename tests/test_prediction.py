@@ -179,6 +179,9 @@ def test_the_command_takes_a_picture_for_a_style(workplace, painting, astronaut)
     assert difference.max() <= 1
     sentence = failure("stylize", "photo.png", "--style", astronaut.with_name("absent.jpg"))
     assert "absent.jpg" in sentence
+    assert failure("stylize", "photo.png", "--style", "absent.jpg").startswith(
+        "there is no picture absent.jpg: check the path"
+    )
 
 
 def test_parameter_count_is_that_of_the_file():

@@ -8,11 +8,11 @@ from dataclasses import MISSING, Field, fields
 from functools import wraps
 from pathlib import Path
 from types import NoneType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import click
 
-from fast_style.options import split_hint
+from fast_style.options import split_hint, type_hints
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,7 +36,7 @@ def options_from(
         only: names of the fields to make options of; all if None.
         defaults: defaults of this command that differ from those of the dataclass.
     """
-    hints = get_type_hints(config)
+    hints = type_hints(config)
     specs = [
         spec
         for spec in fields(config)  # type: ignore[arg-type]

@@ -110,6 +110,13 @@ def find_style(name_or_path: str | os.PathLike[str]) -> Path:
             f"there is no model file {text}: check the path, or give the name of a style "
             "(`fast-style styles` lists them)"
         )
+    from fast_style.images.folder import is_picture_name  # it loads Pillow
+
+    if is_picture_name(text):
+        raise StyleNotFoundError(
+            f"there is no picture {text}: check the path, or give the name of a style "
+            "(`fast-style styles` lists them)"
+        )
     raise StyleNotFoundError(_describe_unknown(text, list(styles)))
 
 
