@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.objective import TRAINED, MeasuredObjective, Pixels, Terms
-from fast_style.engines.compile_cache import cache_folder
 from fast_style.models.perceptual_loss import LossConfig
 from fast_style.storage.atomic_write import replace_file
+from fast_style.storage.disk_cache import cache_folder
 
 LineSearch = Literal["none", "strong-wolfe"]
 LINE_SEARCHES: tuple[str, ...] = get_args(LineSearch)
@@ -257,7 +257,7 @@ def make_curve_key(
 
 def default_curve_folder() -> Path:
     """Return the default folder of curves: in the user's cache, beside compiled models."""
-    return cache_folder().parent / "lbfgs-curves"
+    return cache_folder() / "lbfgs-curves"
 
 
 def load_curve(folder: Path, key: str) -> DescentCurve | None:

@@ -16,10 +16,10 @@ from fast_style.models.predictor import (
     BIAS_UNIT,
     STYLE_LAYERS,
     load_predictor,
-    load_vgg_weights,
     parameter_count,
 )
 from fast_style.models.vgg import Vgg
+from fast_style.models.vgg_weights import load_vgg_weights
 from fast_style.styles import prediction
 from fast_style.styles.mixing import mix_models
 from fast_style.styles.prediction import predict_style
@@ -113,7 +113,7 @@ def test_the_second_time_the_cache_answers(painting, monkeypatch):
 
 def test_a_damaged_cache_is_no_error(painting):
     first = predict_style(painting)
-    for file in prediction._cached_file("x").parent.iterdir():
+    for file in prediction.PREDICTED.folder.iterdir():
         file.write_bytes(b"broken")
     again = predict_style(painting)
     np.testing.assert_array_equal(again.weights["output.bias"], first.weights["output.bias"])

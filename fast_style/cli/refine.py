@@ -1,13 +1,12 @@
 """The option `--refine`: train the style that is predicted from a picture a little further."""
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fast_style.errors import MissingExtraError, ModelFileError, UsageError
+from fast_style.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from fast_style.models.model_file import StyleModel
@@ -34,9 +33,9 @@ def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
         MissingExtraError: torch or Lightning is not installed.
         FastStyleError: the picture cannot be read, or the training failed.
     """
-    from fast_style.engines.compile_cache import cache_folder
-    from fast_style.models.model_file import is_picture, load_model, save_model
+    from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
     from fast_style.models.predictor import load_predictor
+    from fast_style.storage.disk_cache import DiskCache
     from fast_style.storage.hardware import installed
 
     if not painting.is_file() or not is_picture(painting):
@@ -46,16 +45,15 @@ def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
         )
     content = hashlib.sha256(painting.read_bytes()).hexdigest()
     key = hashlib.sha256(f"{content} {load_predictor().digest} {seconds:g}".encode()).hexdigest()
-    kept = cache_folder().with_name("refined") / f"{key}.safetensors"
-    if kept.is_file():
-        with suppress(ModelFileError):
-            return load_model(kept)
+    refined = DiskCache("refined", limit=50)  # model files, of 0.9 MB each
+    kept = refined.load(key)
+    if kept is not None:
+        return model_from_bytes(kept)
     for module, package in (("torch", "torch"), ("pytorch_lightning", "pytorch-lightning")):
         if not installed(module):
             raise MissingExtraError("--refine", package, "train")
     from fast_style.training.refine import refine_style  # it loads torch
 
     model = refine_style(painting, seconds, quiet=quiet)
-    with suppress(ModelFileError):  # a cache that cannot be written is no error
-        save_model(kept, model.card, model.weights)
+    refined.store(key, model_to_bytes(model.card, model.weights))
     return model

@@ -23,7 +23,6 @@ from fast_style.engines.base import (
     check_batch,
     choose_precision,
 )
-from fast_style.engines.compile_cache import load_blob, store_blob
 from fast_style.engines.onnx.banded_graph import build_banded_graph
 from fast_style.engines.onnx.graph import (
     INPUT,
@@ -34,6 +33,7 @@ from fast_style.engines.onnx.graph import (
     pad_short_sides,
 )
 from fast_style.models.model_file import StyleModel
+from fast_style.storage.disk_cache import DiskCache
 from fast_style.storage.hardware import core_limit, visible_cores
 
 _LARGE_PIXELS = 4_000_000
@@ -41,6 +41,9 @@ _LARGE_PIXELS = 4_000_000
 
 _PROCESSOR = ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+COMPILED = DiskCache("compiled", limit=24)
+"""Compiled networks; each file is about as large as the model file."""
 
 
 def _import_openvino() -> Any:
@@ -305,7 +308,7 @@ def _compile(graph: bytes, precision: Precision, keep: bool, streams: int = 1) -
     environment = [_import_openvino().__version__, platform.machine(), visible_cores(), options]
     environment += [core.get_property("CPU", about) for about in _PROCESSOR]
     key = hashlib.sha256(repr(environment).encode() + graph).hexdigest()
-    blob = load_blob(key)
+    blob = COMPILED.load(key)
     if blob is not None:
         # The file is undamaged, but OpenVINO may still reject it: then the graph is compiled.
         with suppress(Exception):
@@ -313,5 +316,5 @@ def _compile(graph: bytes, precision: Precision, keep: bool, streams: int = 1) -
     compiled = core.compile_model(core.read_model(graph), "CPU", options)
     with suppress(Exception):  # not every build of OpenVINO can export
         exported = compiled.export_model()
-        store_blob(key, exported if isinstance(exported, bytes) else exported.getvalue())
+        COMPILED.store(key, exported if isinstance(exported, bytes) else exported.getvalue())
     return compiled

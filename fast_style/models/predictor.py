@@ -30,10 +30,8 @@ from safetensors import SafetensorError, safe_open
 
 from fast_style.errors import FastStyleError, WeightsError
 from fast_style.models.config import NetworkConfig, norm_layers, parameter_shapes
+from fast_style.models.vgg_weights import STAGES
 from fast_style.options import GRAIN_LIMIT
-
-VGG_FILE = "vgg16_relu4_3_fp16.safetensors"
-"""The bundled weights of VGG-16 to relu4_3, in `fast_style/weights`."""
 
 PREDICTOR_FILE = "predictor.safetensors"
 """The predictor that ships, in `fast_style/weights`."""
@@ -41,7 +39,7 @@ PREDICTOR_FILE = "predictor.safetensors"
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """VGG layers whose statistics describe a painting, shallow to deep."""
 
-STYLE_CHANNELS = (64, 128, 256, 512)
+STYLE_CHANNELS = tuple(filters for _, filters in STAGES)
 """Channels of `STYLE_LAYERS`."""
 
 BIAS_UNIT = 100.0
@@ -204,20 +202,3 @@ def _constants_fit(constants: Weights, count: int) -> bool:
         size += 2 * channels + rank * (rank + 1) // 2
     found = {name: array.shape for name, array in constants.items()}
     return size == descriptor and found == expected
-
-
-def load_vgg_weights() -> dict[str, NDArray[np.float16]]:
-    """Load the bundled VGG's weights, float16, by torchvision's names such as `features.0.weight`.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
-    with as_file(files("fast_style") / "weights" / VGG_FILE) as path:
-        try:
-            with safe_open(path, framework="numpy") as file:
-                names = list(file.keys())
-                return {name: file.get_tensor(name) for name in names}
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"the bundled VGG weights at {path} cannot be read ({error}): reinstall fast-style"
-            ) from error

@@ -5,16 +5,15 @@ The weights of VGG-16 to relu4_3 are bundled; those of torchvision are downloade
 
 import hashlib
 from collections.abc import Iterable
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fast_style.errors import MissingExtraError, UsageError, WeightsError
+from fast_style.models.vgg_weights import BGR_MEAN, STAGES, load_vgg_weights
 from fast_style.models.winograd import convolve_and_rectify, transform_kernel
 from fast_style.storage.downloads import OFFLINE_VARIABLE, is_offline
 
@@ -22,14 +21,12 @@ VggName = Literal["bundled", "vgg16", "vgg19"]
 
 # Convolutions before each max-pooling, and their filters (Simonyan and Zisserman 2014, table 1).
 _STAGES: dict[str, list[tuple[int, int]]] = {
-    "bundled": [(2, 64), (2, 128), (3, 256), (3, 512)],
+    "bundled": list(STAGES),
     "vgg16": [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)],
     "vgg19": [(2, 64), (2, 128), (4, 256), (4, 512), (4, 512)],
 }
 WINOGRAD_FILTERS = 256
 """From this many filters, Winograd's convolution is faster than a direct one in float32."""
-
-_BUNDLED_FILE = "vgg16_relu4_3_fp16.safetensors"
 
 
 def layer_names(vgg: VggName = "bundled") -> list[str]:
@@ -99,7 +96,7 @@ class Vgg(nn.Module):
                 index += 2
             index += 1  # the max-pooling is a module in torchvision's Sequential
         bundled = name == "bundled"
-        mean = (103.939, 116.779, 123.68) if bundled else (0.485, 0.456, 0.406)
+        mean = BGR_MEAN if bundled else (0.485, 0.456, 0.406)
         deviation = (1.0, 1.0, 1.0) if bundled else (0.229, 0.224, 0.225)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1), persistent=False)
@@ -160,10 +157,7 @@ def check_layers(layers: Iterable[str], known: list[str], vgg: str) -> None:
 
 
 def _bundled_weights() -> dict[str, Tensor]:
-    with as_file(files("fast_style") / "weights" / _BUNDLED_FILE) as path:
-        if not path.is_file():
-            raise WeightsError(f"the bundled VGG weights are not at {path}: reinstall fast-style")
-        return load_file(path)
+    return {name: torch.from_numpy(value) for name, value in load_vgg_weights().items()}
 
 
 def _published_url(name: VggName) -> str:

@@ -1,9 +1,7 @@
 """Predict a style from any picture: a small network of its own, in one pass of the predictor."""
 
 import hashlib
-import io
 import os
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.engines.base import GraphFunction
-from fast_style.engines.compile_cache import cache_folder
 from fast_style.engines.cpu_graph import load_cpu_graph
 from fast_style.engines.onnx.predictor_graph import (
     MINIMUM_SIDE,
@@ -27,13 +24,12 @@ from fast_style.models.model_file import StyleModel
 from fast_style.models.predictor import (
     StylePredictor,
     load_predictor,
-    load_vgg_weights,
-    parameter_count,
 )
-from fast_style.storage.atomic_write import replace_file
+from fast_style.models.vgg_weights import load_vgg_weights
+from fast_style.storage.disk_cache import DiskCache
 
-CACHE_LIMIT = 1000
-"""Predictions kept on disk, of 6 KB each; the least recently used is deleted first."""
+PREDICTED = DiskCache("predicted", limit=1000)
+"""Predicted parameters, float32; 6 KB each."""
 
 
 def predict_style(
@@ -70,11 +66,13 @@ def predict_style(
     pixels = _prepare(photo, size, label)
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
-    parameters = _read_cached(key, predictor) if cache else None
-    if parameters is None:
+    kept = PREDICTED.load(key) if cache else None
+    if kept is not None:
+        parameters = np.frombuffer(kept, "<f4")
+    else:
         parameters = _load_graph(predictor)({PAINTING: pixels[None]}, [PARAMETERS])[PARAMETERS][0]
         if cache:
-            _write_cached(key, parameters)
+            PREDICTED.store(key, parameters.astype("<f4").tobytes())
     card = ModelCard(
         name=label,
         network=predictor.network,
@@ -82,7 +80,8 @@ def predict_style(
         grain=predictor.grain,
         training={
             "predicted": True,
-            "started_from": {"name": "predictor", **predictor.training},
+            # The file is in the name: networks of two predictors cannot be mixed by weights.
+            "started_from": {**predictor.training, "name": f"predictor-{predictor.digest[:8]}"},
             "painting_sha256": digest,
             "style_size": size,
         },
@@ -112,30 +111,3 @@ def _prepare(photo: Photo, size: int, label: str) -> NDArray[np.uint8]:
 def _load_graph(predictor: StylePredictor) -> GraphFunction:
     """Load a predictor's graph, once for the process."""
     return load_cpu_graph(build_predictor_graph(predictor, load_vgg_weights()))
-
-
-def _cached_file(key: str) -> Path:
-    return cache_folder().with_name("predicted") / f"{key}.npy"
-
-
-def _read_cached(key: str, predictor: StylePredictor) -> NDArray[np.float32] | None:
-    with suppress(OSError, ValueError, RuntimeError):
-        path = _cached_file(key)
-        parameters = np.load(path, allow_pickle=False)
-        if parameters.shape == (parameter_count(predictor.network),):
-            os.utime(path)  # marks it as recently used
-            return np.asarray(parameters, np.float32)
-    return None
-
-
-def _write_cached(key: str, parameters: NDArray[np.float32]) -> None:
-    """Keep a prediction; does nothing where the folder cannot be written."""
-    with suppress(OSError, RuntimeError):
-        path = _cached_file(key)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        content = io.BytesIO()
-        np.save(content, np.asarray(parameters, np.float32), allow_pickle=False)
-        replace_file(path, content.getvalue())
-        files = sorted(path.parent.glob("*.npy"), key=lambda file: file.stat().st_mtime)
-        for old in files[:-CACHE_LIMIT]:
-            old.unlink(missing_ok=True)

@@ -13,17 +13,13 @@ from numpy.typing import NDArray
 
 from fast_style.engines.onnx.writer import FLOAT, UINT8, Writer
 from fast_style.models.predictor import STYLE_LAYERS, StylePredictor, parameter_count
+from fast_style.models.vgg_weights import BGR_MEAN, STAGES
 
 PAINTING, PARAMETERS = "painting", "parameters"
 """Input: RGB uint8, (1, H, W, 3). Output: float32, (1, N)."""
 
 MINIMUM_SIDE = 16
 """Shortest side of a painting in pixels: relu4_3 sees it at an eighth."""
-
-_STAGES = ((2, 0), (2, 5), (3, 10), (3, 17))
-"""Of each VGG stage: its convolutions, and torchvision's number of the first."""
-
-_BGR_MEAN = (103.939, 116.779, 123.68)
 
 
 def build_predictor_graph(
@@ -33,7 +29,7 @@ def build_predictor_graph(
 
     Args:
         predictor: the predictor.
-        vgg: `models.predictor.load_vgg_weights()`.
+        vgg: `models.vgg_weights.load_vgg_weights()`.
 
     Returns:
         A serialized ModelProto; height and width are free, `MINIMUM_SIDE` or more.
@@ -55,14 +51,17 @@ def _add_vgg(writer: Writer, vgg: Mapping[str, NDArray[np.float16]]) -> dict[str
     planes = writer.op("Transpose", PAINTING, perm=(0, 3, 1, 2))
     values = writer.op("Cast", planes, to=FLOAT)
     bgr = writer.op("Gather", values, writer.constant(np.array([2, 1, 0])), axis=1)
-    mean = writer.constant(np.array(_BGR_MEAN, np.float32).reshape(1, 3, 1, 1))
+    mean = writer.constant(np.array(BGR_MEAN, np.float32).reshape(1, 3, 1, 1))
     features = writer.op("Sub", bgr, mean)
     found: dict[str, str] = {}
-    for stage, (count, first) in enumerate(_STAGES, 1):
+    index = 0  # torchvision numbers convolutions, ReLUs and poolings alike
+    for stage, (count, _) in enumerate(STAGES, 1):
         if stage > 1:
             features = writer.op("MaxPool", features, kernel_shape=(2, 2), strides=(2, 2))
+            index += 1
         for number in range(count):
-            name = f"features.{first + 2 * number}"
+            name = f"features.{index}"
+            index += 2
             # Stored as float16, which halves the graph; both engines fold the casts.
             parts = [
                 writer.op("Cast", writer.constant(vgg[f"{name}.{part}"]), to=FLOAT)

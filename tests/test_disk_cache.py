@@ -1,4 +1,4 @@
-"""The cache of compiled models on disk, and the packages that the CPU engine imports."""
+"""Caches on disk, by that of compiled models, and the packages that the CPU engine imports."""
 
 import os
 import subprocess
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_style.engines import compile_cache, create_engine
+from fast_style.engines import create_engine
+from fast_style.engines.openvino_engine import COMPILED
 from fast_style.models.config import NetworkConfig
 from fast_style.models.model_file import StyleModel
 from fast_style.options import EngineOptions
@@ -38,33 +39,33 @@ def photo(astronaut):
 
 class TestCache:
     def test_stored_content_is_loaded(self, own_cache):
-        assert compile_cache.load_blob("key") is None
-        compile_cache.store_blob("key", b"compiled")
-        assert compile_cache.load_blob("key") == b"compiled"
+        assert COMPILED.load("key") is None
+        COMPILED.store("key", b"compiled")
+        assert COMPILED.load("key") == b"compiled"
         assert [path.name for path in own_cache.iterdir()] == ["key.blob"]
 
     @pytest.mark.parametrize("keep", [0, 5, 39])
     def test_damaged_files_are_not_loaded(self, own_cache, keep):
-        compile_cache.store_blob("key", b"compiled")
+        COMPILED.store("key", b"compiled")
         file = own_cache / "key.blob"
         content = file.read_bytes()
         file.write_bytes(content[:keep])
-        assert compile_cache.load_blob("key") is None
+        assert COMPILED.load("key") is None
         file.write_bytes(content[:-1] + b"?")
-        assert compile_cache.load_blob("key") is None
+        assert COMPILED.load("key") is None
 
     def test_least_recently_used_files_are_deleted(self, own_cache, monkeypatch):
-        monkeypatch.setattr(compile_cache, "LIMIT", 3)
+        monkeypatch.setattr(COMPILED, "limit", 3)
         for age, key in enumerate("abc"):
-            compile_cache.store_blob(key, b"")
+            COMPILED.store(key, b"")
             os.utime(own_cache / f"{key}.blob", (age, age))
-        assert compile_cache.load_blob("a") == b""  # used: now the youngest
-        compile_cache.store_blob("d", b"")
+        assert COMPILED.load("a") == b""  # used: now the youngest
+        COMPILED.store("d", b"")
         assert {path.stem for path in own_cache.iterdir()} == {"a", "c", "d"}
 
     def test_relative_paths_are_ignored(self, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", "here")
-        assert compile_cache.cache_folder().is_absolute()
+        assert COMPILED.folder.is_absolute()
 
     def test_a_model_is_compiled_once(self, own_cache, monkeypatch, photo):
         first = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
@@ -90,14 +91,14 @@ class TestCache:
         (file,) = own_cache.iterdir()
         content = file.read_bytes()
         if damage == "other":  # sound to us, but nothing OpenVINO knows
-            compile_cache.store_blob(file.stem, b"not a model" * 100)
+            COMPILED.store(file.stem, b"not a model" * 100)
         else:
             noise = np.random.default_rng(0).bytes(len(content))
             file.write_bytes({"short": content[:1000], "noise": noise, "empty": b""}[damage])
         found = create_engine(make_model(), EngineOptions(engine="openvino")).predict(photo)
         np.testing.assert_array_equal(found, expected)
         assert abs(file.stat().st_size - len(content)) < 1000
-        assert compile_cache.load_blob(file.stem) is not None
+        assert COMPILED.load(file.stem) is not None
 
     def test_a_folder_that_cannot_be_made(self, monkeypatch, tmp_path, photo):
         (tmp_path / "file").write_text("")
@@ -134,7 +135,7 @@ class TestCache:
         assert [process.returncode for process in processes] == [0, 0]
         assert answers[0] == answers[1] != ""
         (file,) = own_cache.iterdir()  # and no temporary file
-        assert compile_cache.load_blob(file.stem) is not None
+        assert COMPILED.load(file.stem) is not None
 
 
 def test_the_cpu_engine_loads_no_other_and_reports_to_nobody(model_file, tmp_path):
