@@ -24,7 +24,28 @@ Notify = Callable[[str], None]
 """Shows a sentence to the user."""
 
 
-class TimeBudget(pl.Callback):
+class StepCallback(pl.Callback):
+    """A callback that acts after each step."""
+
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
+    ) -> None:
+        """Act; the optimizer has made its step."""
+        raise NotImplementedError
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: PhotoBatch,
+        batch_idx: int,
+    ) -> None:
+        """Call `after_step`."""
+        self.after_step(trainer, pl_module, batch)
+
+
+class TimeBudget(StepCallback):
     """Ends the run when its time limit is reached; time is counted over all sessions.
 
     Attributes:
@@ -49,13 +70,8 @@ class TimeBudget(pl.Callback):
         self._started = time.monotonic()
         self._update(trainer, pl_module)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Update the module's elapsed share, and stop when the time is up."""
         self._update(trainer, pl_module)
@@ -79,7 +95,7 @@ class TimeBudget(pl.Callback):
         self.before = float(state_dict["elapsed"])
 
 
-class Checkpoints(pl.Callback):
+class Checkpoints(StepCallback):
     """Writes the checkpoint `last.ckpt` atomically, at an interval of steps and at the end."""
 
     def __init__(self, path: Path, every: int) -> None:
@@ -102,13 +118,8 @@ class Checkpoints(pl.Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._saved_step = trainer.global_step if trainer.global_step else -1
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Save at the interval."""
         if trainer.global_step % self.every == 0:
@@ -119,7 +130,7 @@ class Checkpoints(pl.Callback):
         self.save(trainer)
 
 
-class Interrupts(pl.Callback):
+class Interrupts(StepCallback):
     """Ends the run after the current step on Ctrl-C or SIGTERM; a second signal ends it at once.
 
     Attributes:
@@ -144,13 +155,8 @@ class Interrupts(pl.Callback):
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         self.notify(f"{name}: saving after this step (once more to stop without saving)")
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Stop between two steps, on all devices at the same one."""
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
@@ -163,7 +169,7 @@ class Interrupts(pl.Callback):
         self._previous.clear()
 
 
-class NonFiniteGuard(pl.Callback):
+class NonFiniteGuard(StepCallback):
     """Skips steps with non-finite gradients; after several in a row, rolls the run back.
 
     A rollback restores the weights and the optimizer's state of the last good interval, and halves
@@ -216,13 +222,8 @@ class NonFiniteGuard(pl.Callback):
         optimizer.zero_grad(set_to_none=True)
         self.in_a_row += 1
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Report skipped steps, roll back after several, keep good states."""
         assert isinstance(pl_module, TrainingModule)
@@ -251,7 +252,7 @@ class NonFiniteGuard(pl.Callback):
         )
 
 
-class LossCurve(pl.Callback):
+class LossCurve(StepCallback):
     """Records the weighted losses as fewer than 96 points, each the mean of equally many steps.
 
     When there are 96, each two neighbours are merged. Checkpoints contain the curve.
@@ -263,13 +264,8 @@ class LossCurve(pl.Callback):
         self._sums: list[float | Tensor] = [0.0] * len(_CURVE_LOSSES)
         self._count = 0
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Add the losses of a step."""
         metrics = trainer.callback_metrics

@@ -3,7 +3,7 @@
 import io
 import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fast_style.images.grain import add_grain
 from fast_style.storage.atomic_write import replace_file
-from fast_style.training.callbacks import Notify, TimeBudget
+from fast_style.training.callbacks import Notify, StepCallback, TimeBudget
 from fast_style.training.data import PhotoBatch
 from fast_style.training.lightning_module import StyleTransferModule, TrainingModule
 from fast_style.training.progress_bar import ProgressDisplay, format_duration
@@ -24,7 +24,7 @@ _SMOOTHING = 0.95
 _Number = TypeVar("_Number", float, Tensor)
 
 
-class TrainingProgress(pl.Callback):
+class TrainingProgress(StepCallback):
     """Shows steps per second, each loss and the time left."""
 
     def __init__(self, budget: TimeBudget, display: ProgressDisplay) -> None:
@@ -41,13 +41,8 @@ class TrainingProgress(pl.Callback):
         if trainer.is_global_zero:
             self.display.start(total=1.0, transient=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Add the step's time and losses to running means, and show them."""
         assert isinstance(pl_module, TrainingModule)
@@ -90,7 +85,7 @@ class TrainingProgress(pl.Callback):
         self.display.stop()
 
 
-class UnreadablePhotos(pl.Callback):
+class UnreadablePhotos(StepCallback):
     """Reports the photos that cannot be read, and their number at the end.
 
     Attributes:
@@ -102,13 +97,8 @@ class UnreadablePhotos(pl.Callback):
         self.notify = notify
         self.paths: set[str] = set()
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Report each photo the first time that it could not be read."""
         for path in batch["unreadable"]:
@@ -122,7 +112,7 @@ class UnreadablePhotos(pl.Callback):
             self.notify(f"{len(self.paths)} photos could not be read and were skipped")
 
 
-class Previews(pl.Callback):
+class Previews(StepCallback):
     """Writes a photo beside its stylized picture at an interval, as JPEG and to TensorBoard."""
 
     def __init__(self, photo: NDArray[np.uint8], folder: Path, every: int) -> None:
@@ -135,13 +125,8 @@ class Previews(pl.Callback):
         """
         self.photo, self.folder, self.every = photo, folder, every
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Write a picture at the interval."""
         if trainer.is_global_zero and self.every and trainer.global_step % self.every == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -110,13 +111,11 @@ class Extras:
         if self._start is not None:
             at = int((self._start - 1) * av.time_base)
             self._container.seek(max(0, at), backward=True)
-        try:
+        with suppress(av.error.FFmpegError):  # the frames end there too, and report it
             for packet in self._container.demux(sources):
                 if packet.size and packet.is_corrupt:
                     continue
                 yield from self._moved(packet)
-        except av.error.FFmpegError:
-            pass  # the frames have ended there too, and say so
         for track in self._tracks.values():
             if track.convert is not None:
                 yield from self._finished(track, track.convert(None))

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,7 +16,7 @@ from fast_style.images import read_image
 from fast_style.images.grain import add_grain
 from fast_style.images.resampling import resize_to
 from fast_style.storage.atomic_write import replace_file
-from fast_style.training.callbacks import Notify
+from fast_style.training.callbacks import Notify, StepCallback
 from fast_style.training.data import PhotoBatch, style_tensor
 from fast_style.training.predictor.lightning_module import PredictorModule
 
@@ -26,7 +25,7 @@ _PAINTINGS = 12
 """Paintings that are shown, at equal distances in the list of those that are held out."""
 
 
-class UnseenPreviews(pl.Callback):
+class UnseenPreviews(StepCallback):
     """Stylizes a photo by paintings never seen, at an interval, and measures the result.
 
     Writes a sheet (above the paintings, below the pictures) as JPEG and to TensorBoard, and logs
@@ -63,13 +62,8 @@ class UnseenPreviews(pl.Callback):
         self._notify, self._files = notify, list(paintings[:: -(-len(paintings) // _PAINTINGS)])
         self._paintings: list[NDArray[np.uint8]] | None = None
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: PhotoBatch,
-        batch_idx: int,
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Write a sheet at the interval."""
         if trainer.is_global_zero and self.every and trainer.global_step % self.every == 0:
