@@ -385,12 +385,11 @@ def test_every_writable_format_is_a_choice():
 class TestTile:
     def test_strips_give_the_same_picture(self, model_file, astronaut, tmp_path):
         for tile in ("off", "100"):
-            out = tmp_path / f"{tile}.png"
-            result = invoke("stylize", astronaut, "--style", model_file, "--tile", tile, "-o", out)
+            options = ("--style", model_file, "--tile", tile, "-o", tmp_path / f"{tile}.png")
+            result = invoke("stylize", astronaut, *options)
             assert result.code == 0, result.err
-        with Image.open(tmp_path / "off.png") as whole, Image.open(tmp_path / "100.png") as strips:
-            difference = np.asarray(whole).astype(int) - np.asarray(strips)
-        assert np.abs(difference).max() <= 1
+        whole, strips = (np.asarray(Image.open(tmp_path / f"{n}.png"), int) for n in ("off", 100))
+        assert np.abs(whole - strips).max() <= 1
 
     @pytest.mark.parametrize("tile", ["on", "-5", "1.5", "3"])
     def test_invalid_tiles_are_refused(self, model_file, astronaut, tmp_path, tile):

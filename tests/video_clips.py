@@ -9,6 +9,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions, VideoOptions
+from fast_style.video.api import VideoResult, stylize_video
 from fast_style.video.colors import swscale_matrix
 
 Pixels = NDArray[np.uint8]
@@ -189,3 +192,15 @@ def read_packets(path: Path, kind: str) -> list[tuple[Fraction, bytes]]:
             for packet in source.demux(streams[0])
             if packet.size
         ]
+
+
+def convert_clip(
+    source: Path, target: Path, stylizer: Stylizer, **more: Any
+) -> tuple[Path, VideoResult]:
+    """Stylize with strength 0, so that colours and order can be compared with the input's."""
+    names = ("steady", "codec", "quality", "audio")
+    chosen = VideoOptions(**{name: more.pop(name) for name in names if name in more})
+    photo = StyleOptions(strength=0)
+    return target, stylize_video(
+        source, target, stylizer, options=photo, video_options=chosen, **more
+    )

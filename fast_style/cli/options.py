@@ -59,6 +59,17 @@ def options_from(
     return decorate
 
 
+def style_name_option(command: Command) -> Command:
+    """Add a required `--style` to a command."""
+    help_text = (
+        "The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
+        "these with their shares, NAME:0.6,painting.jpg:0.4."
+    )
+    return click.option("--style", "-s", metavar="NAME|FILE", required=True, help=help_text)(
+        command
+    )
+
+
 def json_option(command: Command) -> Command:
     """Add `--json` to a command, as the parameter `as_json`."""
     help_text = "Print one JSON document to stdout."

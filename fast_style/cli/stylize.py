@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, debugging
-from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.cli.options import json_option, options_from, quiet_option, style_name_option
 from fast_style.cli.refine import refine_file, refine_option
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@click.option(
-    "--style",
-    "-s",
-    metavar="NAME|FILE",
-    required=True,
-    help="The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
-    "these with their shares, NAME:0.6,painting.jpg:0.4.",
-)
+@style_name_option
 @click.option(
     "-o",
     "--output",

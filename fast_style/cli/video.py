@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
-from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.cli.options import json_option, options_from, quiet_option, style_name_option
 from fast_style.options import EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
@@ -52,14 +52,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("source", metavar="INPUT")
-@click.option(
-    "--style",
-    "-s",
-    metavar="NAME|FILE",
-    required=True,
-    help="The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
-    "these with their shares, NAME:0.6,painting.jpg:0.4.",
-)
+@style_name_option
 @click.option(
     "-o",
     "--output",

@@ -119,20 +119,7 @@ def stylize_video(
             "to": end,
             "rate": str(rate),
         }
-        if target == STANDARD:
-            output: Output = PipeOutput(sys.stdout.buffer, read.info)
-        elif is_pattern(target):
-            output = PicturesOutput(target, video, quality=chosen.quality)
-        else:
-            encoding, told = choose_encoding(
-                target, read.info, codec=chosen.codec, quality=chosen.quality
-            )
-            notes += told
-            job["encoding"] = repr(encoding)
-            if isinstance(read, ContainerSource) and source != STANDARD:
-                extras = Extras(source, source, audio=chosen.audio == "copy", start=start, end=end)
-            offset = 0 if start is None else read.origin
-            output = PartsOutput(Path(target), encoding, video, extras=extras, offset=offset)
+        output, extras = _open_output(source, target, read, video, chosen, start, job, notes)
         frames = _run(read, output, video, job, resume, progress)
         if frames == 0:
             raise VideoError(f"{source}: expected a frame between those times, and there is none")
@@ -144,6 +131,31 @@ def stylize_video(
         read.close()
         if extras is not None:
             extras.close()
+
+
+def _open_output(
+    source: str,
+    target: str,
+    read: Source,
+    video: VideoStylizer,
+    chosen: VideoOptions,
+    start: float | None,
+    job: dict[str, Any],
+    notes: list[str],
+) -> tuple[Output, Extras | None]:
+    """Open what is written, and the sound and subtitles for it; adds to `job` and `notes`."""
+    if target == STANDARD:
+        return PipeOutput(sys.stdout.buffer, read.info), None
+    if is_pattern(target):
+        return PicturesOutput(target, video, quality=chosen.quality), None
+    encoding, more = choose_encoding(target, read.info, codec=chosen.codec, quality=chosen.quality)
+    notes += more
+    job["encoding"] = repr(encoding)
+    extras = None
+    if isinstance(read, ContainerSource) and source != STANDARD:
+        extras = Extras(source, source, audio=chosen.audio == "copy", start=start, end=job["to"])
+    offset = 0 if start is None else read.origin
+    return PartsOutput(Path(target), encoding, video, extras=extras, offset=offset), extras
 
 
 def _run(

@@ -131,18 +131,7 @@ def choose_encoding(
         UsageError: the container does not hold that codec.
     """
     container = container_of(path)
-    holds = _HOLDS[container]
-    if codec == "auto":
-        codec = holds[0]
-        if info.has_alpha:
-            # MP4's VP9 has no alpha.
-            wanted = {"mov": "prores", "matroska": "vp9", "webm": "vp9"}
-            codec = wanted.get(container, codec)
-    if codec not in holds:
-        raise UsageError(
-            f"{os.fspath(path)}: expected a codec that {container} holds ({', '.join(holds)}), and "
-            f"{codec} was given"
-        )
+    codec = _choose_codec(os.fspath(path), container, codec, has_alpha=info.has_alpha)
     notes = []
     alpha = info.has_alpha and codec in ("vp9", "prores", "gif", "webp", "apng")
     if info.has_alpha and not alpha:
@@ -179,6 +168,23 @@ def choose_encoding(
         at_once=container in PICTURE_CONTAINERS or (codec == "vp9" and alpha),
     )
     return encoding, notes
+
+
+def _choose_codec(path: str, container: str, codec: str, *, has_alpha: bool) -> str:
+    """Return the codec that `auto` stands for, or the one given, if the container holds it."""
+    holds = _HOLDS[container]
+    if codec == "auto":
+        codec = holds[0]
+        if has_alpha:
+            # MP4's VP9 has no alpha.
+            wanted = {"mov": "prores", "matroska": "vp9", "webm": "vp9"}
+            codec = wanted.get(container, codec)
+    if codec not in holds:
+        raise UsageError(
+            f"{path}: expected a codec that {container} holds ({', '.join(holds)}), and {codec} "
+            "was given"
+        )
+    return codec
 
 
 def lossless(encoding: Encoding) -> Encoding:

@@ -95,16 +95,10 @@ def run_pipeline(
         for frame, prepared, picture in painted:
             finished(frame, prepared, video.finish(prepared, picture))
 
-    def guarded(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except _StoppedError:
-            pass
-        except BaseException as error:
-            failures.append(error)
-            stop.set()
-
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in (prepare, finish)]
+    threads = [
+        threading.Thread(target=_run_guarded, args=(work, stop, failures))
+        for work in (prepare, finish)
+    ]
     with _single_threaded_opencv():
         for thread in threads:
             thread.start()
@@ -122,6 +116,19 @@ def run_pipeline(
                 thread.join()
     if failures:
         raise failures[0]
+
+
+def _run_guarded(
+    work: Callable[[], None], stop: threading.Event, failures: list[BaseException]
+) -> None:
+    """Run one part of the pipeline; its error stops the others, and is kept."""
+    try:
+        work()
+    except _StoppedError:
+        pass
+    except BaseException as error:
+        failures.append(error)
+        stop.set()
 
 
 @contextmanager
