@@ -63,7 +63,7 @@ def replace_file(path: Path, data: bytes | IO[bytes], *, scratch: Path | None = 
 
 def temporary_name() -> str:
     """Return a new name for a temporary file."""
-    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}"
 
 
 def is_temporary_name(name: str) -> bool:

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,8 @@ def has_apple_gpu() -> bool:
 
 def torch_lacks_cuda() -> bool:
     """Return whether the installed torch is a build for CPUs only, by its version."""
+    from importlib.metadata import PackageNotFoundError, version  # its import takes 10 ms
+
     try:
         return version("torch").endswith("+cpu")
     except PackageNotFoundError:
