@@ -60,8 +60,10 @@ if TYPE_CHECKING:
     from fast_style.optimization.optimizer_loop import OptimizeStep
     from fast_style.options import EngineOptions, StyleOptions, VideoOptions
     from fast_style.styles.mixing import mix_models, parse_mixture
+    from fast_style.styles.prediction import predict_style
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
+    from fast_style.training.refine import refine_style
     from fast_style.training.session import TrainingResult
     from fast_style.training.trainer import train
     from fast_style.video.api import VideoResult, stylize_video
@@ -122,7 +124,9 @@ __all__ = [
     "optimize_steps",
     "parameter_count",
     "parse_mixture",
+    "predict_style",
     "read_image",
+    "refine_style",
     "remote_styles",
     "resize_long_side",
     "size_name",
@@ -179,6 +183,8 @@ _MODULES = {
     "fast_style.inference.stylizer": ("Painted", "Stylizer"),
     "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
+    "fast_style.styles.prediction": ("predict_style",),
+    "fast_style.training.refine": ("refine_style",),
     "fast_style.training.session": ("TrainingResult",),
     "fast_style.training.trainer": ("train",),
     "fast_style.video.api": ("VideoResult", "stylize_video"),
@@ -191,6 +197,7 @@ _EXTRAS = {
     "fast_style.optimization.optimizer_loop": "torch",
     "fast_style.models.network": "torch",
     "fast_style.models.perceptual_loss": "torch",
+    "fast_style.training.refine": "train",
     "fast_style.training.session": "train",
     "fast_style.training.trainer": "train",
     "fast_style.video.api": "video",

@@ -72,6 +72,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     assert "fast_style/saved_models/starry-night.safetensors" in names
     assert "fast_style/weights/base-standard.safetensors" in names
     assert "fast_style/weights/base-tiny.safetensors" in names
+    assert "fast_style/weights/predictor.safetensors" in names
+    assert sum(name.startswith("fast_style/training/photos/") for name in names) > 50
     assert "fast_style/py.typed" in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
     assert wheel.stat().st_size < 60e6

@@ -38,7 +38,8 @@ def refine_style(
     Raises:
         UsageError: the time is not above 0.
         ImageError: the painting cannot be read.
-        TrainingError: the folder has no photos, or the run was interrupted.
+        TrainingDataError: the folder has no photos.
+        KeyboardInterrupt: a signal ended the training.
     """
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds must be a number above 0, and {seconds} was given")
