@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from fast_style.optimization.api import optimize_image, optimize_steps
     from fast_style.optimization.config import OptimizeConfig
     from fast_style.optimization.optimizer_loop import OptimizeStep
-    from fast_style.options import EngineOptions, StyleOptions, VideoOptions
+    from fast_style.options.bundles import EngineOptions, StyleOptions, VideoOptions
     from fast_style.styles.mixing import mix_models, parse_mixture
     from fast_style.styles.prediction import predict_style
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
@@ -167,7 +167,7 @@ _MODULES = {
     "fast_style.images.encoding": ("encode_image",),
     "fast_style.images.photo": ("Photo",),
     "fast_style.images.resampling": ("resize_long_side",),
-    "fast_style.options": ("EngineOptions", "StyleOptions", "VideoOptions"),
+    "fast_style.options.bundles": ("EngineOptions", "StyleOptions", "VideoOptions"),
     "fast_style.optimization.api": ("optimize_image", "optimize_steps"),
     "fast_style.optimization.config": ("OptimizeConfig",),
     "fast_style.optimization.optimizer_loop": ("OptimizeStep",),
