@@ -4,13 +4,15 @@ import os
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
 from fast_style.bulk.manifest import Manifest, open_output
 from fast_style.models.model_file import save_model
 from fast_style.storage import hardware
 from tests.bulk_folders import MANIFEST, bulk, outputs, photos, second_style
-from tests.commands import failure
+from tests.commands import failure, invoke
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights
 
 __all__ = ["photos", "second_style"]
@@ -65,6 +67,9 @@ class TestRefusals:
         Path("list.csv").write_text("path,name,s\nphotos/a/0000.jpg,../x,\n")
         assert "no column image" in wrong("list.csv", "-s", STYLE, "--column", "image")
         assert "without .." in wrong("list.csv", "-s", STYLE, "--name-column", "name")
+        for name in (r"..\\x", ".Fast-Style-Bulk/done.jpg", "/x", "C:/x"):
+            Path("list.csv").write_text(f"path,name,s\nphotos/a/0000.jpg,{name},\n")
+            assert "not below" in wrong("list.csv", "-s", STYLE, "--name-column", "name")
         assert "without a style" in wrong("list.csv", "--style-column", "s")
         Path("list.csv").write_text('path\nphotos/a/0000.jpg\n""\n')
         assert "row 2" in wrong("list.csv", "-s", STYLE)
@@ -139,3 +144,22 @@ def test_gpu_count_follows_cuda_visible_devices(monkeypatch):
     assert hardware.gpu_count() == 3
     monkeypatch.setattr(hardware, "has_nvidia_gpu", lambda: False)
     assert hardware.gpu_count() == 0
+
+
+def test_keys_that_lead_out_of_the_output_are_failures(workplace, astronaut):
+    memory = fsspec.filesystem("memory")
+    slips = ["in/../../../slip.jpg", "../slip.jpg", ".fast-style-bulk/slip.jpg"]
+    memory.store.update(
+        {
+            f"/bulk-slip/{key}": MemoryFile(memory, key, astronaut.read_bytes())
+            for key in ["good.jpg", *slips]
+        }
+    )
+    try:
+        result = invoke("bulk", "memory://bulk-slip", "-o", "deep/er/out", "-s", STYLE)
+    finally:
+        memory.store.clear()
+    assert result.code == 3
+    failures = (workplace / "deep/er/out" / MANIFEST / "failures.csv").read_text()
+    assert failures.count("leads out of the output folder") == len(slips)
+    assert [path.name for path in workplace.rglob("*.jpg")] == ["good.jpg"]

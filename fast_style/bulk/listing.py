@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fast_style.errors import BulkError, FastStyleError, UsageError
-from fast_style.images.folder import find_pictures, is_picture_name
+from fast_style.images.folder import find_pictures, fold_name, is_picture_name
 from fast_style.storage.hardware import import_optional
 from fast_style.storage.object_store import (
     absolute_location,
@@ -21,6 +21,9 @@ from fast_style.storage.object_store import (
     read_url,
     short_reason,
 )
+
+FOLDER = ".fast-style-bulk"
+"""The folder in the output where a run keeps its own files."""
 
 _LIST_SUFFIXES = (".csv", ".parquet")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -35,7 +38,8 @@ class Listing:
         root: the common prefix that names leave out; None if names are whole paths.
         names: the name of each picture's output, if a list gives them; "" where it gives none.
         styles: the style of each picture, if a list gives them; "" where it gives none.
-        errors: folders that could not be searched: the path, and a sentence.
+        errors: folders that could not be searched and pictures that are refused by their name: the
+            path, and a sentence.
     """
 
     sources: list[str]
@@ -151,7 +155,22 @@ def _from_url(url: str, leave_out: str) -> Listing:
     # Keep the form of the URL that the user wrote, since file systems change it.
     below = len(open_filesystem(root, extra="bulk")[1].rstrip("/"))
     sources = [root + str(one)[below:] for one in found]
-    return Listing(sorted(one for one in sources if _is_wanted(one, leave_out)), root)
+    wanted = sorted(one for one in sources if _is_wanted(one, leave_out))
+    # Keys of an object store and links of a page are any text: `a/../../x.jpg` among them.
+    refused = [one for one in wanted if leads_out(one[len(root) :].lstrip("/"))]
+    listing = Listing(sorted(set(wanted) - set(refused)), root)
+    listing.errors += [(one, "its name leads out of the output folder: rename it") for one in refused]
+    return listing
+
+
+def leads_out(name: str) -> bool:
+    """Return whether a name, relative to the output, leads out of it or into a run's own files.
+
+    Backslashes count as separators on every system: a run may be continued on another one.
+    """
+    parts = re.split(r"[\\/]", name)
+    absolute = not parts[0] or parts[0].endswith(":")
+    return absolute or ".." in parts or fold_name(parts[0]) == FOLDER
 
 
 def _is_wanted(source: str, leave_out: str) -> bool:

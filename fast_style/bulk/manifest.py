@@ -28,11 +28,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from fast_style.bulk.listing import FOLDER
 from fast_style.bulk.output_names import name_key, picture_id
 from fast_style.errors import BulkError, FastStyleError, UsageError
 from fast_style.storage.object_store import ObjectStore, short_reason
 
-FOLDER = ".fast-style-bulk"
 SCRATCH = f"{FOLDER}/tmp"
 FAILURES = f"{FOLDER}/failures.csv"
 VERSION = 1

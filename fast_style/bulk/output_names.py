@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.bulk.listing import Listing
+from fast_style.bulk.listing import FOLDER, Listing, leads_out
 from fast_style.errors import UsageError
 from fast_style.images import WRITABLE_SUFFIXES, suffix_for
 from fast_style.images.folder import fold_name, output_name
@@ -81,10 +81,10 @@ class OutputNames:
         given = self._listing.names[index] if self._listing.names is not None else ""
         if given:
             path = PurePosixPath(given)
-            if path.is_absolute() or ".." in path.parts or not path.name:
+            if leads_out(given) or not path.name:
                 raise UsageError(
                     f"the list names the output of {self._listing.sources[index]} {given!r}: give "
-                    "a name relative to the output folder, without .."
+                    f"a name relative to the output folder, without .. and not below {FOLDER}"
                 )
             # A name without the suffix of a writable format does not determine the format.
             if path.suffix.lower() in WRITABLE_SUFFIXES:
