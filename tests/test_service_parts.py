@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import pytest
 
@@ -31,7 +32,8 @@ def test_keys_are_read_again_when_the_file_changes(tmp_path):
     first, second = "a" * 16, "b" * 16
     path.write_text(f"alice:{first}\n# bob\n\n{second}\n")
     keys = KeyFile(path, clock)
-    assert (keys.find_name(first), keys.find_name(second)) == ("alice", "line-4")
+    unnamed = f"key-{sha256(second.encode()).hexdigest()[:16]}"
+    assert (keys.find_name(first), keys.find_name(second)) == ("alice", unnamed)
     assert (
         keys.find_name("") is keys.find_name(first[:-1]) is keys.find_name(f"alice:{first}") is None
     )
@@ -39,6 +41,12 @@ def test_keys_are_read_again_when_the_file_changes(tmp_path):
     assert keys.find_name(first) == "alice"  # the file is checked once a second
     clock.now += 2
     assert (keys.find_name(first), keys.find_name(second)) == (None, "carol")
+    path.write_text(f"{second}\n")  # other lines do not matter to an unnamed key
+    clock.now += 2
+    assert (keys.find_name(first), keys.find_name(second)) == (None, unnamed)
+    path.write_text(f"carol:{second}\n")
+    clock.now += 2
+    assert keys.find_name(second) == "carol"
     path.write_text("short\n")  # it is just being written
     clock.now += 2
     assert keys.find_name(second) == "carol"

@@ -159,7 +159,8 @@ def _from_url(url: str, leave_out: str) -> Listing:
     # Keys of an object store and links of a page are any text: `a/../../x.jpg` among them.
     refused = [one for one in wanted if leads_out(one[len(root) :].lstrip("/"))]
     listing = Listing(sorted(set(wanted) - set(refused)), root)
-    listing.errors += [(one, "its name leads out of the output folder: rename it") for one in refused]
+    sentence = "its name leads out of the output folder: rename it"
+    listing.errors += [(one, sentence) for one in refused]
     return listing
 
 

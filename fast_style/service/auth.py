@@ -17,13 +17,15 @@ __all__ = ["KeyFile", "RateLimit"]
 MIN_KEY_LENGTH = 16
 _CHECK_SECONDS = 1.0
 _MAX_CALLERS = 10_000
+_NAME_DIGITS = 16
 
 
 class KeyFile:
     """API keys, one per line, `KEY` or `NAME:KEY`; empty lines and lines with # are skipped.
 
     The file is read again when it changes. While it cannot be read or is malformed, the previous
-    keys stay valid.
+    keys stay valid. A key without a name is named after its hash, so that what its holder owns does
+    not depend on the other lines.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -84,7 +86,8 @@ class KeyFile:
                     f"--keys {self._path}, line {number}: a key has {len(key)} characters; "
                     f"expected {MIN_KEY_LENGTH} or more (`openssl rand -hex 16` makes one)"
                 )
-            keys.append((name if colon else f"line-{number}", _digest(key)))
+            digest = _digest(key)
+            keys.append((name if colon else f"key-{digest.hex()[:_NAME_DIGITS]}", digest))
         if not keys:
             raise UsageError(f"--keys {self._path} has no key; expected one a line")
         self._keys, self._state = keys, state
