@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -88,11 +89,10 @@ def stylize_video(
         end: time before which the last frame is shown, in seconds.
         rate: frames per second of numbered pictures; None for 25.
         resume: whether to continue a run that was cut short.
-        progress: is called with the number of frames that are done, and how many there will be as
-            far as that is known; from another thread.
+        progress: called from another thread: frames done, and in all as far as known.
 
     Returns:
-        What became of it. A video whose end is damaged is written as far as it goes.
+        The result. A video whose end is damaged is written as far as it goes.
 
     Raises:
         VideoError: the source cannot be read, or the target not be written.
@@ -100,37 +100,36 @@ def stylize_video(
         FastStyleError: the style cannot be used.
         OSError: a file cannot be read or written.
     """
-    source, target = os.fspath(source), os.fspath(target)
-    options, chosen = options or StyleOptions(), video_options or VideoOptions()
+    source, target, options = os.fspath(source), os.fspath(target), options or StyleOptions()
+    chosen = video_options or VideoOptions()
     _check(source, target, start, end, resume)
-    read = _open_source(source, options.size, start, end, rate)
-    extras: Extras | None = None
-    try:
+    with ExitStack() as opened:
+        read = opened.enter_context(closing(_open_source(source, options.size, start, end, rate)))
         stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
         video = VideoStylizer(stylizer, steady=chosen.steady, options=options)
+        name = stylizer.card.name if isinstance(style, Stylizer) else str(style)
+        times = {"from": start, "to": end, "rate": str(rate)}
+        job = _describe_job(source, name, video) | times
         notes = list(read.notes)
-        job: dict[str, Any] = {
-            "source": _identity(source),
-            "style": stylizer.card.name if isinstance(style, Stylizer) else str(style),
-            "engine": [stylizer.engine.name, stylizer.engine.precision],
-            "options": asdict(options),
-            "steady": chosen.steady,
-            "from": start,
-            "to": end,
-            "rate": str(rate),
-        }
-        output, extras = _open_output(source, target, read, video, chosen, start, job, notes)
+        output = _open_output(source, target, read, video, chosen, job, notes, opened)
         frames = _run(read, output, video, job, resume, progress)
         if frames == 0:
             raise VideoError(f"{source}: expected a frame between those times, and there is none")
         notes += output.finish()
-        return VideoResult(
-            target, frames, read.info.width, read.info.height, tuple(notes), read.damage
-        )
-    finally:
-        read.close()
-        if extras is not None:
-            extras.close()
+        info = read.info
+        return VideoResult(target, frames, info.width, info.height, tuple(notes), read.damage)
+
+
+def _describe_job(source: str, style: str, video: VideoStylizer) -> dict[str, Any]:
+    """Return what decides the frames; a run resumes only what has the same description."""
+    engine = video.stylizer.engine
+    return {
+        "source": _identity(source),
+        "style": style,
+        "engine": [engine.name, engine.precision],
+        "options": asdict(video.options),
+        "steady": video.steady,
+    }
 
 
 def _open_output(
@@ -139,23 +138,24 @@ def _open_output(
     read: Source,
     video: VideoStylizer,
     chosen: VideoOptions,
-    start: float | None,
     job: dict[str, Any],
     notes: list[str],
-) -> tuple[Output, Extras | None]:
+    opened: ExitStack,
+) -> Output:
     """Open what is written, and the sound and subtitles for it; adds to `job` and `notes`."""
     if target == STANDARD:
-        return PipeOutput(sys.stdout.buffer, read.info), None
+        return PipeOutput(sys.stdout.buffer, read.info)
     if is_pattern(target):
-        return PicturesOutput(target, video, quality=chosen.quality), None
+        return PicturesOutput(target, video, quality=chosen.quality)
     encoding, more = choose_encoding(target, read.info, codec=chosen.codec, quality=chosen.quality)
     notes += more
     job["encoding"] = repr(encoding)
-    extras = None
+    extras, start = None, job["from"]
     if isinstance(read, ContainerSource) and source != STANDARD:
         extras = Extras(source, source, audio=chosen.audio == "copy", start=start, end=job["to"])
+        opened.callback(extras.close)
     offset = 0 if start is None else read.origin
-    return PartsOutput(Path(target), encoding, video, extras=extras, offset=offset), extras
+    return PartsOutput(Path(target), encoding, video, extras=extras, offset=offset)
 
 
 def _run(
