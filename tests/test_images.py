@@ -276,10 +276,10 @@ def test_warnings_of_other_threads_are_not_silenced():
 
 
 def test_with_pixels_keeps_metadata():
-    photo = Photo(noise(10, 20, 3), noise(10, 20), b"exif", b"icc", "PNG", ("note",))
+    photo = Photo(noise(10, 20, 3), noise(10, 20), b"exif", b"icc", "PNG", ("note",), (300, 300))
     other = photo.with_pixels(noise(5, 8, 3))
     assert other.alpha.shape == (5, 8)
-    assert dataclasses.astuple(other)[2:] == (b"exif", b"icc", "PNG", ("note",))
+    assert dataclasses.astuple(other)[2:] == (b"exif", b"icc", "PNG", ("note",), (300, 300))
     own = photo.with_pixels(noise(5, 8, 3), np.full((5, 8), 7, np.uint8))
     assert (own.alpha == 7).all()
     with pytest.raises(UsageError, match="float64"):

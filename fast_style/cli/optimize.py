@@ -132,6 +132,7 @@ def optimize(
         masks=masks,
         config=config,
     )
+    run.strip_metadata(output_options.strip)
     format = _choose_format(output_options, task, run.best())
     writer = _make_step_writer(keep_every, keep_in, task, format, output_options.quality)
     stopped = _run_steps(run, writer, quiet)

@@ -131,6 +131,8 @@ def stylize(image: SourceImage, style: Style, options: StyleOptions) -> Stylized
         stylizer, description = load_stylizer(style.key, style.model)
         start = time.perf_counter()
         photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
+        # What a visitor downloads may be shared: it does not say where the photo was taken.
+        photo = photo.strip_metadata("location")
         painted = stylizer.paint(photo, options)
         result = StylizedPhoto(painted, time.perf_counter() - start, description)
         cache.put(key, result)

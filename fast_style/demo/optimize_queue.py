@@ -237,7 +237,8 @@ class OptimizationQueue:
 
 def _read_photo(image: SourceImage) -> Photo:
     """Read an upload within the page's size limit, which is lower than the library's."""
-    return read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
+    photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
+    return photo.strip_metadata("location")
 
 
 def _lower_priority() -> None:

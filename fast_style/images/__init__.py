@@ -30,7 +30,7 @@ from fast_style.images.encoding import (
     suffix_for,
     write_image,
 )
-from fast_style.images.exif import read_exif
+from fast_style.images.exif import read_exif, read_resolution
 from fast_style.images.icc import choose_conversion
 from fast_style.images.modes import array_to_rgb, image_to_rgb, read_sample_range
 from fast_style.images.photo import Photo, to_pil
@@ -195,6 +195,7 @@ def _decode_photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
         colors.profile,
         "JPEG" if format == "MPO" else format,
         colors.notes + mode_notes + exif_notes + _describe_frames(image),
+        read_resolution(image),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from fast_style.errors import ImageError, ImageWriteError, UsageError
 from fast_style.images.decoding import silence_pillow
-from fast_style.images.exif import update_exif_size
+from fast_style.images.exif import add_exif_resolution, update_exif_size
 from fast_style.images.icc import build_srgb_to_profile
 from fast_style.images.photo import Photo, Pixels, to_pil
 from fast_style.storage.atomic_write import replace_file
@@ -39,6 +39,7 @@ class _Format:
     quality: int | None = None
     has_alpha: bool = True
     has_metadata: bool = True
+    has_dpi: bool = True  # outside EXIF
 
 
 # No chroma subsampling: stylized pictures consist of fine coloured strokes.
@@ -53,13 +54,18 @@ _FORMATS = {
     ),
     # On photos, level 4 takes half the time of zlib's default 6, for a few per cent more bytes.
     "PNG": _Format((".png",), 2**31 - 1, "PNG", {"compress_level": 4}),
-    "WEBP": _Format((".webp",), 16383, "WebP", {"method": 4}, quality=90),
-    "TIFF": _Format((".tif", ".tiff"), 2**31 - 1, "TIFF", {"compression": "tiff_adobe_deflate"}),
+    "WEBP": _Format((".webp",), 16383, "WebP", {"method": 4}, quality=90, has_dpi=False),
+    "TIFF": _Format((".tif", ".tiff"), 2**31 - 1, "TIFF"),
     "BMP": _Format((".bmp",), 2**31 - 1, "BMP", has_alpha=False, has_metadata=False),
 }
 if importlib.util.find_spec("PIL._avif") is not None:
     _FORMATS["AVIF"] = _Format(
-        (".avif",), 65536, "AVIF", {"subsampling": "4:4:4", "speed": 8}, quality=85
+        (".avif",),
+        65536,
+        "AVIF",
+        {"subsampling": "4:4:4", "speed": 8},
+        quality=85,
+        has_dpi=False,
     )
 _BY_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
 
@@ -112,7 +118,8 @@ def encode_image(
 ) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture into the bytes of a file.
 
-    The pixels are converted back to the photo's colour profile, which is embedded; EXIF is copied.
+    The pixels are converted back to the photo's colour profile, which is embedded; EXIF and
+    the resolution are copied.
 
     Args:
         photo: The picture, which is not changed.
@@ -201,40 +208,58 @@ def _encode(
     notes: list[str] = []
     if photo.alpha is not None and not known.has_alpha:
         notes.append(f"{known.title} has no transparency: put on white")
-        photo = Photo(
-            _flatten_on_white(photo.pixels, photo.alpha),
-            None,
-            photo.exif,
-            photo.icc_profile,
-            photo.format,
-        )
+        flat = _flatten_on_white(photo.pixels, photo.alpha)
+        photo = replace(photo, pixels=flat, alpha=None)
     image = to_pil(photo)
-    if photo.icc_profile is not None:
-        if known.has_metadata and not (
-            name == "JPEG" and len(photo.icc_profile) > _MAX_JPEG_PROFILE
-        ):
-            image, note = _convert_to_profile(image, photo.icc_profile)
-            if note is None:
-                settings["icc_profile"] = photo.icc_profile
-            else:
-                notes.append(note)
-        else:
-            notes.append(f"{known.title} cannot hold the colour profile: written as sRGB")
-    if photo.exif is not None:
-        exif = update_exif_size(photo.exif, photo.width, photo.height)
-        if not known.has_metadata:
-            notes.append(f"{known.title} cannot hold EXIF data: left out")
-        elif exif is None:
-            notes.append("the EXIF data is damaged: left out")
-        elif name == "JPEG" and len(exif) > _MAX_JPEG_EXIF:
-            notes.append(
-                f"the EXIF data has {len(exif):,} bytes, more than JPEG can hold: left out"
-            )
-        else:
-            settings["exif"] = exif
+    image, profile, note = _choose_profile(image, photo.icc_profile, name, known)
+    notes += note
+    exif, note = _choose_exif(photo, name, known)
+    notes += note
+    if name == "TIFF":
+        from fast_style.images.tiff_writing import encode_tiff
+
+        data, note = encode_tiff(image, exif=exif, icc_profile=profile, dpi=photo.dpi)
+        return data, (*notes, *note)
+    if profile is not None:
+        settings["icc_profile"] = profile
+    if exif is not None:
+        settings["exif"] = exif
+    if photo.dpi is not None and known.has_dpi:
+        settings["dpi"] = photo.dpi
     buffer = io.BytesIO()
     image.save(buffer, name, **settings)
     return buffer.getvalue(), tuple(notes)
+
+
+def _choose_profile(
+    image: Image.Image, profile: bytes | None, name: str, known: _Format
+) -> tuple[Image.Image, bytes | None, tuple[str, ...]]:
+    """Convert to the profile that is embedded; return the image, the profile and notes."""
+    if profile is None:
+        return image, None, ()
+    if not known.has_metadata or (name == "JPEG" and len(profile) > _MAX_JPEG_PROFILE):
+        note = f"{known.title} cannot hold the colour profile: written as sRGB"
+        return image, None, (note,)
+    image, problem = _convert_to_profile(image, profile)
+    return (image, profile, ()) if problem is None else (image, None, (problem,))
+
+
+def _choose_exif(photo: Photo, name: str, known: _Format) -> tuple[bytes | None, tuple[str, ...]]:
+    """Return the EXIF block to write, and notes on what is left out."""
+    exif = photo.exif
+    notes: tuple[str, ...] = ()
+    if exif is not None:
+        exif = update_exif_size(exif, photo.width, photo.height)
+        if not known.has_metadata:
+            exif, notes = None, (f"{known.title} cannot hold EXIF data: left out",)
+        elif exif is None:
+            notes = ("the EXIF data is damaged: left out",)
+        elif name == "JPEG" and len(exif) > _MAX_JPEG_EXIF:
+            size = f"{len(exif):,} bytes, more than JPEG can hold"
+            exif, notes = None, (f"the EXIF data has {size}: left out",)
+    if photo.dpi is not None and known.has_metadata and not known.has_dpi:
+        exif = add_exif_resolution(exif, photo.dpi)
+    return exif, notes
 
 
 def _convert_to_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, str | None]:

@@ -1,17 +1,28 @@
-"""EXIF: read the orientation, and copy the metadata that is still valid in the output."""
+"""EXIF and resolution: read the orientation, and copy what is still valid in the output."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from PIL import Image
 
-__all__ = ["read_exif", "update_exif_size"]
+__all__ = [
+    "add_exif_resolution",
+    "list_tags",
+    "read_exif",
+    "read_resolution",
+    "remove_location",
+    "update_exif_size",
+]
 
 _ORIENTATION = 0x0112
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_INCH, _CENTIMETRE = 2, 3
 _EXIF_IFD = 0x8769
 _GPS_IFD = 0x8825
 _INTEROP_IFD = 0xA005
+_MAKER_NOTE = 0x927C
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 
 # Tags that describe how pixels are stored in the file they were read from. In the output they would
@@ -49,12 +60,9 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None, tuple[str, ...]]:
         found = source.get(_ORIENTATION, 1)
         if isinstance(found, int) and 1 <= found <= 8:
             orientation = found
-        tags = {tag: source[tag] for tag in source if tag not in _ABOUT_THE_OLD_FILE}
-        for ifd in (_EXIF_IFD, _GPS_IFD):
-            if ifd in tags:
-                tags[ifd] = dict(source.get_ifd(ifd))
-        if _INTEROP_IFD in tags.get(_EXIF_IFD, {}):
-            tags[_EXIF_IFD][_INTEROP_IFD] = dict(source.get_ifd(_INTEROP_IFD))
+        tags = _collect(source)
+        for tag in _ABOUT_THE_OLD_FILE & set(tags):
+            del tags[tag]
     except Exception:  # damaged EXIF raises many types
         return orientation, None, ("the EXIF data is damaged: left out",)
     return orientation, *_pack(tags)
@@ -72,20 +80,101 @@ def update_exif_size(exif: bytes, width: int, height: int) -> bytes | None:
         The new block, or None if the given one cannot be parsed.
     """
     try:
-        block = Image.Exif()
-        block.load(exif)
-        camera = block.get_ifd(_EXIF_IFD)
+        tags = list_tags(exif)
+        camera = tags.get(_EXIF_IFD, {})
         if camera.get(_PIXEL_WIDTH, width) == width and camera.get(_PIXEL_HEIGHT, height) == height:
             return exif
-        tags: dict[int, Any] = {tag: block[tag] for tag in block}
         tags[_EXIF_IFD] = {**camera, _PIXEL_WIDTH: width, _PIXEL_HEIGHT: height}
-        if _INTEROP_IFD in camera:
-            tags[_EXIF_IFD][_INTEROP_IFD] = dict(block.get_ifd(_INTEROP_IFD))
-        if _GPS_IFD in tags:
-            tags[_GPS_IFD] = dict(block.get_ifd(_GPS_IFD))
         return _pack(tags)[0]
     except Exception:
         return None
+
+
+def list_tags(exif: bytes) -> dict[int, Any]:
+    r"""List the tags of an EXIF block; nested directories are dictionaries.
+
+    Args:
+        exif: An EXIF block, with or without its leading ``Exif\0\0``.
+
+    Raises:
+        Exception: Any of many types, if it cannot be parsed.
+    """
+    block = Image.Exif()
+    block.load(exif)
+    return _collect(block)
+
+
+def remove_location(exif: bytes) -> bytes | None:
+    r"""Remove where a photo was taken from an EXIF block.
+
+    The maker's note goes too: its format is the maker's secret, and some write the place into it.
+
+    Args:
+        exif: An EXIF block, with or without its leading ``Exif\0\0``.
+
+    Returns:
+        The new block, or None if no tags are left or the given one cannot be parsed.
+    """
+    try:
+        tags = list_tags(exif)
+        tags.pop(_GPS_IFD, None)
+        if _EXIF_IFD in tags:
+            tags[_EXIF_IFD].pop(_MAKER_NOTE, None)
+        return _pack(tags)[0]
+    except Exception:
+        return None
+
+
+def read_resolution(image: Image.Image) -> tuple[float, float] | None:
+    """Read how densely a picture is to be printed.
+
+    Args:
+        image: An image from a file.
+
+    Returns:
+        Dots per inch, across and down; None if the file does not say.
+    """
+    try:
+        found = image.info.get("dpi")
+        if found is None and image.format in ("WEBP", "AVIF", "HEIF", "JXL"):
+            tags = image.getexif()
+            scale = {_INCH: 1.0, _CENTIMETRE: 2.54}[tags.get(_RESOLUTION_UNIT, _INCH)]
+            found = tags[_X_RESOLUTION] * scale, tags[_Y_RESOLUTION] * scale
+        across, down = (float(value) for value in found)  # type: ignore[union-attr]
+    except Exception:  # it is missing, or damaged in any of many ways
+        return None
+    # Pillow says 1 where a JPEG only says that its pixels are square.
+    if not all(math.isfinite(value) and 1 < value < 65536 for value in (across, down)):
+        return None
+    return across, down
+
+
+def add_exif_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes | None:
+    r"""Add the resolution to an EXIF block, for formats that have no other place for it.
+
+    Args:
+        exif: An EXIF block, with or without its leading ``Exif\0\0``, or None.
+        dpi: Dots per inch, across and down.
+
+    Returns:
+        The new block, or the given one if it cannot be parsed.
+    """
+    try:
+        tags = {} if exif is None else list_tags(exif)
+        tags |= {_X_RESOLUTION: dpi[0], _Y_RESOLUTION: dpi[1], _RESOLUTION_UNIT: _INCH}
+        return _pack(tags)[0]
+    except Exception:
+        return exif
+
+
+def _collect(source: Image.Exif) -> dict[int, Any]:
+    tags: dict[int, Any] = dict(source)
+    for ifd in (_EXIF_IFD, _GPS_IFD):
+        if ifd in tags:
+            tags[ifd] = dict(source.get_ifd(ifd))
+    if _INTEROP_IFD in tags.get(_EXIF_IFD, {}):
+        tags[_EXIF_IFD][_INTEROP_IFD] = dict(source.get_ifd(_INTEROP_IFD))
+    return tags
 
 
 def _pack(tags: dict[int, Any]) -> tuple[bytes | None, tuple[str, ...]]:

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from fast_style.errors import UsageError
+from fast_style.images.exif import remove_location
 from fast_style.images.resampling import resize_to
+from fast_style.options import StripChoice
 
 __all__ = ["Photo", "to_pil", "visible_pixels"]
 
@@ -30,6 +32,7 @@ class Photo:
             it, and it is embedded.
         format: Pillow's name of the file's format, such as "JPEG"; None for arrays.
         notes: Messages for the user, such as "animated, 12 frames: only the first is used".
+        dpi: Resolution for printing, across and down, in dots per inch; None if the file has none.
     """
 
     pixels: Pixels
@@ -38,6 +41,7 @@ class Photo:
     icc_profile: bytes | None = None
     format: str | None = None
     notes: tuple[str, ...] = ()
+    dpi: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and types.
@@ -84,6 +88,22 @@ class Photo:
         if alpha is None and self.alpha is not None and pixels.ndim == 3:
             alpha = resize_to(self.alpha, *pixels.shape[:2])
         return dataclasses.replace(self, pixels=pixels, alpha=alpha)
+
+    def strip_metadata(self, what: StripChoice | None) -> Photo:
+        """Return the picture without some of its metadata.
+
+        Args:
+            what: As in `OutputOptions.strip`: "location" removes the place from the EXIF data,
+                "all" removes all EXIF data; None removes nothing. The colour profile and the
+                resolution are kept, since they say how the pixels are to be shown.
+
+        Returns:
+            A new Photo, or this one if there is nothing to remove.
+        """
+        if what is None or self.exif is None:
+            return self
+        kept = remove_location(self.exif) if what == "location" else None
+        return dataclasses.replace(self, exif=kept)
 
 
 def to_pil(photo: Photo) -> Image.Image:

@@ -185,6 +185,7 @@ class Pipeline(ABC):
         options: how pictures are stylized.
         format: Pillow's name of the output format; None for that of each input.
         quality: of lossy formats; None for the format's default.
+        strip: metadata that is left out.
         workers: number of threads.
     """
 
@@ -212,6 +213,7 @@ class Pipeline(ABC):
         output = output or OutputOptions()
         self.stylizer, self.options = stylizer, options or StyleOptions()
         self.format, self.quality = pillow_format(output.format), output.quality
+        self.strip = output.strip
         self.workers = default_workers(stylizer.engine.device) if workers is None else workers
         self._polish = polish
 
@@ -346,6 +348,7 @@ class Pipeline(ABC):
         if photo is None:
             return
         with picture.step():
-            picture.notes = photo.notes + self._save(photo, picture.task)
+            kept = photo.strip_metadata(self.strip)
+            picture.notes = photo.notes + self._save(kept, picture.task)
             picture.width, picture.height = photo.width, photo.height
         picture.photo = None

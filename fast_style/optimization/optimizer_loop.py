@@ -23,6 +23,7 @@ from fast_style.optimization.masks import Mask, resize_mask
 from fast_style.optimization.memory import check_memory
 from fast_style.optimization.objective import Objective
 from fast_style.optimization.tensors import enlarge, match_contrast, to_grey, to_pixels, to_tensor
+from fast_style.options import StripChoice
 
 if TYPE_CHECKING:
     import os
@@ -204,6 +205,10 @@ class Optimization:
         if self.config.preserve_color:
             pixels = preserve_color(pixels, self._photo.pixels)
         return self._photo.with_pixels(pixels)
+
+    def strip_metadata(self, what: StripChoice | None) -> None:
+        """Leave out metadata in all pictures, see `Photo.strip_metadata`."""
+        self._photo = self._photo.strip_metadata(what)
 
     def best_tensor(self) -> Tensor | None:
         """Return the best picture so far at its current size: (1, 3, H, W), range [0, 1]."""

@@ -11,6 +11,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 OutputFormat = Literal["jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif"]
 VideoCodec = Literal["auto", "h264", "h265", "av1", "vp9", "prores", "gif"]
+StripChoice = Literal["location", "all"]
 AudioChoice = Literal["copy", "none"]
 Tile = Literal["auto", "off"] | int
 """How large pictures are processed on a CPU: see `EngineOptions.tile`."""
@@ -128,6 +129,11 @@ class OutputOptions:
         minimum=1,
         maximum=100,
         metavar="1..100",
+    )
+    strip: StripChoice | None = option(
+        "Leave out metadata: location is where the photo was taken (GPS and the camera maker's "
+        "own notes), all is all of EXIF. The colour profile is always kept.  [default: keep all]",
+        None,
     )
 
     def __post_init__(self) -> None:

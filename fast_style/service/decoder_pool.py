@@ -240,6 +240,7 @@ class DecoderPool:
             None if profile is None else bytes(profile),
             head["format"],
             tuple(head["notes"]),
+            None if head["dpi"] is None else (float(head["dpi"][0]), float(head["dpi"][1])),
         )
 
     def _add(self) -> None:

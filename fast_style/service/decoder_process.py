@@ -73,6 +73,7 @@ def _head(photo: Photo) -> dict[str, Any]:
         "icc_profile": None if photo.icc_profile is None else len(photo.icc_profile),
         "format": photo.format,
         "notes": photo.notes,
+        "dpi": photo.dpi,
     }
 
 
