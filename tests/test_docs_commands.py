@@ -128,6 +128,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask = Image.new("L", small.size, color)
         mask.paste(255 - color, (0, 24, 64, 48))
         mask.save(folder / name)
+    shutil.copy(folder / "sky.png", folder / "mask.png")
+    (folder / "masks").mkdir()
+    for name in (folder / "photos").iterdir():
+        mask.save(folder / "masks" / f"{name.stem}.png")
+    cut_out = small.copy()
+    cut_out.putalpha(mask)
+    cut_out.save(folder / "cut-out.png")
     write_clip(folder / "holiday.mp4", moving_frames(25))
     (folder / "frames").mkdir()
     save_model(folder / "wave.safetensors", make_card("wave"), make_weights(SMALLEST))

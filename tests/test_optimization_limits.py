@@ -135,8 +135,7 @@ class TestWrongInput:
             make_optimization(photo, np.zeros((4, 8, 3), np.uint8))
 
     def test_masks(self, photo, painting):
-        with pytest.raises(UsageError, match="the mask has 4x64 pixels and the photo 64x64"):
-            read_mask(np.ones((64, 4)), 64, 64)
+        np.testing.assert_array_equal(read_mask(np.ones((64, 4)), 64, 64), np.ones((64, 64)))
         with pytest.raises(UsageError, match="black everywhere"):
             read_mask(np.zeros((64, 64)), 64, 64)
         with pytest.raises(UsageError, match="2 masks for 1 paintings"):

@@ -36,6 +36,7 @@ def place(workplace, astronaut):
     with Image.open(astronaut) as image:
         image.resize((96, 96)).crop((0, 0, 96, 72)).save("photo.png")
     make_painting(workplace / "painting.png")
+    Image.new("L", (8, 6)).save("black.png")
     return workplace
 
 
@@ -266,7 +267,7 @@ class TestBadInput:
             (["--size", 8], 2, "--size is 8; expected 32 or more"),
             (["--size", 10**6], 2, "--size is 1000000; expected 16384 or less"),
             (["--scales", 3], 2, "--scales 3 would begin at 12x9 pixels"),
-            (["--mask", "painting.png"], 2, "the mask has 96x80 pixels and the photo 96x72"),
+            (["--mask", "black.png"], 2, "the mask is black everywhere"),
             (["--mask", "none.png"], 1, "none.png does not exist"),
             (["--init", "moon"], 2, "the start 'moon' is none of photo, painting, noise, and no"),
             (["--init", "text.txt"], 1, "the start cannot be used: text.txt"),

@@ -64,8 +64,6 @@ class TestPaint:
             assert not image.getexif()
         assert fields == {
             "style": STYLE.encode(),
-            "strength": b"1.0",
-            "preserve_color": b"false",
             "size": b"40",
             "stroke_size": b"1.0",
             "format": b"png",

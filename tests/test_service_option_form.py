@@ -41,8 +41,7 @@ def test_texts_become_values_and_missing_fields_have_defaults():
         ({"name": " "}, "the field name is missing or empty: A name."),
         (
             {"name": "a", "sise": "1"},
-            "the form has no field 'sise'; it has photo, size, strength, preserve_color, "
-            "stroke_size, name, mode, scale, rate",
+            f"the form has no field 'sise'; it has photo, {', '.join(FORM.model.model_fields)}",
         ),
         ({"name": "a", "secret": "1"}, "the form has no field 'secret'"),
         ({"name": "a", "size": "0"}, "size is '0'; expected a whole number from 1 to 1000"),

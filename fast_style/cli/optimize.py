@@ -47,7 +47,7 @@ _SECONDS_BETWEEN_LINES = 10.0
     "masks",
     metavar="PICTURE",
     multiple=True,
-    help="Where a painting is applied: a picture of the photo's size, white there and black "
+    help="Where a painting is applied: a picture of any size, white there and black "
     "elsewhere; one for each --style-image, in the same order.",
 )
 @click.option(

@@ -22,6 +22,7 @@ def options_from(
     parameter: str,
     *,
     only: Collection[str] | None = None,
+    without: Collection[str] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Command], Command]:
     """Decorate a command with one option for each field of a dataclass.
@@ -34,13 +35,14 @@ def options_from(
         config: the dataclass.
         parameter: the command's parameter that gets the instance made from the options.
         only: names of the fields to make options of; all if None.
+        without: names of fields that this command does not have.
         defaults: defaults of this command that differ from those of the dataclass.
     """
     hints = type_hints(config)
     specs = [
         spec
         for spec in fields(config)  # type: ignore[arg-type]
-        if spec.metadata["cli"] and (only is None or spec.name in only)
+        if spec.metadata["cli"] and (only is None or spec.name in only) and spec.name not in without
     ]
 
     def decorate(command: Command) -> Command:
@@ -59,15 +61,43 @@ def options_from(
     return decorate
 
 
+_STYLE_HELP = (
+    "The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
+    "these with their shares, NAME:0.6,painting.jpg:0.4."
+)
+
+
 def style_name_option(command: Command) -> Command:
     """Add a required `--style` to a command."""
-    help_text = (
-        "The style: a name from `fast-style styles`, a model file, any picture, or a mixture of "
-        "these with their shares, NAME:0.6,painting.jpg:0.4."
-    )
-    return click.option("--style", "-s", metavar="NAME|FILE", required=True, help=help_text)(
+    return click.option("--style", "-s", metavar="NAME|FILE", required=True, help=_STYLE_HELP)(
         command
     )
+
+
+def styles_option(command: Command) -> Command:
+    """Add a required `--style` that may be given several times, as the parameter `styles`."""
+    return click.option(
+        "--style",
+        "-s",
+        "styles",
+        metavar="NAME|FILE",
+        required=True,
+        multiple=True,
+        help=f"{_STYLE_HELP} Several, each with its own --mask, share the picture.",
+    )(command)
+
+
+def mask_option(command: Command) -> Command:
+    """Add `--mask`, which may be given several times, as the parameter `masks`."""
+    help_text = (
+        "Where the style is applied: a picture of any size, white where it is and black where the "
+        "photo stays; alpha for the photo's own opacity; or a folder with a mask of each photo's "
+        "name. Repeated for several styles, in their order; without the last mask, the last style "
+        "has the rest."
+    )
+    return click.option(
+        "--mask", "-m", "masks", metavar="MASK|FOLDER|alpha", multiple=True, help=help_text
+    )(command)
 
 
 def json_option(command: Command) -> Command:

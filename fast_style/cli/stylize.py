@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, debugging
-from fast_style.cli.options import json_option, options_from, quiet_option, style_name_option
+from fast_style.cli.options import (
+    json_option,
+    mask_option,
+    options_from,
+    quiet_option,
+    styles_option,
+)
 from fast_style.cli.refine import refine_file, refine_option
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
-@style_name_option
+@styles_option
 @click.option(
     "-o",
     "--output",
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     "a folder; - for stdout. An existing file is overwritten unless it is an input.  [default: "
     "NAME-STYLE.EXT beside each picture, FOLDER-STYLE beside a folder]",
 )
+@mask_option
 @options_from(StyleOptions, "style_options")
 @refine_option
 @click.option(
@@ -63,8 +70,9 @@ if TYPE_CHECKING:
 def stylize(
     context: click.Context,
     inputs: tuple[str, ...],
-    style: str,
+    styles: tuple[str, ...],
     output: str | None,
+    masks: tuple[str, ...],
     style_options: StyleOptions,
     refine: float | None,
     polish: int | None,
@@ -89,21 +97,29 @@ def stylize(
     _check_streams(inputs, output, as_json)
     if style_images and polish is None:
         raise click.UsageError("--style-image is the painting for --polish N: give both")
+    if polish is not None and len(styles) > 1:
+        raise click.UsageError("--polish is for one style or mixture, and several were given")
     # Imported here, so that help and errors in the options come at once.
     from fast_style.cli.file_pipeline import FilePipeline
     from fast_style.cli.output_plan import make_plan
     from fast_style.cli.progress import ProgressReporter
+    from fast_style.inference.guide_files import GuideFiles
+    from fast_style.inference.guides import check_mask_count
     from fast_style.inference.pipeline import pillow_format
     from fast_style.styles.mixing import mixture_name
     from fast_style.styles.registry import find_parts
 
-    parts = find_parts(style)
+    check_mask_count(len(masks), len(styles))
+    several = [find_parts(style) for style in styles]
+    parts = [part for one in several for part in one]
     name, format = mixture_name([p.stem for p, _ in parts]), pillow_format(output_options.format)
     plan = make_plan(inputs, output, name, format, recursive=recursive, skip_existing=skip_existing)
     reporter = ProgressReporter(quiet=quiet, debug=debugging())
     reporter.errors(plan.errors)
-    chosen = parts[0][0] if len(parts) == 1 else style
-    document = {"style": str(chosen), **_describe_plan(plan)}
+    chosen = [
+        one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
+    ]
+    document = {"style": " + ".join(map(str, chosen)), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
         pipeline = FilePipeline(
@@ -112,6 +128,7 @@ def stylize(
             output_options,
             workers=pipeline_options.workers,
             polish=_make_polish(polish, parts, style_images, engine_options.device, reporter),
+            guides=GuideFiles(masks),
         )
         done = _run_pipeline(pipeline, plan.tasks, reporter, document)
     failed = len(plan.errors) + len(plan.tasks) - done
@@ -168,7 +185,7 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _load_stylizer(
-    style: Path | str,
+    styles: "Sequence[Path | str]",
     refine: float | None,
     engine_options: EngineOptions,
     pipeline_options: PipelineOptions,
@@ -177,9 +194,12 @@ def _load_stylizer(
     from fast_style.engines import unused_gpu
     from fast_style.inference.stylizer import Stylizer
 
-    model = style if refine is None else refine_file(Path(style), refine, quiet=reporter.quiet)
+    models = [
+        style if refine is None else refine_file(Path(style), refine, quiet=reporter.quiet)
+        for style in styles
+    ]
     stylizer = Stylizer.from_options(
-        model, engine_options, max_megapixels=pipeline_options.max_megapixels
+        models, engine_options, max_megapixels=pipeline_options.max_megapixels
     )
     if stylizer.mixed_by == "pictures":
         reporter.note(

@@ -13,7 +13,7 @@ import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
 from fast_style.cli.options import json_option, options_from, quiet_option, style_name_option
-from fast_style.options import EngineOptions, StyleOptions, VideoOptions
+from fast_style.options import MASK_OPTIONS, EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
     from fast_style.video.api import VideoResult
@@ -62,7 +62,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     ".apng), numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. An existing file is "
     "overwritten unless it is the input.",
 )
-@options_from(StyleOptions, "style_options")
+@options_from(StyleOptions, "style_options", without=MASK_OPTIONS)
 @options_from(VideoOptions, "video_options")
 @click.option("--from", "start", type=_Time(), help="Time of the first frame.")
 @click.option("--to", "end", type=_Time(), help="Time before which the last frame is shown.")

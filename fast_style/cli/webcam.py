@@ -7,7 +7,7 @@ import click
 from fast_style.cli.exit_codes import EXIT_CODES, debug_option, print_message
 from fast_style.cli.options import options_from, quiet_option
 from fast_style.cli.video import require_extra
-from fast_style.options import EngineOptions, StyleOptions, VideoOptions
+from fast_style.options import MASK_OPTIONS, EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
     from fast_style.inference.stylizer import Stylizer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Number of the camera, or a video file that stands in for one.",
 )
-@options_from(StyleOptions, "style_options", defaults={"size": 480})
+@options_from(StyleOptions, "style_options", without=MASK_OPTIONS, defaults={"size": 480})
 @options_from(VideoOptions, "video_options", only=("steady",))
 @click.option("--mirror", is_flag=True, help="Swap left and right, as a mirror does.")
 @click.option("--virtual", is_flag=True, help="Send the frames to a virtual camera (pyvirtualcam).")

@@ -75,7 +75,10 @@ def preserve_color(
 
 
 def blend(
-    stylized: npt.NDArray[np.uint8], content: npt.NDArray[np.uint8], strength: float
+    stylized: npt.NDArray[np.uint8],
+    content: npt.NDArray[np.uint8],
+    strength: float,
+    mask: npt.NDArray[np.uint8] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Blend the stylized picture with the photo.
 
@@ -83,29 +86,40 @@ def blend(
         stylized: The stylized picture, shape (H, W, 3), RGB, uint8, values in [0, 255].
         content: The photo, same shape, type and range.
         strength: Stylization strength in [0, 1]: 0 gives the photo, 1 the stylized picture.
+        mask: What the strength is multiplied by, shape (H, W), uint8, 0 to 255 for 1; 1 everywhere
+            if None.
 
     Returns:
-        ``content + strength * (stylized - content)`` rounded to the nearest integer, shape
-        (H, W, 3), uint8. At 0 and at 1 the photo or the stylized array itself is returned, not a
-        copy.
+        ``content + strength * mask * (stylized - content)`` rounded to the nearest integer, shape
+        (H, W, 3), uint8. Without a mask, at 0 and at 1 the photo or the stylized array itself is
+        returned, not a copy.
 
     Raises:
         UsageError: If strength is outside [0, 1], an array is not uint8 of shape (H, W, 3), or the
-            two differ in shape.
+            two differ in shape, or the mask from them.
     """
     _check_pair(stylized, content)
     if not 0.0 <= strength <= 1.0:  # written so that NaN fails too
         raise UsageError(f"strength must be a number from 0 to 1, and {strength} was given")
+    if mask is not None and (mask.dtype != np.uint8 or mask.shape != content.shape[:2]):
+        raise UsageError(
+            f"the mask must be a uint8 array of shape {content.shape[:2]}, as high and wide as the "
+            f"picture, and an array of {mask.dtype} of shape {mask.shape} was given"
+        )
     if strength == 0.0:
         return content
-    if strength == 1.0:
+    if strength == 1.0 and mask is None:
         return stylized
-    weight = round(strength * 65536)
+    weight: int | npt.NDArray[np.int32] = round(strength * 65536)
+    # The weight for each level of a mask.
+    weights = (np.arange(256) * weight / 255 + 0.5).astype(np.int32)[:, None]
     result = np.empty_like(content, order="C")
     for rows in _bands(content.shape):
         photo = content[rows].astype(np.int32)
         change = stylized[rows].astype(np.int32)
         change -= photo
+        if mask is not None:
+            weight = weights[mask[rows]]
         change *= weight  # at most 255 * 65536, far inside int32
         change += _HALF
         change >>= 16

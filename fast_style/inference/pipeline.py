@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from fast_style.errors import ImageWriteError, UsageError, describe
 from fast_style.images import Photo, format_from_suffix, resize_long_side
 from fast_style.images.decoding import open_picture
+from fast_style.inference.guide_files import GuideFiles
+from fast_style.inference.guides import Guides, check_mask_count
 from fast_style.inference.stylizer import Painted, Stylizer
 from fast_style.options import OutputOptions, StyleOptions
 from fast_style.storage.hardware import core_limit, visible_cores
@@ -124,6 +126,7 @@ class PictureInFlight:
         at_least: as for `read_image`.
         megapixels: what it counts towards the limit while it is in flight.
         alone: whether the calling thread reads and writes it, with nothing else in flight.
+        guides: its masks, once it is read.
         photo: the picture between two steps; None before the first, after the last, and once a step
             has failed.
         step_future: the step that a thread is doing, or has done last.
@@ -138,6 +141,7 @@ class PictureInFlight:
     at_least: int | None = None
     megapixels: float = 0.0
     alone: bool = False
+    guides: Guides | None = None
     photo: Photo | None = None
     step_future: "Future[None] | None" = None
     width: int = 0
@@ -197,6 +201,7 @@ class Pipeline(ABC):
         *,
         workers: int | None = None,
         polish: Polish | None = None,
+        guides: GuideFiles | None = None,
     ) -> None:
         """Store what to do with each picture.
 
@@ -206,10 +211,14 @@ class Pipeline(ABC):
             output: what to write; the defaults if None.
             workers: threads that read and write; 0 does one picture after the other, None chooses.
             polish: refines the network's picture before its strength and colours are applied.
+            guides: the masks of each picture; none if None.
 
         Raises:
-            UsageError: the installed Pillow cannot write the format.
+            UsageError: the installed Pillow cannot write the format, or the number of masks does
+                not fit the styles.
         """
+        self._guides = guides or GuideFiles()
+        check_mask_count(len(self._guides), stylizer.styles)
         output = output or OutputOptions()
         self.stylizer, self.options = stylizer, options or StyleOptions()
         self.format, self.quality = pillow_format(output.format), output.quality
@@ -331,6 +340,7 @@ class Pipeline(ABC):
             pixels = photo.pixels if size is None else resize_long_side(photo.pixels, size)
             if pixels is not photo.pixels:
                 photo = photo.with_pixels(pixels)
+            picture.guides = self._guides.read(picture.task.source)
             picture.photo, picture.megapixels = photo, photo.width * photo.height / 1e6
 
     def _stylize(self, picture: PictureInFlight) -> None:
@@ -338,9 +348,11 @@ class Pipeline(ABC):
             return
         with picture.step():
             if self._polish is None or self.options.strength == 0:
-                picture.photo = self.stylizer.stylize_photo(picture.photo, self.options)
+                picture.photo = self.stylizer.stylize_photo(
+                    picture.photo, self.options, picture.guides
+                )
             else:
-                painted = self.stylizer.paint(picture.photo, self.options)
+                painted = self.stylizer.paint(picture.photo, self.options, picture.guides)
                 picture.photo = self._polish(painted).finish(self.options)
 
     def _write(self, picture: PictureInFlight) -> None:

@@ -8,7 +8,6 @@ import base64
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from fast_style.errors import (
     UsageError,
 )
 from fast_style.images import Photo, encode_image, read_image, resize_long_side
+from fast_style.inference.guides import Guides, find_areas
 from fast_style.inference.stylizer import Painted
 from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata
 from fast_style.options import StyleOptions
@@ -84,13 +84,16 @@ class RemoteStylizer:
         ]
         return mixed_card(parts, how_to_mix([card for card, _ in parts]))
 
-    def paint(self, photo: Photo, options: StyleOptions | None = None) -> Painted:
+    def paint(
+        self, photo: Photo, options: StyleOptions | None = None, guides: Guides | None = None
+    ) -> Painted:
         """Have the service run the network on a photo, at full strength.
 
         Args:
             photo: as in `Stylizer.stylize_photo`.
             options: `size` and `stroke_size` are used, the defaults if None; the photo is resized
                 here, before it is sent.
+            guides: as in `Stylizer.stylize_photo`; masks are applied here, and not sent.
 
         Returns:
             What `Stylizer.paint` returns with the same engine.
@@ -104,17 +107,18 @@ class RemoteStylizer:
         options, content = options or StyleOptions(), photo
         if options.size is not None:
             content = photo.with_pixels(resize_long_side(photo.pixels, options.size))
+        content, areas = find_areas(content, guides, options, 1)
         sent, _ = encode_image(Photo(content.pixels), format="PNG")
-        # Strength and colours are applied here, by `Painted.finish`.
+        # Strength, colours and masks are applied here, by `Painted.finish`.
         longest = max(content.width, content.height)
-        asked = replace(options, size=longest, strength=1.0, preserve_color=False)
+        asked = {"size": longest, "stroke_size": options.stroke_size}
         answer = self._service.request(
             "POST",
             "/v1/stylize",
             {
                 "photo": ("photo.png", sent, "image/png"),
                 "style": self._style,
-                **{n: json.dumps(value) for n, value in asdict(asked).items() if value is not None},
+                **{name: json.dumps(value) for name, value in asked.items()},
                 "format": "png",
             },
         )
@@ -124,7 +128,7 @@ class RemoteStylizer:
                 f"{self._service.name} sent a picture of {pixels.shape[1]}x{pixels.shape[0]} "
                 f"pixels for a photo of {content.width}x{content.height}"
             )
-        return Painted(content, pixels)
+        return Painted(content, pixels, areas.coverage)
 
 
 def remote_styles(

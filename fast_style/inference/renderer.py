@@ -36,12 +36,16 @@ class Renderer(Protocol):
     card: ModelCard
     engine: Engine
 
-    def render(self, pixels: Pixels, stroke_size: float) -> Pixels:
+    def render(
+        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+    ) -> Pixels:
         """Stylize a picture at full strength.
 
         Args:
             pixels: RGB in sRGB, shape (H, W, 3), uint8; not changed.
             stroke_size: as in `StyleOptions`.
+            shares: for a renderer of several styles with areas, the share of each style, shape
+                (N, H, W), uint8; they sum to 255 in each pixel. Others do not use it.
 
         Returns:
             The stylized picture, of the same shape and type.
@@ -71,7 +75,9 @@ class NetworkRenderer:
         self.engine: Engine = create_engine(model, options)
         self._model, self._tile, self._max_megapixels = model, options.tile, max_megapixels
 
-    def render(self, pixels: Pixels, stroke_size: float) -> Pixels:
+    def render(
+        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+    ) -> Pixels:
         """Stylize a picture at full strength, see `Renderer.render`."""
         height, width = pixels.shape[:2]
         working = working_size(height, width, stroke_size)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -12,16 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fast_style.errors import EngineError, ImageTooLargeError
+from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side, to_pil
 from fast_style.images.color import blend, preserve_color
-from fast_style.inference.ensemble import Ensemble
+from fast_style.images.masks import Mask
+from fast_style.inference.ensemble import AreaEnsemble, Ensemble
+from fast_style.inference.guides import (
+    Guides,
+    MaskSource,
+    check_mask_count,
+    find_areas,
+    read_masks,
+)
+from fast_style.inference.memory_errors import memory_errors_explained
 from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
 from fast_style.options import (
     DEFAULT_MAX_MEGAPIXELS,
-    MAX_STROKE_SIZE,
     DeviceChoice,
     EngineChoice,
     EngineOptions,
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Painted", "StyleSource", "Stylizer"]
 
-StyleSource = (
+OneStyle = (
     str
     | os.PathLike[str]
     | StyleModel
@@ -52,8 +59,8 @@ StyleSource = (
 `starry-night:0.6,painting.jpg:0.4`, a model in memory, the models of a mixture with their shares,
 which sum to 1, or a picture in memory: a Pillow image or an array."""
 
-# Parts of the messages of torch, OpenVINO, ONNX Runtime and C++; none of them raises MemoryError.
-_OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to allocate")
+StyleSource = OneStyle | Sequence[OneStyle]
+"""One style, or a list of several, each of which is applied where its mask is white."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +71,12 @@ class Painted:
         content: the photo, at the size that was worked at.
         pixels: the stylized photo at full strength: RGB in sRGB, uint8, of the shape of
             `content.pixels`.
+        coverage: how much of each pixel is painted, shape (H, W), 0 to 255; None for all of it.
     """
 
     content: Photo
     pixels: Pixels
+    coverage: Mask | None = None
 
     def finish(self, options: StyleOptions | None = None) -> Photo:
         """Apply the strength and the choice of colours, which takes some milliseconds.
@@ -82,7 +91,8 @@ class Painted:
         pixels = self.pixels
         if options.preserve_color:
             pixels = preserve_color(pixels, self.content.pixels)
-        return self.content.with_pixels(blend(pixels, self.content.pixels, options.strength))
+        finished = blend(pixels, self.content.pixels, options.strength, self.coverage)
+        return self.content.with_pixels(finished)
 
 
 class Stylizer:
@@ -102,12 +112,14 @@ class Stylizer:
         max_megapixels: the largest picture that is read, in millions of pixels.
         mixed_by: how a mixture is made: `weights`, as one network, if its styles were trained from
             one base; `pictures`, with one network a style, otherwise. None for a single style.
+        styles: the number of styles, each of which has its own areas; 1 unless a list was given.
     """
 
     card: ModelCard
     engine: Engine
     max_megapixels: float
     mixed_by: MixedBy | None
+    styles: int
 
     def __init__(
         self,
@@ -154,13 +166,12 @@ class Stylizer:
             concurrency=concurrency,
         )
         self.max_megapixels = PipelineOptions(max_megapixels=max_megapixels).max_megapixels
-        parts = _load_models(style)
-        self.mixed_by = how_to_mix([model.card for model, _ in parts]) if len(parts) > 1 else None
-        self._renderer: Renderer
-        if self.mixed_by == "pictures":
-            self._renderer = Ensemble(parts, options, max_megapixels)
-        else:
-            self._renderer = NetworkRenderer(mix_models(parts), options, max_megapixels)
+        loaded = [_load_models(one) for one in _split_styles(style)]
+        mixtures = [_how_to_mix(parts) for parts in loaded]
+        self.mixed_by = "pictures" if "pictures" in mixtures else mixtures[0]
+        renderers = [_make_renderer(parts, options, max_megapixels) for parts in loaded]
+        self.styles = len(renderers)
+        self._renderer = renderers[0] if self.styles == 1 else AreaEnsemble(renderers)
         self.card, self.engine = self._renderer.card, self._renderer.engine
 
     @classmethod
@@ -179,9 +190,12 @@ class Stylizer:
         self,
         image: ImageSource,
         *,
+        mask: MaskSource | Sequence[MaskSource] | None = None,
         size: int | None = None,
         strength: float = 1.0,
         preserve_color: bool = False,
+        feather: float = 0,
+        invert_mask: bool = False,
         stroke_size: float = 1.0,
     ) -> Image.Image:
         """Apply the style to a picture.
@@ -190,11 +204,17 @@ class Stylizer:
             image: a path, the bytes of a file, a binary stream, a Pillow image, or an array of
                 shape (H, W), (H, W, 3) or (H, W, 4), of type uint8 or of floats in [0, 1]; sRGB
                 unless it has a colour profile. It is not changed.
+            mask: where the style is applied: a picture of any size, white where it is and black
+                where the photo stays, or `"alpha"` for the photo's own opacity. For several
+                styles, a list of masks, in their order; without the last one, the last style has
+                the rest.
             size: the longest that the long side may be, in pixels: a larger picture is resized
                 first, a smaller one keeps its size. None works at the picture's own size.
             strength: stylization strength in [0, 1]: 0 returns the photo, 1 the full style; values
                 between blend the two pixel by pixel.
             preserve_color: whether the photo's colours are kept and only its brightness stylized.
+            feather: width of the soft edge of masks, in pixels.
+            invert_mask: whether black and white are swapped in masks.
             stroke_size: size of the strokes relative to what the network has learnt, in [0.25, 16].
                 Above 1 the network works on a smaller picture, which is faster, and the result is
                 enlarged with the edges and detail of the photo; below 1 it works on a larger one,
@@ -209,40 +229,55 @@ class Stylizer:
             UsageError: an argument has the wrong type or is out of its range.
         """
         options = StyleOptions(
-            size=size, strength=strength, preserve_color=preserve_color, stroke_size=stroke_size
+            size=size,
+            strength=strength,
+            preserve_color=preserve_color,
+            feather=feather,
+            invert_mask=invert_mask,
+            stroke_size=stroke_size,
         )
+        guides = read_masks(mask)
         photo = read_image(image, max_megapixels=self.max_megapixels)
-        return to_pil(self.stylize_photo(photo, options))
+        return to_pil(self.stylize_photo(photo, options, guides))
 
-    def stylize_photo(self, photo: Photo, options: StyleOptions | None = None) -> Photo:
+    def stylize_photo(
+        self, photo: Photo, options: StyleOptions | None = None, guides: Guides | None = None
+    ) -> Photo:
         """Apply the style to a photo and keep its alpha, EXIF and colour profile.
 
         Args:
             photo: from `fast_style.read_image`; it is not changed.
             options: how; the defaults if None. `stylize` describes them.
+            guides: masks; none if None.
 
         Returns:
-            A new photo: pixels of shape (H, W, 3), uint8, in sRGB, and alpha to match.
+            A new photo: pixels of shape (H, W, 3), uint8, in sRGB, and alpha to match. If the alpha
+            is a mask, the new photo has none.
 
         Raises:
             ImageTooLargeError: memory ran out, or a small `stroke_size` leads to a picture larger
                 than `max_megapixels`.
+            UsageError: the masks do not fit the styles, or the photo has no alpha to be a mask.
         """
         options = options or StyleOptions()
         # At strength 0 the network's picture would not be used.
         if options.strength == 0:
-            with _memory_errors_explained(photo, options, network=False):
+            check_mask_count(len(guides.masks) if guides else 0, self.styles)
+            with memory_errors_explained(photo, options, network=False):
                 return _resize(photo, options.size)
-        painted = self.paint(photo, options)
-        with _memory_errors_explained(photo, options, network=False):
+        painted = self.paint(photo, options, guides)
+        with memory_errors_explained(photo, options, network=False):
             return painted.finish(options)
 
-    def paint(self, photo: Photo, options: StyleOptions | None = None) -> Painted:
+    def paint(
+        self, photo: Photo, options: StyleOptions | None = None, guides: Guides | None = None
+    ) -> Painted:
         """Run the network on a photo; strength and colours can be chosen later.
 
         Args:
             photo: as in `stylize_photo`.
-            options: `size` and `stroke_size` are used; the defaults if None.
+            options: `size`, `stroke_size` and what is about masks are used; the defaults if None.
+            guides: as in `stylize_photo`.
 
         Returns:
             The photo at its working size and the picture at full strength; `Painted.finish`
@@ -250,14 +285,43 @@ class Stylizer:
 
         Raises:
             ImageTooLargeError: as in `stylize_photo`.
+            UsageError: as in `stylize_photo`.
         """
         options = options or StyleOptions()
-        with _memory_errors_explained(photo, options, network=True):
+        with memory_errors_explained(photo, options, network=True):
             content = _resize(photo, options.size)
-            return Painted(content, self._renderer.render(content.pixels, options.stroke_size))
+            content, areas = find_areas(content, guides, options, self.styles)
+            if areas.is_empty:  # no need for the network
+                return Painted(content, content.pixels, areas.coverage)
+            pixels = self._renderer.render(content.pixels, options.stroke_size, areas.shares)
+            return Painted(content, pixels, areas.coverage)
 
 
-def _load_models(style: StyleSource) -> Sequence[tuple[StyleModel, float]]:
+def _split_styles(style: StyleSource) -> Sequence[OneStyle]:
+    """Return the styles of a list; a list of models with their shares is a single one."""
+    if not isinstance(style, list | tuple):
+        return [style]  # type: ignore[list-item,unused-ignore]
+    if all(isinstance(one, tuple) for one in style) and style:
+        return [style]  # type: ignore[list-item,unused-ignore]
+    if not style:
+        raise UsageError("the list of styles is empty; expected at least one")
+    return style
+
+
+def _how_to_mix(parts: Sequence[tuple[StyleModel, float]]) -> MixedBy | None:
+    return how_to_mix([model.card for model, _ in parts]) if len(parts) > 1 else None
+
+
+def _make_renderer(
+    parts: Sequence[tuple[StyleModel, float]], options: EngineOptions, max_megapixels: float
+) -> Renderer:
+    """Load a style, or a mixture: as one network if its styles have one base."""
+    if _how_to_mix(parts) == "pictures":
+        return Ensemble(parts, options, max_megapixels)
+    return NetworkRenderer(mix_models(parts), options, max_megapixels)
+
+
+def _load_models(style: OneStyle) -> Sequence[tuple[StyleModel, float]]:
     if isinstance(style, StyleModel):
         return [(style, 1.0)]
     if isinstance(style, str | os.PathLike):
@@ -274,50 +338,3 @@ def _resize(photo: Photo, size: int | None) -> Photo:
         return photo
     pixels = resize_long_side(photo.pixels, size)
     return photo if pixels is photo.pixels else photo.with_pixels(pixels)
-
-
-@contextmanager
-def _memory_errors_explained(
-    photo: Photo, options: StyleOptions, *, network: bool
-) -> Iterator[None]:
-    """Turn errors about memory into a sentence that names the remedies.
-
-    Args:
-        photo: the photo that is stylized.
-        options: how it is stylized.
-        network: whether the network runs, for which larger strokes would be a remedy.
-
-    Raises:
-        ImageTooLargeError: memory ran out.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not _is_out_of_memory(error):
-            raise
-        longest = max(photo.width, photo.height)
-        side = min(longest, options.size or longest)
-        raise ImageTooLargeError(
-            f"there is not enough memory to stylize {photo.width}x{photo.height} pixels"
-            f"{'' if options.size is None else f' at size {side}'}: "
-            f"give a smaller size (--size {max(1, side // 2)} on the command line)"
-            f"{_advise_larger_strokes(options.stroke_size) if network else ''}"
-        ) from error
-
-
-def _advise_larger_strokes(stroke_size: float) -> str:
-    if 2 * stroke_size > MAX_STROKE_SIZE:
-        return ""
-    return (
-        f" or a larger stroke size (--stroke-size {max(1.0, 2 * stroke_size):g}), for which the "
-        "network works on a smaller picture"
-    )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    if not isinstance(error, RuntimeError | EngineError):
-        return False
-    text = f"{error} {error.__cause__ or ''}".lower()
-    return any(mark in text for mark in _OUT_OF_MEMORY)

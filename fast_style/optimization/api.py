@@ -90,7 +90,7 @@ def make_optimization(
         photo: the content image, anything that `Stylizer.stylize` takes.
         paintings: one style image, or a list of them.
         weights: weights of the paintings, each above 0; equal if None.
-        masks: a picture of the photo's size for each painting, white where it is applied.
+        masks: a picture of any size for each painting, white where it is applied.
         init: a picture, style or model to start from, or `photo`, `painting` or `noise`.
         config: the options.
         **options: single options instead, see `OptimizeConfig`.

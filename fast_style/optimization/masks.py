@@ -10,19 +10,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from fast_style.errors import UsageError
-from fast_style.images import ImageSource, read_image
-from fast_style.images.color import LUMA_WEIGHTS
+from fast_style.images import ImageSource
+from fast_style.images import masks as pictures
 
 Mask = NDArray[np.float32]
-
-_LUMA = np.array(LUMA_WEIGHTS, np.float32)
 
 
 def read_mask(source: ImageSource, height: int, width: int) -> Mask:
     """Read a mask: white where the style is applied, black where not, grey for a part of it.
 
     Args:
-        source: any picture; its luma is the mask.
+        source: as for `images.masks.read_mask`; it is scaled to the photo.
         height: height of the photo, in pixels.
         width: width of the photo, in pixels.
 
@@ -31,20 +29,14 @@ def read_mask(source: ImageSource, height: int, width: int) -> Mask:
 
     Raises:
         ImageError: it cannot be read.
-        UsageError: its size is not the photo's, or it is black everywhere.
+        UsageError: it is black everywhere.
     """
-    photo = read_image(source)
-    if (photo.height, photo.width) != (height, width):
-        raise UsageError(
-            f"the mask has {photo.width}x{photo.height} pixels and the photo {width}x{height}: "
-            "make it of the photo's size"
-        )
-    mask: Mask = (photo.pixels.astype(np.float32) @ _LUMA / 255).clip(0, 1)
-    if not mask.any():
+    fitted = pictures.fit_mask(pictures.read_mask(source), height, width)
+    if not fitted.any():
         raise UsageError(
             "the mask is black everywhere: paint white where its style is to be applied"
         )
-    return mask
+    return fitted.astype(np.float32) / 255
 
 
 def resize_mask(mask: Mask, height: int, width: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fast_style.errors import UsageError
@@ -61,7 +62,7 @@ class Polisher:
         )
         for _ in run.steps():
             pass
-        return Painted(painted.content, run.best().pixels)
+        return replace(painted, pixels=run.best().pixels)
 
 
 def find_painting(model: Path) -> tuple[Photo, bool]:

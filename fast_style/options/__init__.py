@@ -3,6 +3,7 @@
 from fast_style.options.bundles import (
     DEFAULT_MAX_MEGAPIXELS,
     GRAIN_LIMIT,
+    MASK_OPTIONS,
     MAX_SHEET_SIZE,
     MAX_STROKE_SIZE,
     MIN_SHEET_SIZE,
@@ -36,6 +37,7 @@ from fast_style.options.fields import (
 __all__ = [
     "DEFAULT_MAX_MEGAPIXELS",
     "GRAIN_LIMIT",
+    "MASK_OPTIONS",
     "MAX_SHEET_SIZE",
     "MAX_STROKE_SIZE",
     "MIN_SHEET_SIZE",

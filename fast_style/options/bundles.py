@@ -23,6 +23,12 @@ MIN_STROKE_SIZE, MAX_STROKE_SIZE = 0.25, 16
 """Bounds of `StyleOptions.stroke_size`. The cost of finer strokes grows with the square of their
 inverse; coarser ones leave the network next to nothing to paint."""
 
+MAX_FEATHER = 4096
+"""The widest soft edge of a mask, in pixels."""
+
+MASK_OPTIONS = ("feather", "invert_mask")
+"""Fields of `StyleOptions` for masks, which videos do not have."""
+
 MIN_SHEET_SIZE, MAX_SHEET_SIZE = 64, 2048
 """Bounds of the longest side of each picture on a contact sheet, in pixels."""
 
@@ -59,6 +65,14 @@ class StyleOptions:
         metavar="0..1",
     )
     preserve_color: bool = option("Keep the photo's colours.", False)
+    feather: float = option(
+        "Width of the soft edge of masks, in pixels.",
+        0,
+        minimum=0,
+        maximum=MAX_FEATHER,
+        metavar="PIXELS",
+    )
+    invert_mask: bool = option("Swap black and white in masks.", False)
     stroke_size: float = option(
         "Size of the brush strokes, relative to what the style has learnt; 2 or 4 suit a photo of "
         "12 megapixels. Above 1 is faster: the network works on a smaller picture, which is "
