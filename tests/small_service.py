@@ -95,8 +95,6 @@ class Service:
                 fields["photo"],
                 size=int(fields["size"]),
                 stroke_size=float(fields["stroke_size"]),
-                strength=float(fields["strength"]),
-                preserve_color=fields["preserve_color"] == b"true",
             )
         except fast_style.StyleNotFoundError as error:
             return problem(404, str(error))

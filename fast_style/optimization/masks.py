@@ -36,7 +36,8 @@ def read_mask(source: ImageSource, height: int, width: int) -> Mask:
         raise UsageError(
             "the mask is black everywhere: paint white where its style is to be applied"
         )
-    return fitted.astype(np.float32) / 255
+    mask: Mask = fitted.astype(np.float32) / np.float32(255)
+    return mask
 
 
 def resize_mask(mask: Mask, height: int, width: int) -> Tensor:
