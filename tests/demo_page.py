@@ -15,6 +15,7 @@ st = pytest.importorskip("streamlit", reason="the demo needs the extra demo")
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
+from fast_style.demo.gallery import Gallery  # noqa: E402
 from fast_style.models.model_file import save_model  # noqa: E402
 from tests.commands import CHECKOUT  # noqa: E402
 from tests.conftest import SMALLEST, STYLE, make_card, make_weights  # noqa: E402
@@ -25,8 +26,15 @@ OTHER = "waves"
 SAMPLE = (CHECKOUT / "examples" / "astronaut.jpg").read_bytes()
 
 
+FILL = Gallery.fill
+
+
 def two_styles(workplace: Path, model_file: Path, monkeypatch) -> Path:
-    """Make a folder with two tiny styles, and clear the page's caches."""
+    """Make a folder with two tiny styles, clear the page's caches, and switch off previews.
+
+    The styles that ship are in the gallery too: their previews would take seconds in each test.
+    """
+    monkeypatch.setattr(Gallery, "fill", lambda gallery: None)
     folder = workplace / "styles"
     folder.mkdir()
     shutil.copy(model_file, folder)
@@ -58,8 +66,14 @@ def link(at: AppTest) -> list[str]:
 
 
 def slider(at: AppTest) -> dict:
-    (element,) = at.get("bidi_component")
-    return json.loads(element.proto.json)
+    (found,) = sliders(at)
+    return found
+
+
+def sliders(at: AppTest) -> list[dict]:
+    """Return the data of all before/after sliders on the page."""
+    data = [json.loads(element.proto.json) for element in at.get("bidi_component")]
+    return [one for one in data if "before" in one]
 
 
 def picture(at: AppTest) -> bytes:

@@ -31,6 +31,7 @@ from tests.demo_page import (  # noqa: E402
     picture,
     run,
     slider,
+    sliders,
     two_styles,
 )
 
@@ -83,7 +84,7 @@ class TestStylize:
         assert "512 \u00d7 512 pixels in" in get_text(at)
         assert "openvino (cpu," in get_text(at)
         alts = [image.proto.imgs[0].alt for image in at.get("imgs") or at.get("image")]
-        paintings = [s for s in session.list_registered_styles().values() if s.card.thumbnail]
+        paintings = [group for group in session.list_groups() if group.first.card.thumbnail]
         assert len(alts) == 4 + len(paintings) >= 5
         assert all(alts)
         for kind in ("button", "slider", "select_slider", "toggle", "selectbox", "file_uploader"):
@@ -215,7 +216,7 @@ class TestPhotos:
         assert picture(at) == expected(good)
         run(at.file_uploader(key="upload").set_value([uploads[0]]))
         assert len(at.error) == 1
-        assert not at.get("bidi_component")
+        assert not sliders(at)
 
     def test_limits_are_enforced(self, folder, monkeypatch):
         at = open_page()
@@ -295,7 +296,7 @@ def test_gallery_of_many_styles(folder):
         save_model(path, card, make_weights(SMALLEST, seed=number))
     at = open_page()
     picks = [button for button in at.button if button.key.startswith("pick-")]
-    assert len(picks) == len(session.list_registered_styles()) >= 14
+    assert len(picks) == len(session.list_groups()) >= 14
     assert sum(button.label.startswith("✓") for button in picks) == 1
     run(at.button(key="pick-copy-11").click())
     assert picture(at) == expected(SAMPLE, "copy-11")

@@ -11,12 +11,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import streamlit as st
 
 from fast_style import Painted, StyleOptions, read_image
 from fast_style.demo.backend import load_stylizer, service_url
-from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage, Style
+from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage
+from fast_style.demo.styles import Style
+from fast_style.demo.turns import get_turns
 
 MAX_BYTES = 256 << 20
 """Bytes of pictures that are kept."""
@@ -47,8 +50,20 @@ class StylizedPhoto:
         return content.pixels.nbytes + alpha + self.painted.pixels.nbytes
 
 
-class ResultCache:
-    """Stylized photos by key; the least recently used are dropped first."""
+class Sized(Protocol):
+    """Something whose size in memory is known."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        ...
+
+
+Result = TypeVar("Result", bound=Sized)
+
+
+class ResultCache(Generic[Result]):
+    """Results by key; the least recently used are dropped first."""
 
     def __init__(
         self, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
@@ -56,20 +71,20 @@ class ResultCache:
         """Make an empty cache.
 
         Args:
-            max_bytes: limit on the pictures' bytes.
-            max_age: seconds after its last use at which a picture is dropped.
+            max_bytes: limit on the results' bytes.
+            max_age: seconds after its last use at which a result is dropped.
             clock: returns the time in seconds.
         """
         self._max_bytes, self._max_age, self._clock = max_bytes, max_age, clock
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, tuple[StylizedPhoto, float]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Result, float]] = OrderedDict()
 
     @property
     def bytes(self) -> int:
-        """The bytes of all pictures in the cache."""
+        """The bytes of all results in the cache."""
         return sum(result.bytes for result, _ in self._entries.values())
 
-    def get(self, key: Hashable) -> StylizedPhoto | None:
+    def get(self, key: Hashable) -> Result | None:
         """Return the entry of a key, or None if it is not in the cache any more."""
         with self._lock:
             self._evict()
@@ -79,7 +94,7 @@ class ResultCache:
             self._entries[key] = entry[0], self._clock()
             return entry[0]
 
-    def put(self, key: Hashable, result: StylizedPhoto) -> None:
+    def put(self, key: Hashable, result: Result) -> None:
         """Store an entry, dropping older ones to make room."""
         with self._lock:
             self._entries.pop(key, None)
@@ -96,15 +111,9 @@ class ResultCache:
 
 
 @st.cache_resource(show_spinner=False)
-def get_result_cache() -> ResultCache:
+def get_result_cache() -> ResultCache[StylizedPhoto]:
     """Return the one cache of the process."""
     return ResultCache(MAX_BYTES, MAX_AGE)
-
-
-@st.cache_resource(show_spinner=False)
-def get_inference_lock() -> threading.Lock:
-    """Return the lock to hold while a network runs: it uses all cores, and much memory."""
-    return threading.Lock()
 
 
 def stylize(image: SourceImage, style: Style, options: StyleOptions) -> StylizedPhoto:
@@ -124,7 +133,7 @@ def stylize(image: SourceImage, style: Style, options: StyleOptions) -> Stylized
     if result is not None:
         return result
     # A service has limits of its own.
-    with get_inference_lock() if service_url() is None else nullcontext():
+    with get_turns().asked() if service_url() is None else nullcontext():
         result = cache.get(key)  # it may have been computed while this one waited
         if result is not None:
             return result

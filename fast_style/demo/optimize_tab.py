@@ -12,7 +12,6 @@ import streamlit as st
 from fast_style import FastStyleError, Photo, encode_image, read_image, resize_long_side
 from fast_style.demo.about_tab import make_loss_chart
 from fast_style.demo.backend import service_url
-from fast_style.demo.cache import get_inference_lock
 from fast_style.demo.optimize_queue import (
     MAX_SECONDS,
     OptimizationQueue,
@@ -27,12 +26,12 @@ from fast_style.demo.session import (
     SourceImage,
     get_painting,
     get_photos,
-    list_registered_styles,
     load_sample_paintings,
     pop_notice,
     set_painting,
     set_sample_painting,
 )
+from fast_style.demo.styles import list_registered_styles
 from fast_style.demo.text import (
     SUFFIXES,
     escape_markdown,
@@ -41,6 +40,7 @@ from fast_style.demo.text import (
     make_steps_name,
     strip_option_dashes,
 )
+from fast_style.demo.turns import get_turns
 from fast_style.demo.widgets import encode_for_page, show_compare_slider
 
 SIZES = (256, 384, 512, 640, 768)
@@ -182,7 +182,7 @@ def _make_thumbnail(image: SourceImage) -> bytes:
     """Return a small picture of an upload, as a JPEG file; the session keeps the last few."""
     thumbnails: dict[str, bytes] = st.session_state.setdefault("thumbnails", {})
     if image.digest not in thumbnails:
-        with get_inference_lock():  # decoding 50 megapixels takes much memory too
+        with get_turns().asked():  # decoding 50 megapixels takes much memory too
             photo = read_image(
                 image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name, at_least=_INPUT_SIDE
             )

@@ -74,7 +74,7 @@ def _show_tabs() -> None:
         with tabs["Your own model"]:
             show_upload_tab()  # before the gallery, which shows the uploaded style
     with tabs["Stylize"]:
-        show_stylize_tab()
+        gallery = show_stylize_tab()
     with tabs["About"]:
         if tabs["About"].open:
             show_about_tab()
@@ -83,6 +83,8 @@ def _show_tabs() -> None:
             f"Photos are stylized by the service at {escape_markdown(service_host())}. The tabs "
             "Any painting and Your own model need a demo that computes by itself."
         )
+    if tabs["Stylize"].open:
+        gallery.fill()
 
 
 def _check_styles() -> bool:

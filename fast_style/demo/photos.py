@@ -1,7 +1,6 @@
 """The photo picker: upload, camera and samples."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 
 import streamlit as st
 
@@ -85,14 +84,14 @@ def show_sample_cards(
     with st.container(horizontal=True, gap="small", key=f"{prefix}samples"):
         for name, image in samples.items():
             label, alt = texts.get(name, (name, name))
-            show_card(
+            with show_card(
                 f"{prefix}sample-{name}",
                 label,
-                partial(st.image, image.content, width="stretch", alt=alt),
                 chosen=image.digest in digests,
                 on_click=on_click,
                 args=(name,),
-            )
+            ):
+                st.image(image.content, width="stretch", alt=alt)
 
 
 def _handle_upload(key: str) -> None:

@@ -3,14 +3,20 @@
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Protocol
 
 import streamlit as st
 
-from fast_style import SIZES, ModelCard, StyleModel, size_name
-from fast_style.demo.backend import list_cards
+from fast_style import SIZES, StyleModel
+from fast_style.demo.styles import (
+    UPLOADED_PREFIX,
+    Style,
+    StyleGroup,
+    group_styles,
+    list_registered_styles,
+)
 
 MAX_FILE_MB = 20
 """Limit on a photo's file, in megabytes."""
@@ -23,11 +29,6 @@ MAX_MEGAPIXELS = 50.0
 
 MAX_PHOTOS = 10
 MAX_STYLES = 4
-
-_MAX_TITLE = 120  # letters of a title that are shown: a card may hold a megabyte
-
-UPLOADED_PREFIX = "own-"
-"""Prefix of the key of an uploaded style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +46,6 @@ class SourceImage:
     content: bytes
     digest: str
     owner: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """A style that can be chosen.
-
-    Attributes:
-        key: what `Stylizer` takes; for an uploaded one, the prefix and a digest of its file.
-        card: the style's card.
-        model: the model, if it was uploaded.
-    """
-
-    key: str
-    card: ModelCard
-    model: StyleModel | None = None
-
-    @property
-    def title(self) -> str:
-        """Its title, with the size, since one painting may be there in several sizes."""
-        title, size = self.card.title or self.card.name or "Untitled", size_name(self.card.network)
-        return title[:_MAX_TITLE] + (f" ({size})" if size in SIZES and size != "standard" else "")
-
-    @property
-    def attribution(self) -> str:
-        """Artist and year."""
-        return ", ".join(filter(None, (self.card.artist, self.card.year)))[:_MAX_TITLE]
 
 
 class Upload(Protocol):
@@ -106,15 +81,15 @@ def _load_folder(folder: Path) -> dict[str, SourceImage]:
     }
 
 
-def list_registered_styles() -> dict[str, Style]:
-    """Return the styles of the registry or the service, by key."""
-    return {name: Style(name, card) for name, card in list_cards()}
-
-
 def list_all_styles() -> dict[str, Style]:
     """Return all styles that this visitor can choose, by key, the uploaded one first."""
     uploaded: Style | None = st.session_state.get("uploaded_style")
     return ({uploaded.key: uploaded} if uploaded else {}) | list_registered_styles()
+
+
+def list_groups() -> list[StyleGroup]:
+    """Return all styles that this visitor can choose, the sizes of one painting together."""
+    return group_styles(list_all_styles().values())
 
 
 def get_photos() -> list[SourceImage]:
@@ -158,18 +133,42 @@ def set_styles(keys: Sequence[str], *, update_link: bool = True) -> None:
 
 
 def handle_style_click(key: str) -> None:
-    """Choose the clicked style alone or, where several are compared, add or remove it."""
+    """Choose the clicked painting alone or, where several are compared, add or remove it.
+
+    Args:
+        key: of the first style of its group.
+    """
+    group = next(group for group in list_groups() if key in group)
+    style = group.sizes.get(st.session_state.get("network", ""), group.first)
     if not st.session_state.get("several"):
-        set_styles([key])
+        set_styles([style.key])
         return
     before = [style.key for style in get_styles()]
-    after = [other for other in before if other != key]
+    after = [other for other in before if other not in group]
     if len(after) == len(before):
-        after.append(key)
+        after.append(style.key)
     if len(after) > MAX_STYLES:
         st.session_state.notice = f"At most {MAX_STYLES} styles can be compared at once."
         after = before
     set_styles(after or before)
+
+
+def list_network_sizes() -> list[str]:
+    """Return the sizes among which the chosen styles leave a choice, small before large."""
+    keys = [style.key for style in get_styles()]
+    groups = [group for group in list_groups() if any(key in group for key in keys)]
+    names = {name for group in groups if len(group.sizes) > 1 for name in group.sizes}
+    return [name for name in SIZES if name in names]
+
+
+def handle_network_choice() -> None:
+    """Replace the chosen styles by those of the chosen size, where their paintings have it."""
+    size = st.session_state.network
+    keys = []
+    for style in get_styles():
+        group = next(group for group in list_groups() if style.key in group)
+        keys.append(group.sizes.get(size, style).key)
+    set_styles(list(dict.fromkeys(keys)))
 
 
 def handle_compare_toggle() -> None:
@@ -235,22 +234,6 @@ def set_uploaded_style(model: StyleModel, content: bytes) -> None:
 def clear_uploaded_style() -> None:
     """Remove the uploaded model from the gallery."""
     st.session_state.pop("uploaded_style", None)
-
-
-def mix_styles(first: Style, second: Style, share: int) -> Style:
-    """Return a mixture of two registered styles.
-
-    Args:
-        first: one style.
-        second: the other.
-        share: of the second, in per cent.
-    """
-    if share in (0, 100):
-        return second if share else first
-    key = f"{first.key}:{1 - share / 100:.2f},{second.key}:{share / 100:.2f}"
-    names = f"{first.card.name}+{second.card.name}"
-    card = replace(first.card, name=names, title=f"{first.title} + {second.title}")
-    return Style(key, card)
 
 
 def pop_notice() -> str | None:

@@ -16,19 +16,19 @@ from fast_style import (
     read_image,
 )
 from fast_style.demo.backend import service_url
-from fast_style.demo.cache import StylizedPhoto, get_inference_lock, stylize
-from fast_style.demo.gallery import show_gallery
+from fast_style.demo.cache import StylizedPhoto, stylize
+from fast_style.demo.gallery import Gallery, show_gallery
 from fast_style.demo.photos import show_photo_picker
 from fast_style.demo.session import (
     MAX_MEGAPIXELS,
     SourceImage,
-    Style,
     get_photos,
     get_styles,
-    list_registered_styles,
-    mix_styles,
+    handle_network_choice,
+    list_network_sizes,
     pop_notice,
 )
+from fast_style.demo.styles import Style, group_styles, list_registered_styles, mix_styles
 from fast_style.demo.text import (
     SUFFIXES,
     escape_markdown,
@@ -36,6 +36,7 @@ from fast_style.demo.text import (
     make_file_name,
     number_duplicates,
 )
+from fast_style.demo.turns import get_turns
 from fast_style.demo.widgets import encode_for_page, show_compare_slider
 
 SIZES = (384, 512, 768, 1024, 1536, 2048)
@@ -61,13 +62,13 @@ class Result:
         return f"{self.image.name}, {self.style.title}"
 
 
-def show_stylize_tab() -> None:
-    """Show the tab."""
+def show_stylize_tab() -> Gallery:
+    """Show the tab; return its gallery, which is filled when all else is on the page."""
     left, right = st.columns([5, 7], gap="large")
     with left:
         show_photo_picker()
-        styles = get_styles()
-        show_gallery(styles)
+        photos, styles = get_photos(), get_styles()
+        gallery = show_gallery(photos[0], styles)
     with right:
         result_area = st.container(key="result")
         notice = pop_notice()
@@ -77,10 +78,9 @@ def show_stylize_tab() -> None:
             result_area.warning(
                 "No styles were found: `fast-style styles` lists where to put them."
             )
-            return
+            return gallery
         with st.container(border=True, key="settings"):
             options, format, styles = _show_settings(styles)
-        photos = get_photos()
         with result_area:
             options = _limit_size(options, len(photos) * len(styles))
             results = _compute_results(photos, styles, options)
@@ -88,6 +88,7 @@ def show_stylize_tab() -> None:
                 _show_results(results, options, format)
         if len(list_registered_styles()) > 1 and service_url() is None:
             _show_contact_sheet(photos[0])
+    return gallery
 
 
 def _show_settings(styles: list[Style]) -> tuple[StyleOptions, str, list[Style]]:
@@ -116,30 +117,8 @@ def _show_settings(styles: list[Style]) -> tuple[StyleOptions, str, list[Style]]
         format = st.segmented_control(
             "Download as", list(SUFFIXES), default="JPEG", required=True, key="format"
         )
-    known = list_registered_styles()
-    if len(styles) == 1 and styles[0].key in known and len(known) > 1:
-        others = {key: style for key, style in known.items() if key != styles[0].key}
-        first, second = st.columns(2, gap="medium")  # so that they stay together where it is narrow
-        with first:
-            other = st.selectbox(
-                "Blend with",
-                [None, *others],
-                format_func=lambda key: others[key].title if key else "Nothing",
-                key="blend",
-            )
-        with second:
-            share = st.slider(
-                "Share of the other style",
-                0,
-                100,
-                50,
-                10,
-                format="%d %%",
-                key="share",
-                disabled=other is None,
-            )
-        if other is not None:
-            styles = [mix_styles(styles[0], others[other], share)]
+    _show_network_sizes(styles)
+    styles = _show_blend(styles)
     options = StyleOptions(
         size=size,
         stroke_size=stroke_size,
@@ -147,6 +126,60 @@ def _show_settings(styles: list[Style]) -> tuple[StyleOptions, str, list[Style]]
         preserve_color=preserve_color,
     )
     return options, str(format), styles
+
+
+def _show_network_sizes(styles: Sequence[Style]) -> None:
+    """Let the visitor choose among the sizes of the chosen paintings, if they have several."""
+    sizes = list_network_sizes()
+    if not sizes:
+        return
+    st.session_state.network = next((s.size for s in styles if s.size in sizes), sizes[0])
+    st.segmented_control(
+        "Network",
+        sizes,
+        format_func=str.capitalize,
+        required=True,
+        key="network",
+        on_change=handle_network_choice,
+        help="The size of the style's network: tiny is the quickest, full the most detailed.",
+    )
+
+
+def _show_blend(styles: list[Style]) -> list[Style]:
+    """Let the visitor blend one style with another; return the blend, or the styles as they are."""
+    known = list_registered_styles()
+    if len(styles) != 1 or styles[0].key not in known:
+        return styles
+    groups = [group for group in group_styles(known.values()) if styles[0].key not in group]
+    others = {group.first.key: group for group in groups}
+    if not others:
+        return styles
+    if st.session_state.get("blend") not in others:
+        st.session_state.pop("blend", None)
+    first, second = st.columns(2, gap="medium")  # so that they stay together where it is narrow
+    with first:
+        other = st.selectbox(
+            "Blend with",
+            ["", *others],
+            format_func=lambda key: others[key].title if key else "Nothing",
+            key="blend",
+        )
+    with second:
+        share = st.slider(
+            "Share of the other style",
+            0,
+            100,
+            50,
+            10,
+            format="%d %%",
+            key="share",
+            disabled=not other,
+        )
+    if not other:
+        return styles
+    # Networks of one size can be mixed into one network.
+    mate = others[other].sizes.get(styles[0].size, others[other].first)
+    return [mix_styles(styles[0], mate, share)]
 
 
 def _limit_size(options: StyleOptions, pictures: int) -> StyleOptions:
@@ -268,7 +301,7 @@ def _show_contact_sheet(image: SourceImage) -> None:
             bar.progress((number - 1) / total, text=text)
 
         try:
-            with get_inference_lock():
+            with get_turns().asked():
                 photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
                 sheet = contact_sheet(
                     [photo.pixels],

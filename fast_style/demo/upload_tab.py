@@ -5,7 +5,8 @@ import streamlit as st
 from fast_style import FastStyleError, model_from_bytes, parameter_count, size_name
 from fast_style.demo.about_tab import show_facts
 from fast_style.demo.gallery import show_painting
-from fast_style.demo.session import Style, clear_uploaded_style, set_uploaded_style
+from fast_style.demo.session import clear_uploaded_style, set_uploaded_style
+from fast_style.demo.styles import Style
 from fast_style.demo.text import escape_markdown
 
 MAX_MODEL_MB = 8

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fast_style import Photo, encode_image
 
@@ -63,26 +64,28 @@ def show_compare_slider(
 def show_card(
     key: str,
     label: str,
-    show_picture: Callable[[], object],
     *,
     chosen: bool,
     on_click: Callable[..., None],
     args: tuple[Any, ...],
-) -> None:
-    """Show a picture with a button below it; clicks anywhere on the card reach the button.
+) -> DeltaGenerator:
+    """Show a card: a place for a picture with a button below it.
 
-    The page's CSS lays out the container around the cards.
+    Clicks anywhere on the card reach the button. The page's CSS lays out the container around the
+    cards.
 
     Args:
         key: the button's key.
         label: the button's text, in Markdown.
-        show_picture: shows the picture.
         chosen: whether the card is marked as chosen.
         on_click: called on a click or the Enter key.
         args: the arguments of `on_click`.
+
+    Returns:
+        The container for the picture.
     """
     with st.container(key=f"card-{key}", gap=None):
-        show_picture()
+        place = st.container(key=f"picture-{key}", gap=None)
         st.button(
             f"{'✓ ' if chosen else ''}{label}",
             key=key,
@@ -91,6 +94,7 @@ def show_card(
             type="primary" if chosen else "secondary",
             width="stretch",
         )
+    return place
 
 
 def _make_data_url(picture: bytes) -> str:
