@@ -34,6 +34,7 @@
 A message is one sentence with what was expected, what was found, and what to do about it.
 """
 
+import errno
 import os
 
 
@@ -171,12 +172,30 @@ class ResumeError(TrainingError):
     """There is nothing to resume, or the checkpoint belongs to another run."""
 
 
+def _is_thread_limit(error: BaseException) -> bool:
+    """Return whether a thread or a process could not be started."""
+    if isinstance(error, OSError):
+        return error.errno == errno.EAGAIN and error.filename is None
+    text = str(error)
+    # The messages of Python's threading, of C++ (torch, TBB), of libgomp.
+    marks = ("can't start new thread", "Resource temporarily unavailable", "Thread creation failed")
+    return isinstance(error, RuntimeError) and any(mark in text for mark in marks)
+
+
 def describe(error: BaseException) -> str:
     """Return a sentence for users that describes an exception."""
     if isinstance(error, FastStyleError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "there is not enough memory: work at a smaller size (--size)"
+        return (
+            "there is not enough memory: work at a smaller size (--size), or stylize large "
+            "pictures in strips (--tile 1024)"
+        )
+    if _is_thread_limit(error):
+        return (
+            "the system lets this process start no more threads or processes: raise the limit "
+            "(ulimit -u, or the container's limit of pids), or use fewer (--workers)"
+        )
     if isinstance(error, OSError) and error.strerror:
         path = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{path}{error.strerror}"

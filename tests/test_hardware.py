@@ -1,4 +1,4 @@
-"""Detection of GPUs and of a container's CPU quota."""
+"""Detection of GPUs."""
 
 import importlib.util
 
@@ -28,20 +28,3 @@ def test_unused_gpu_names_the_reason(monkeypatch):
     assert unused_gpu() is None
     monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
     assert 'pip install "fast-style[torch]"' in unused_gpu()
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [("150000 100000", 2), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)],
-)
-def test_core_limit_of_a_container(monkeypatch, tmp_path, content, expected):
-    file = tmp_path / "cpu.max"
-    file.write_text(content)
-    monkeypatch.setattr(hardware, "Path", lambda _: file)
-    monkeypatch.setattr(hardware, "visible_cores", lambda: 8)
-    assert hardware.core_limit() == expected
-
-
-def test_no_core_limit_without_control_groups(monkeypatch, tmp_path):
-    monkeypatch.setattr(hardware, "Path", lambda _: tmp_path / "nothing")
-    assert hardware.core_limit() is None

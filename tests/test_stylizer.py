@@ -242,6 +242,24 @@ class TestErrors:
         assert ("--stroke-size" in str(caught.value)) == (advised is not None)
         assert advised is None or f"(--stroke-size {advised})," in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("tile", "advised"), [("auto", 1024), ("off", 1024), (2048, 1024), (100, 64), (64, None)]
+    )
+    def test_out_of_memory_suggests_strips_where_the_engine_has_them(
+        self, model, tile, advised, monkeypatch
+    ):
+        stylizer = Stylizer(model, tile=tile, engine="openvino")
+
+        def fail(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(stylizer.engine, "predict", fail)
+        monkeypatch.setattr(module, "sweep", fail)
+        with pytest.raises(ImageTooLargeError, match="--size 150") as caught:
+            stylizer.stylize(np.zeros((200, 300, 3), np.uint8))
+        assert ("--tile" in str(caught.value)) == (advised is not None)
+        assert advised is None or f"strips (--tile {advised}), give" in str(caught.value)
+
     def test_other_errors_are_not_changed(self, inverter, engine):
         engine.error = RuntimeError("shapes do not fit")
         with pytest.raises(RuntimeError, match="shapes"):

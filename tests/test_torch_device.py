@@ -9,6 +9,7 @@ from fast_style.engines.torch_device import (
     automatic_precision,
     choose_device,
     native_precisions,
+    respect_core_limit,
     use_bf16,
 )
 from fast_style.errors import EngineError
@@ -95,3 +96,13 @@ def test_this_machine_is_described_without_private_names_of_torch():
     """The real torch has what the module asks of it."""
     assert native_precisions("cpu")[0] == "fp32"
     assert choose_device("auto") in torch_device.DEVICES
+
+
+@pytest.mark.parametrize(("limit", "threads"), [(None, 6), (8, 6), (3, 3)])
+def test_threads_do_not_exceed_a_quota(monkeypatch, limit, threads):
+    found = [6]
+    monkeypatch.setattr(torch_device, "core_limit", lambda: limit)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: found[-1])
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    respect_core_limit()
+    assert found[-1] == threads

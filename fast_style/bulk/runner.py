@@ -16,10 +16,9 @@ from fast_style.errors import MissingExtraError, UsageError
 from fast_style.inference.pipeline import pillow_format
 from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
 from fast_style.storage.hardware import (
-    core_limit,
     gpu_count,
     installed,
-    visible_cores,
+    usable_cores,
 )
 from fast_style.storage.object_store import ObjectStore, absolute_location
 from fast_style.styles.fingerprint import weights_sha256
@@ -167,7 +166,7 @@ class BulkRun:
             address=options.address,
             actors=options.actors,
             cores=options.cpus_per_actor,
-            local_cores=core_limit() or visible_cores(),
+            local_cores=usable_cores(),
         )
 
 
@@ -372,7 +371,7 @@ def _choose_runner(
         )
     if asked or config.bulk.runner == "local" or in_memory:
         return "ray" if asked else "local"
-    cores = core_limit() or visible_cores()
+    cores = usable_cores()
     is_worthwhile = pictures >= _MANY_PICTURES and (gpu_count() > 1 or cores >= _MANY_CORES)
     return "ray" if is_worthwhile and installed("ray") else "local"
 

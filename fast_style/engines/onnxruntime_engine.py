@@ -27,7 +27,7 @@ from fast_style.engines.onnx.graph import (
     pad_short_sides,
 )
 from fast_style.models.model_file import StyleModel
-from fast_style.storage.hardware import core_limit, visible_cores
+from fast_style.storage.hardware import usable_cores
 
 
 class OnnxRuntimeEngine:
@@ -136,6 +136,6 @@ def _load_graph(graph: bytes, lock: threading.Lock) -> GraphFunction:
 def _session(graph: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     # Without a number, it pins its threads to cores, and logs errors where that is forbidden.
-    options.intra_op_num_threads = core_limit() or visible_cores()
+    options.intra_op_num_threads = usable_cores()
     options.log_severity_level = 3  # errors
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

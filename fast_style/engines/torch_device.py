@@ -4,6 +4,7 @@ import torch
 
 from fast_style.engines.base import DEVICES, Device, Precision
 from fast_style.errors import EngineError
+from fast_style.storage.hardware import core_limit
 
 _MISSING = {
     "cuda": "torch finds no CUDA GPU that it can use (no GPU, an old driver, or a torch built for "
@@ -47,6 +48,13 @@ def accelerator_device(accelerator: str) -> Device:
         if device == accelerator:
             return device
     return "cpu"
+
+
+def respect_core_limit() -> None:
+    """Let torch use no more threads than the quota of this process's control groups allows."""
+    limit = core_limit()
+    if limit is not None and torch.get_num_threads() > limit:
+        torch.set_num_threads(limit)
 
 
 def native_precisions(device: Device) -> list[Precision]:

@@ -31,6 +31,7 @@ from fast_style.engines.torch_device import (
     automatic_precision,
     choose_device,
     native_precisions,
+    respect_core_limit,
 )
 from fast_style.models.config import norm_layers
 from fast_style.models.model_file import StyleModel
@@ -111,6 +112,7 @@ class TorchEngine:
             EngineError: this machine does not have the device or the precision.
         """
         self._device = choose_device(device)
+        respect_core_limit()
         self._precision = choose_precision(
             precision,
             native_precisions(self._device),

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from fast_style.errors import EngineError, ImageTooLargeError
 from fast_style.images import Photo
-from fast_style.options import MAX_STROKE_SIZE, StyleOptions
+from fast_style.inference.strips import STRIP_SIDE
+from fast_style.options import MAX_STROKE_SIZE, MIN_TILE, StyleOptions, Tile
 
 __all__ = ["memory_errors_explained"]
 
@@ -15,7 +16,7 @@ _OUT_OF_MEMORY = ("out of memory", "bad_alloc", "allocate memory", "failed to al
 
 @contextmanager
 def memory_errors_explained(
-    photo: Photo, options: StyleOptions, *, network: bool
+    photo: Photo, options: StyleOptions, *, network: bool, tile: Tile | None = None
 ) -> Iterator[None]:
     """Turn errors about memory into a sentence that names the remedies.
 
@@ -23,6 +24,7 @@ def memory_errors_explained(
         photo: the photo that is stylized.
         options: how it is stylized.
         network: whether the network runs, for which larger strokes would be a remedy.
+        tile: how large pictures are processed; None if the engine cannot process strips.
 
     Raises:
         ImageTooLargeError: memory ran out.
@@ -37,9 +39,17 @@ def memory_errors_explained(
         raise ImageTooLargeError(
             f"there is not enough memory to stylize {photo.width}x{photo.height} pixels"
             f"{'' if options.size is None else f' at size {side}'}: "
+            f"{'' if tile is None else _advise_strips(tile)}"
             f"give a smaller size (--size {max(1, side // 2)} on the command line)"
             f"{_advise_larger_strokes(options.stroke_size) if network else ''}"
         ) from error
+
+
+def _advise_strips(tile: Tile) -> str:
+    if tile == MIN_TILE:
+        return ""
+    smaller = STRIP_SIDE if isinstance(tile, str) else max(MIN_TILE, min(STRIP_SIDE, tile // 2))
+    return f"process it in {'' if isinstance(tile, str) else 'smaller '}strips (--tile {smaller}), "
 
 
 def _advise_larger_strokes(stroke_size: float) -> str:

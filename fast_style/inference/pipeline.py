@@ -20,7 +20,7 @@ from fast_style.inference.guide_files import GuideFiles
 from fast_style.inference.guides import Guides, check_mask_count
 from fast_style.inference.stylizer import Painted, Stylizer
 from fast_style.options import OutputOptions, StyleOptions
-from fast_style.storage.hardware import core_limit, visible_cores
+from fast_style.storage.hardware import usable_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -49,7 +49,7 @@ def default_workers(device: str) -> int:
         device: where the network runs. On a GPU it leaves all cores to the threads; on the CPU it
             uses them itself, and takes longer for a picture than reading and writing do.
     """
-    cores = core_limit() or visible_cores()
+    cores = usable_cores()
     return max(1, min(8, cores // 2)) if device == "cpu" else min(16, cores)
 
 

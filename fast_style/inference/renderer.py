@@ -9,7 +9,7 @@ from fast_style.engines import Engine, GraphEngine, create_engine
 from fast_style.errors import ImageTooLargeError
 from fast_style.images.grain import add_grain
 from fast_style.images.resampling import BICUBIC, HAMMING, resize_in_strips
-from fast_style.inference.strips import STRIP_PIXELS, shortest_side, sweep
+from fast_style.inference.strips import STRIP_SIDE, shortest_side, sweep
 from fast_style.inference.stroke_size import upsample_guided, working_size
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
@@ -99,7 +99,7 @@ class NetworkRenderer:
         """Run the network on a picture, whole or in strips."""
         engine = self.engine
         if isinstance(engine, GraphEngine) and self._needs_strips(engine, *pixels.shape[:2]):
-            area = STRIP_PIXELS if self._tile == "auto" else int(self._tile) ** 2
+            area = STRIP_SIDE**2 if self._tile == "auto" else int(self._tile) ** 2
             return sweep(self._model, engine, pixels, area)
         stylized: Pixels = engine.predict(pixels[None])[0]
         return stylized

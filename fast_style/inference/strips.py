@@ -34,8 +34,8 @@ from fast_style.models.model_file import StyleModel
 
 Arrays = Mapping[str, NDArray[Any]]
 
-STRIP_PIXELS = 1 << 20
-"""Pixels of a strip: large enough that its halo and the calls cost little."""
+STRIP_SIDE = 1024
+"""Side of a square with as many pixels as a strip: its halo and the calls cost little."""
 
 _ROW_AXIS = {IMAGE: 1, OUTPUT: 1, RAW: 2, BASE: 2}
 _DESTINATIONS = {NEXT_RAW: RAW, NEXT_BASE: BASE, OUTPUT: OUTPUT}
@@ -82,7 +82,7 @@ def sweep(
     model: StyleModel,
     engine: GraphEngine,
     pixels: NDArray[np.uint8],
-    strip_pixels: int = STRIP_PIXELS,
+    strip_pixels: int = STRIP_SIDE**2,
 ) -> NDArray[np.uint8]:
     """Stylize one large picture in bounded memory.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fast_style.engines import GraphEngine
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, resize_long_side, to_pil
 from fast_style.images.color import blend, preserve_color
@@ -171,6 +172,7 @@ class Stylizer:
         self.mixed_by = "pictures" if "pictures" in mixtures else mixtures[0]
         renderers = [_make_renderer(parts, options, max_megapixels) for parts in loaded]
         self.styles = len(renderers)
+        self._tile = tile
         self._renderer = renderers[0] if self.styles == 1 else AreaEnsemble(renderers)
         self.card, self.engine = self._renderer.card, self._renderer.engine
 
@@ -288,7 +290,8 @@ class Stylizer:
             UsageError: as in `stylize_photo`.
         """
         options = options or StyleOptions()
-        with memory_errors_explained(photo, options, network=True):
+        strips = self._tile if isinstance(self.engine, GraphEngine) else None
+        with memory_errors_explained(photo, options, network=True, tile=strips):
             content = _resize(photo, options.size)
             content, areas = find_areas(content, guides, options, self.styles)
             if areas.is_empty:  # no need for the network

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_style.engines.torch_device import choose_device, use_bf16
+from fast_style.engines.torch_device import choose_device, respect_core_limit, use_bf16
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, resize_long_side, resize_to, to_pil
 from fast_style.images.color import preserve_color
@@ -133,6 +133,7 @@ class Optimization:
         self.levels = plan_levels(photo.height, photo.width, self.config, from_network=from_style)
         self._loss = LossConfig.from_options(self.config.to_dict())
         self.device = choose_device(self.config.device)
+        respect_core_limit()
         bf16 = use_bf16(self.config.precision, self.device)
         self.precision = "bf16" if bf16 else "fp32"
         vgg = Vgg(self._loss.vgg, [*self._loss.content_layers, *self._loss.style_layers])

@@ -14,7 +14,7 @@ from fast_style.options import (
     check_options,
     option,
 )
-from fast_style.storage.hardware import core_limit, visible_cores
+from fast_style.storage.hardware import usable_cores
 
 _MOST_AT_ONCE = 4
 
@@ -136,7 +136,7 @@ class ServiceSettings:
     @property
     def at_once(self) -> int:
         """The number of photos that the network works on at once."""
-        cores = core_limit() or visible_cores()
+        cores = usable_cores()
         return self.concurrency or min(cores, _MOST_AT_ONCE)
 
     @property

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import math
 import os
 import platform
 import sys
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fast_style.errors import MissingExtraError
+from fast_style.storage.control_groups import core_quota, memory_left
+
+_ROOT = Path("/")
+"""The folder of `proc` and `sys`; tests set another one."""
 
 _CUDA_SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1")
 
@@ -80,16 +85,15 @@ def torch_lacks_cuda() -> bool:
 
 
 def core_limit() -> int | None:
-    """Return a container's quota of cores where it is below the number of visible cores, else None.
+    """Return a quota of cores where it is below the number of visible cores, else None.
 
-    Engines respect the CPU affinity of the process but not the quota of a control group, and many
-    more threads than cores are slow.
+    Engines respect the CPU affinity of the process but not the quotas of its control groups, and
+    many more threads than cores are slow.
     """
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        granted = max(1, -(-int(quota) // int(period)))  # rounded up
-    except (OSError, ValueError):  # no control groups, or "max": no limit
+    quota = core_quota(_ROOT)
+    if quota is None:
         return None
+    granted = max(1, math.ceil(quota))
     return granted if granted < visible_cores() else None
 
 
@@ -100,18 +104,22 @@ def visible_cores() -> int:
     return os.cpu_count() or 1
 
 
+def usable_cores() -> int:
+    """Count the cores that this process may run on and has the quota for."""
+    return core_limit() or visible_cores()
+
+
 def available_memory() -> int:
     """Return the bytes of memory that are free; 2 GiB where the system does not report them.
 
-    The smaller one of what Linux calls available and what the container's limit leaves.
+    The smaller one of what Linux calls available and what the limits of control groups leave.
     """
     found = []
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        lines = (_ROOT / "proc/meminfo").read_text(encoding="ascii").splitlines()
         line = next(line for line in lines if line.startswith("MemAvailable:"))
         found.append(int(line.split()[1]) * 1024)
-    with suppress(OSError, ValueError):  # "max": no limit
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        found.append(max(0, limit - int((group / "memory.current").read_text(encoding="ascii"))))
+    left = memory_left(_ROOT)
+    if left is not None:
+        found.append(left)
     return min(found, default=2 << 30)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fast_style.errors import ImageError, TrainingDataError
 from fast_style.images import read_image, resize_long_side
 from fast_style.images.grain import add_grain
-from fast_style.storage.hardware import visible_cores
+from fast_style.storage.hardware import usable_cores
 from fast_style.training.config import TrainingConfig
 
 _ZOOM = 1.25
@@ -171,7 +171,7 @@ def _as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
 
 def default_workers() -> int:
     """Return the number of loader processes: half the cores of this process, from 1 to 8."""
-    return min(8, max(1, visible_cores() // 2))
+    return min(8, max(1, usable_cores() // 2))
 
 
 def _ignore_interrupts(_: int) -> None:

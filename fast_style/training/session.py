@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 
-from fast_style.engines.torch_device import accelerator_device, use_bf16
+from fast_style.engines.torch_device import accelerator_device, respect_core_limit, use_bf16
 from fast_style.errors import TrainingError
 from fast_style.training.callbacks import (
     Checkpoints,
@@ -80,6 +80,7 @@ class TrainingSession:
         Raises:
             TrainingError: Lightning cannot train with these options.
         """
+        respect_core_limit()
         self.config = config
         self.budget = TimeBudget(config.minute_limit)
         self.interrupts = Interrupts(display.print)
