@@ -65,11 +65,22 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, *options: object, **variables: str) -> Iterator[Running]:
-    """Run the service in a folder until it is ready; kill it at the end."""
+def running(
+    folder: Path, *options: object, descriptors: int | None = None, **variables: str
+) -> Iterator[Running]:
+    """Run the service in a folder until it is ready; kill it at the end.
+
+    Args:
+        folder: where it runs.
+        options: of `fast-style serve`.
+        descriptors: the limit of its open files; None for that of the tests.
+        variables: of its environment.
+    """
     log = folder / "service.log"
     command = [sys.executable, "-W", "error", "-m", "fast_style", "serve", "--port", "0"]
     command += ["--no-jobs", *map(str, options)]
+    if descriptors is not None:
+        command = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh", *command]
     variables_of_it: Mapping[str, str] = {**environment(), **variables}
     with log.open("wb") as sink:
         process = subprocess.Popen(command, cwd=folder, stderr=sink, env=variables_of_it)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -141,3 +142,19 @@ def test_wrong_options_end_the_start_with_one_line(workplace):
         result = invoke("serve", "--no-jobs", *options)
         assert result.code == 2, result.err
         assert word in result.err
+
+
+def test_idle_connections_keep_neither_clients_nor_decoders_out(place, astronaut):
+    options = ("--warm", STYLE, "--decoders", 1, "--idle-seconds", 60)
+    models = place["FAST_STYLE_MODELS"]
+    with (
+        running(place["folder"], *options, descriptors=256, FAST_STYLE_MODELS=models) as service,
+        ExitStack() as idle,
+    ):
+        for _ in range(300):
+            idle.enter_context(service.connect())
+        service.signal_decoders(signal.SIGKILL)
+        answers = []
+        post(service, astronaut, answers)
+        assert answers[0].status_code == 200
+        assert service.client.get(f"{service.url}/readyz").status_code == 200

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -210,5 +211,29 @@ def test_waiting_for_a_decoder_can_be_cancelled(astronaut):
         assert [isinstance(one, asyncio.CancelledError) for one in done] == [True, False] * 3
         assert (await pool.decode(body)).width == read_image(body).width
         assert pool.restarts == 0
+
+    in_a_pool(work)
+
+
+def test_pool_refills_itself_once_processes_can_be_started_again(astronaut):
+    resource = pytest.importorskip("resource")
+    body = astronaut.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def work(pool):
+        await pool.decode(body)
+        assert pool.ready
+        (process,) = pool.process_ids
+        os.kill(process, signal.SIGKILL)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no descriptor is free
+        try:
+            waiting = asyncio.create_task(pool.decode(body))
+            while pool.process_ids:
+                await asyncio.sleep(0.01)
+            assert not pool.ready
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await waiting).width == read_image(body).width
+        assert pool.ready
 
     in_a_pool(work)

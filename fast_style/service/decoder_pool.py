@@ -45,9 +45,10 @@ class _DeadError(Exception):
 
 @dataclass(eq=False)
 class _Decoder:
-    """One process, and the pipes to it."""
+    """One process, and the pipes to it; `ready` once it has acknowledged its start."""
 
     command: list[str]
+    ready: bool = False
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -177,6 +178,11 @@ class DecoderPool:
         self._threads.shutdown(wait=False)
 
     @property
+    def ready(self) -> bool:
+        """Whether a process runs that can decode, be it busy or idle."""
+        return any(decoder.ready for decoder in self._all)
+
+    @property
     def process_ids(self) -> list[int]:
         """The ids of the running processes."""
         return [decoder.process.pid for decoder in self._all]
@@ -244,7 +250,14 @@ class DecoderPool:
         )
 
     def _add(self) -> None:
-        decoder = _Decoder(self._command)
+        """Start a process; where that fails, for want of descriptors or memory, try again later."""
+        if self._stopped:
+            return
+        try:
+            decoder = _Decoder(self._command)
+        except OSError:
+            asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._add)
+            return
         self._all.add(decoder)
         job = self._threads.submit(decoder.wait)
         self._call_in_loop(job, lambda started: self._on_started(decoder, started))
@@ -253,15 +266,12 @@ class DecoderPool:
         if decoder not in self._all:  # the pool was stopped
             return
         if started:
+            decoder.ready = True
             self._idle.put_nowait(decoder)
             return
         decoder.kill()
         self._all.discard(decoder)
-        asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._add_unless_stopped)
-
-    def _add_unless_stopped(self) -> None:
-        if not self._stopped:
-            self._add()
+        asyncio.get_running_loop().call_later(_RESTART_SECONDS, self._add)
 
     def _on_decoded(self, decoder: _Decoder, timer: asyncio.TimerHandle, alive: bool) -> None:
         timer.cancel()

@@ -7,7 +7,9 @@ import json
 import logging
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
+from typing import ClassVar
 
 import h11
 import uvicorn
@@ -22,6 +24,17 @@ from fast_style.service.state import ServiceState
 __all__ = ["serve"]
 
 _KEEP_ALIVE_SECONDS = 15
+
+_ACCEPTED_AT_ONCE = 16
+"""Connections that asyncio accepts before their protocols are created, which is where they are
+counted. Without a free descriptor it fails as often as this, and each time logs a traceback."""
+
+_WAITING_IN_KERNEL = 2048
+"""Connections that may wait to be accepted."""
+
+_MOST_CONNECTIONS = 10_000
+_OTHER_DESCRIPTORS = 128
+"""Descriptors for processes, files of forms, the database and models, at the least."""
 
 
 def serve(app: FastAPI, settings: ServiceSettings) -> None:
@@ -38,7 +51,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
-        http=_protocol_class(settings.idle_seconds),
+        http=_protocol_class(settings.idle_seconds, _most_connections()),
         ws="none",
         loop="auto",
         lifespan="on",
@@ -47,6 +60,7 @@ def serve(app: FastAPI, settings: ServiceSettings) -> None:
         server_header=False,
         proxy_headers=settings.trust_proxy,
         forwarded_allow_ips="*" if settings.trust_proxy else None,
+        backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
@@ -65,6 +79,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(_WAITING_IN_KERNEL)
         if self.started and not self._service.settings.quiet:
             print(f"fast-style: serving on {self._address}", file=sys.stderr, flush=True)
 
@@ -79,9 +95,29 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _protocol_class(seconds: float) -> type[asyncio.Protocol]:
+def _most_connections() -> int:
+    """Return the number of connections that leaves enough descriptors for everything else.
+
+    The soft limit of descriptors is raised to the hard one first.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, where descriptors are not the limit
+        return _MOST_CONNECTIONS
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_CONNECTIONS
+    return min(_MOST_CONNECTIONS, max(1, soft - max(_OTHER_DESCRIPTORS, soft // 4)))
+
+
+def _protocol_class(seconds: float, most_connections: int) -> type[asyncio.Protocol]:
     class Protocol(_TimedProtocol):
         idle_seconds = seconds
+        most = most_connections
+        waiting: ClassVar[dict[_TimedProtocol, None]] = {}
 
     return Protocol
 
@@ -92,9 +128,16 @@ class _TimedProtocol(H11Protocol):
     The same timer limits how long a client may go on sending after its response. Until then the
     bytes are read and dropped: if the connection were closed at once, the client might not see the
     response.
+
+    There are at most `most` connections. For one more, that which has waited longest for its client
+    is closed, so that idle connections cannot keep others out.
     """
 
     idle_seconds: float
+    most: int
+    waiting: ClassVar[dict[_TimedProtocol, None]]
+    """The connections that wait for their clients, in order, of all instances of the class."""
+
     _timer: asyncio.TimerHandle | None = None
     _reading = False  # bytes of a request have arrived, but not its whole head
 
@@ -104,6 +147,10 @@ class _TimedProtocol(H11Protocol):
         # not. Without it, each response on a reused connection waits 40 ms for an acknowledgement.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._start_timer(self.idle_seconds)
+        if len(self.connections) > self.most:
+            oldest = next(iter(self.waiting))  # maybe this one, if all others are being served
+            oldest._stop_timer()
+            oldest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -150,9 +197,11 @@ class _TimedProtocol(H11Protocol):
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
         self._timer = self.loop.call_later(seconds, self.transport.close)
+        self.waiting[self] = None
 
     def _stop_timer(self) -> None:
         self._reading = False
+        self.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -160,7 +209,7 @@ class _TimedProtocol(H11Protocol):
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+    return socket.create_server((host, port), family=family)
 
 
 def _address(listener: socket.socket) -> str:

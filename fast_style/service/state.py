@@ -86,7 +86,7 @@ class ServiceState:
     @property
     def ready(self) -> bool:
         """Whether requests should be sent to this service."""
-        return self.warm and not self.admission.draining
+        return self.warm and self.decoders.ready and not self.admission.draining
 
     async def start(self) -> None:
         """Start the processes, and load styles in the background."""

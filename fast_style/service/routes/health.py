@@ -50,15 +50,24 @@ async def healthz() -> Response:
     responses={**_yes("ready"), **problem_responses(503)},
 )
 async def readyz(request: Request) -> Response:
-    """Answer 503 until the styles are loaded, and during shutdown; no key is needed."""
+    """Answer 503 until styles are loaded, while no process decodes, and during shutdown.
+
+    No key is needed.
+    """
     state: ServiceState = request.app.state.service
     if state.ready:
         return JSONResponse({"status": "ready"})
-    draining = state.admission.draining
-    detail = state.failure or (
-        "the service is shutting down" if draining else "the styles are still being loaded"
-    )
-    raise Problem(503, "Not ready", detail, headers={"Retry-After": "1"})
+    raise Problem(503, "Not ready", _why_not_ready(state), headers={"Retry-After": "1"})
+
+
+def _why_not_ready(state: ServiceState) -> str:
+    if state.failure:
+        return state.failure
+    if state.admission.draining:
+        return "the service is shutting down"
+    if not state.warm:
+        return "the styles are still being loaded"
+    return "no process that decodes photos could be started; it is tried again every second"
 
 
 @router.get(
