@@ -142,6 +142,16 @@ def test_the_tone_does_not_drift(scene):
     assert abs(float(made[-1].mean()) - float(paintings[-1].mean())) < 1
 
 
+def test_the_tone_follows_a_slow_fade(scene):
+    """A scene that grows brighter by a level a frame must not stay dark for a second."""
+    dark = scene // 2
+    frames = [dark + np.uint8(t) for t in range(50)]
+    paintings, made, _ = steadied(frames)
+    lags = [float(p.mean()) - float(m.mean()) for p, m in zip(paintings, made, strict=True)]
+    assert max(lags) < 16
+    assert lags[-1] < 16
+
+
 def test_no_specks_grow_over_a_long_shot(scene):
     frames = [view(scene, 0.7 * t, 0.3 * t) for t in range(60)]
     paintings, made, _ = steadied(frames)

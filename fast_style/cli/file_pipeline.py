@@ -5,7 +5,7 @@ import stat
 import sys
 from pathlib import Path
 
-from fast_style.errors import ImageWriteError
+from fast_style.errors import ImageWriteError, VideoError
 from fast_style.images import (
     Photo,
     encode_image,
@@ -15,8 +15,11 @@ from fast_style.images import (
     write_image,
 )
 from fast_style.inference.pipeline import STANDARD, PictureInFlight, PictureTask, Pipeline
+from fast_style.options import VideoOptions
 
 __all__ = ["FilePipeline"]
+
+_ANIMATION_QUALITY = 90  # of animated WebP, as of still ones
 
 
 class FilePipeline(Pipeline):
@@ -24,12 +27,42 @@ class FilePipeline(Pipeline):
 
     def _prepare(self, task: PictureTask) -> PictureInFlight:
         picture = PictureInFlight(task)
+        if task.moving:
+            picture.alone = True  # its frames have threads of their own
+            return picture
         reads_once = _may_block(task.source)
         # A thread that waits for the other end of a pipe cannot be stopped.
         picture.alone = reads_once or _may_block(task.target)
         if not reads_once:
             self._inspect_file(picture)
         return picture
+
+    def _read(self, picture: PictureInFlight) -> None:
+        if not picture.task.moving:
+            super()._read(picture)
+
+    def _stylize(self, picture: PictureInFlight) -> None:
+        if not picture.task.moving:
+            super()._stylize(picture)
+            return
+        # Imported here, since a photo needs neither PyAV nor OpenCV.
+        from fast_style.video.api import stylize_video
+
+        with picture.step():
+            task = picture.task
+            _make_folder(task.target)
+            quality = VideoOptions(quality=self.quality or _ANIMATION_QUALITY)
+            result = stylize_video(
+                task.source,
+                task.target,
+                self.stylizer,
+                options=self.options,
+                video_options=quality,
+            )
+            picture.width, picture.height = result.width, result.height
+            picture.notes = result.notes
+            if result.damage is not None:
+                raise VideoError(f"{result.damage}: what could be read of it is written")
 
     def _load(self, picture: PictureInFlight) -> Photo:
         task, limit = picture.task, self.stylizer.max_megapixels
@@ -45,14 +78,19 @@ class FilePipeline(Pipeline):
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return notes
-        folder = Path(task.target).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ImageWriteError(
-                f"the folder {folder} for the output could not be made: {error.strerror}"
-            ) from error
+        _make_folder(task.target)
         return write_image(photo, task.target, format=self.format, quality=self.quality)
+
+
+def _make_folder(target: str) -> None:
+    """Make the folder that an output goes to."""
+    folder = Path(target).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageWriteError(
+            f"the folder {folder} for the output could not be made: {error.strerror}"
+        ) from error
 
 
 def _may_block(path: str) -> bool:

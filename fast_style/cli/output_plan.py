@@ -10,6 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fast_style.cli.animations import (
+    WITHOUT_EXTRA,
+    can_animate,
+    is_animation_output,
+    with_frames,
+)
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
 from fast_style.images.folder import find_pictures, fold_name, output_name
@@ -26,11 +32,13 @@ class OutputPlan:
         tasks: the pictures to stylize, in order.
         skipped: pictures whose output exists, if those are to be skipped.
         errors: inputs without a picture: the input, and a sentence.
+        notes: what the user should know.
     """
 
     tasks: list[PictureTask] = field(default_factory=list)
     skipped: list[PictureTask] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def make_plan(
@@ -41,6 +49,7 @@ def make_plan(
     *,
     recursive: bool = False,
     skip_existing: bool = False,
+    first_frame: bool = False,
 ) -> OutputPlan:
     """Decide what is read and what is written.
 
@@ -52,6 +61,7 @@ def make_plan(
         format: Pillow's name of the output format; that of the input if None.
         recursive: whether subfolders are searched too.
         skip_existing: whether pictures whose output exists are skipped.
+        first_frame: whether only the first frame of animated pictures is stylized.
 
     Returns:
         The plan; whether single files can be read is not checked.
@@ -66,7 +76,7 @@ def make_plan(
     if STANDARD in inputs or output == STANDARD:
         plan.tasks.append(_standard_stream_task(inputs, output, format))
     else:
-        into_folder = _is_folder_output(inputs, output, format)
+        into_folder = _is_folder_output(inputs, output, format, first_frame)
         seen: set[tuple[str, str]] = set()
         for source in inputs:
             for task in _find_tasks(source, output, into_folder, style, format, recursive, plan):
@@ -75,6 +85,8 @@ def make_plan(
                 if key not in seen:
                     seen.add(key)
                     plan.tasks.append(task)
+        if not first_frame:
+            _find_animations(plan, format, named=not (output is None or into_folder))
     _refuse_collisions(plan.tasks)
     _refuse_overwritten_inputs(plan.tasks)
     if skip_existing and output != STANDARD:
@@ -102,7 +114,19 @@ def _standard_stream_task(
     return PictureTask(source, target)
 
 
-def _is_folder_output(inputs: Sequence[str], output: str | None, format: str | None) -> bool:
+def _find_animations(plan: OutputPlan, format: str | None, *, named: bool) -> None:
+    """Mark the tasks whose input and output have several frames."""
+    tasks = [with_frames(task, format, named=named) for task in plan.tasks]
+    if any(task.moving for task in tasks):
+        if can_animate():
+            plan.tasks = tasks
+        else:
+            plan.notes.append(WITHOUT_EXTRA)
+
+
+def _is_folder_output(
+    inputs: Sequence[str], output: str | None, format: str | None, first_frame: bool
+) -> bool:
     """Return whether -o is a folder; refuse a file for several pictures and unknown suffixes."""
     if output is None:
         return False
@@ -110,7 +134,8 @@ def _is_folder_output(inputs: Sequence[str], output: str | None, format: str | N
     if _looks_like_folder(output):
         return True
     if not several:
-        _check_format(output, format)
+        if first_frame or not is_animation_output(inputs[0], output):
+            _check_format(output, format)
         return False
     suffix = Path(output).suffix.lower()
     if os.path.lexists(output) or suffix in WRITABLE_SUFFIXES | READABLE_SUFFIXES:

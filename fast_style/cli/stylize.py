@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     "else the thumbnail in it]",
 )
 @click.option("-r", "--recursive", is_flag=True, help="Search the subfolders of folders too.")
+@click.option(
+    "--first-frame",
+    is_flag=True,
+    help="Stylize only the first frame of animated GIF, WebP and PNG files, as a still picture.",
+)
 @click.option("--skip-existing", is_flag=True, help="Skip pictures whose output exists.")
 @options_from(OutputOptions, "output_options")
 @options_from(PipelineOptions, "pipeline_options")
@@ -78,6 +83,7 @@ def stylize(
     polish: int | None,
     style_images: tuple[str, ...],
     recursive: bool,
+    first_frame: bool,
     skip_existing: bool,
     output_options: OutputOptions,
     pipeline_options: PipelineOptions,
@@ -113,9 +119,19 @@ def stylize(
     several = [find_parts(style) for style in styles]
     parts = [part for one in several for part in one]
     name, format = mixture_name([p.stem for p, _ in parts]), pillow_format(output_options.format)
-    plan = make_plan(inputs, output, name, format, recursive=recursive, skip_existing=skip_existing)
+    plan = make_plan(
+        inputs,
+        output,
+        name,
+        format,
+        recursive=recursive,
+        skip_existing=skip_existing,
+        first_frame=first_frame or polish is not None,
+    )
     reporter = ProgressReporter(quiet=quiet, debug=debugging())
     reporter.errors(plan.errors)
+    for note in plan.notes:
+        reporter.note(note)
     chosen = [
         one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
     ]

@@ -77,10 +77,12 @@ class PictureTask:
     Attributes:
         source: the input's path or URL as the user wrote it, or "-" for stdin.
         target: the output's path, or "-" for stdout.
+        moving: whether all frames are stylized, those of a video or an animated picture.
     """
 
     source: str
     target: str
+    moving: bool = False
 
     @property
     def name(self) -> str:

@@ -77,6 +77,7 @@ class Encoding:
         colors: how colours are coded.
         alpha: whether alpha is written.
         at_once: whether the encoder must see the whole video, so that parts are kept lossless.
+        plays: how often an animation is played; 0 stands for ever.
     """
 
     codec: str
@@ -92,6 +93,7 @@ class Encoding:
     colors: Colors
     alpha: bool = False
     at_once: bool = False
+    plays: int = 0
 
 
 def container_of(path: str | os.PathLike[str]) -> str:
@@ -166,6 +168,7 @@ def choose_encoding(
         colors=replace(info.colors, range=LIMITED) if codec == "prores" else info.colors,
         alpha=alpha,
         at_once=container in PICTURE_CONTAINERS or (codec == "vp9" and alpha),
+        plays=info.plays,
     )
     return encoding, notes
 

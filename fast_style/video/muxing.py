@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_video"]
 
-_OPTIONS = {
-    "mp4": {"movflags": "+faststart"},  # the index in front, so that it plays while it loads
-    "mov": {"movflags": "+faststart"},
-    "webp": {"loop": "0"},
-    "gif": {"loop": "0"},
-    "apng": {"plays": "0"},
-}
-
 
 def write_video(
     path: Path,
@@ -67,7 +59,7 @@ def write_video(
             str(temporary),
             "w",
             format=encoding.container,
-            container_options=_OPTIONS.get(encoding.container, {}),
+            container_options=_container_options(encoding, parts),
         ) as output:
             _write(output, encoding, parts, extras, offset)
         os.replace(temporary, target)
@@ -104,6 +96,22 @@ def _write(
     timed = ((Fraction(packet.dts or 0) * (packet.time_base or 1), packet) for packet in video)
     for packet in _merged(timed, iter(()) if extras is None else extras.packets()):
         output.mux(packet)
+
+
+def _container_options(encoding: Encoding, parts: PartsFolder) -> dict[str, str]:
+    """Return the options of the muxer."""
+    plays = encoding.plays
+    if encoding.container in ("mp4", "mov"):
+        return {"movflags": "+faststart"}  # the index in front, so that it plays while it loads
+    if encoding.container not in ("gif", "apng"):
+        return {"loop": str(plays)} if encoding.container == "webp" else {}
+    # Both muxers tell a frame's length by the next one's time, and need the last one's.
+    last = max((packet for packet, _ in parts.packets()), key=lambda packet: packet.pts)
+    seconds = last.duration * encoding.time_base
+    if encoding.container == "gif":  # it counts repetitions, -1 for none, and hundredths
+        loop = str(plays - 1 if plays > 1 else -plays)
+        return {"loop": loop, "final_delay": str(round(100 * seconds) or -1)}
+    return {"plays": str(plays), **({"final_delay": str(seconds)} if seconds else {})}
 
 
 def _merged(
@@ -148,9 +156,46 @@ def _frames(parts: PartsFolder, encoding: Encoding) -> Iterator[av.VideoFrame]:
 
 
 def _encoded(stream: Any, encoding: Encoding, parts: PartsFolder, offset: int) -> Iterator[Packet]:
+    end = duration = 0
     for frame in _frames(parts, encoding):
         rgba: Any = frame.to_ndarray(format="rgba")
         alpha = rgba[..., 3] if encoding.alpha else None
         pts, duration = (frame.pts or 0) - offset, frame.duration
+        end = pts + duration
         yield from stream.encode(to_frame(encoding, rgba[..., :3], alpha, pts, duration))
-    yield from stream.encode(None)
+    for packet in stream.encode(None):
+        if encoding.codec == "webp":
+            yield _mended_webp(packet, encoding, end if duration else None)
+        else:
+            yield packet
+
+
+def _mended_webp(packet: Packet, encoding: Encoding, end: int | None) -> Packet:
+    """Mend what the encoder leaves open: the length of the last frame, and the mark of alpha.
+
+    It guesses the length, and leaves out the mark where transparent borders are cut off and what is
+    left of every frame is opaque.
+
+    Args:
+        packet: the whole file: RIFF chunks, of which each `ANMF` is a frame.
+        encoding: of the frames.
+        end: when the animation ends, in ticks; None where that is not known.
+    """
+    data = bytearray(bytes(packet))
+    at, last, before = 12, None, 0
+    while at + 8 <= len(data):
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind == b"VP8X" and encoding.alpha:
+            data[at + 8] |= 0x10
+        elif kind == b"ANMF":
+            if last is not None:
+                before += int.from_bytes(data[last : last + 3], "little")
+            last = at + 8 + 12  # after the frame's place and size
+        at += 8 + size + size % 2
+    if last is not None and end is not None:
+        length = round(1000 * end * encoding.time_base) - before
+        data[last : last + 3] = max(1, length).to_bytes(3, "little")
+    made = av.Packet(bytes(data))
+    made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+    made.stream = packet.stream
+    return made

@@ -193,9 +193,11 @@ class PartWriter:
         extradata = self._encoder.extradata
         self._file.write(_LENGTH.pack(len(extradata)) + extradata)
         self._shown: list[int] = []  # times of the packets, in the encoder's order
+        self._durations: dict[int, int] = {}  # by time; many encoders do not hand them on
 
     def write(self, pixels: Pixels, alpha: Pixels | None, pts: int, duration: int) -> None:
         """Encode a frame."""
+        self._durations[pts] = duration
         self._store(self._encoder.encode(pixels, alpha, pts, duration))
 
     def close(self) -> int:
@@ -216,7 +218,8 @@ class PartWriter:
             assert packet.pts is not None
             data = bytes(packet)
             self._shown.append(packet.pts)
-            record = _RECORD.pack(packet.pts, packet.duration or 0, len(data), packet.is_keyframe)
+            duration = self._durations.pop(packet.pts, 0) or packet.duration or 0
+            record = _RECORD.pack(packet.pts, duration, len(data), packet.is_keyframe)
             self._file.write(record + data)
 
 

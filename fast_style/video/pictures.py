@@ -5,16 +5,19 @@ from __future__ import annotations
 import glob
 import os
 import re
-import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fast_style.errors import ImageError, VideoError
-from fast_style.images import read_image
+from fast_style.images import DEFAULT_MAX_MEGAPIXELS, read_image
+from fast_style.images.animation import count_plays, still_first
+from fast_style.images.decoding import explain_decoder_errors, open_picture, silence_pillow
 from fast_style.images.resampling import resize_long_side
 from fast_style.video.source import Pixels, Position, SourceFrame, VideoInfo
 
@@ -140,65 +143,79 @@ class AnimationSource:
             end: time before which the last frame wanted is shown, in seconds.
 
         Raises:
-            VideoError: it cannot be read.
+            ImageError: it cannot be read.
+            OSError: it cannot be opened.
         """
         self.notes: list[str] = []
         self.damage: str | None = None
-        self._path, self._size = path, size
+        self._size = size
         self._start = 0.0 if start is None else start * 1000
         self.origin = round(self._start)
         self._end = None if end is None else end * 1000
-        with self._open() as image:
-            count = getattr(image, "n_frames", 1)
-            image.load()
-            total = image.info.get("duration", 0) or _UNSTATED
-            first = _to_array(image, size)
-        self.info = VideoInfo(
+        self._stream: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed by `close`)
+        try:
+            self._image = open_picture(self._stream, path, DEFAULT_MAX_MEGAPIXELS)
+            self.info = self._describe(path, is_whole=start is None and end is None)
+        except BaseException:
+            self.close()
+            raise
+
+    def frames(self, after: Position | None = None) -> Iterator[SourceFrame]:
+        """Return the frames in order; see `Source.frames`."""
+        pts, index = 0, self._first
+        while index < self._count:
+            try:
+                duration, rgba = self._decode(index)
+            except EOFError:
+                return
+            except (OSError, SyntaxError, ValueError) as error:
+                self.damage = f"it is damaged ({error})"
+                return
+            if self._end is not None and pts >= self._end:
+                return
+            if pts >= self._start and (after is None or pts > after.pts):
+                alpha = np.ascontiguousarray(rgba[..., 3]) if self.info.has_alpha else None
+                yield SourceFrame(np.ascontiguousarray(rgba[..., :3]), pts, duration, alpha)
+            pts += duration
+            index += 1
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def _describe(self, path: str, *, is_whole: bool) -> VideoInfo:
+        with explain_decoder_errors(path, self._image.format or "picture"):
+            self._count = int(getattr(self._image, "n_frames", 1))
+            self._first = still_first(self._image) if self._count > 1 else 0
+            duration, first = self._decode(self._first)
+        return VideoInfo(
             name=path,
             width=first.shape[1],
             height=first.shape[0],
             time_base=_MILLISECONDS,
-            rate=Fraction(1000) / Fraction(total).limit_denominator(1000),
-            count=count if start is None and end is None else None,
-            has_alpha=bool((first[..., 3] < 255).any()),
+            rate=Fraction(1000, duration),
+            count=self._count - self._first if is_whole else None,
+            has_alpha=self._is_transparent(first),
+            plays=count_plays(self._image) if self._count > 1 else 0,
         )
 
-    def frames(self, after: Position | None = None) -> Iterator[SourceFrame]:
-        """Return the frames in order; see `Source.frames`."""
-        pts, index = 0, 0
-        with self._open() as image:
-            while True:
-                try:
-                    image.seek(index)
-                    image.load()
-                except EOFError:
-                    return
-                except (OSError, SyntaxError, ValueError) as error:
-                    self.damage = f"it is damaged ({error})"
-                    return
-                duration = round(image.info.get("duration", 0)) or _UNSTATED
-                if self._end is not None and pts >= self._end:
-                    return
-                if pts >= self._start and (after is None or pts > after.pts):
-                    rgba = _to_array(image, self._size)
-                    alpha = np.ascontiguousarray(rgba[..., 3]) if self.info.has_alpha else None
-                    yield SourceFrame(np.ascontiguousarray(rgba[..., :3]), pts, duration, alpha)
-                pts += duration
-                index += 1
+    def _is_transparent(self, first: Pixels) -> bool:
+        """Return whether any frame is transparent somewhere; often the first is."""
+        if (first[..., 3] < 255).any():
+            return True
+        with suppress(EOFError, OSError, SyntaxError, ValueError):  # `frames` will report it
+            for index in range(self._first + 1, self._count):
+                if (self._decode(index)[1][..., 3] < 255).any():
+                    return True
+        return False
 
-    def close(self) -> None:
-        """Do nothing; the file is closed when its frames end."""
-
-    def _open(self) -> Image.Image:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return Image.open(self._path)
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-            raise VideoError(
-                f"{self._path}: expected an animated GIF, WebP or PNG, and it cannot be read "
-                f"({error})"
-            ) from error
+    def _decode(self, index: int) -> tuple[int, Pixels]:
+        """Decode a frame; returns its milliseconds, and RGBA."""
+        with silence_pillow():
+            self._image.seek(index)
+            self._image.load()
+            duration = round(self._image.info.get("duration", 0)) or _UNSTATED
+            return duration, _to_array(self._image, self._size)
 
 
 def _numbered(pattern: str) -> list[Path]:

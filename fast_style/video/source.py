@@ -57,6 +57,7 @@ class VideoInfo:
         aspect: width of a pixel by its height.
         colors: of the frames that are written; never HDR.
         has_alpha: whether the frames have alpha.
+        plays: how often an animation is played; 0 stands for ever.
     """
 
     name: str
@@ -68,6 +69,7 @@ class VideoInfo:
     aspect: Fraction = Fraction(1)
     colors: Colors = field(default_factory=Colors)
     has_alpha: bool = False
+    plays: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,9 +3,9 @@
 Frame by frame the strokes of a still object change with every shift and every grain of noise. Here
 each output is made of two pictures, the new painting and the last output warped along the optical
 flow: fine strokes (high frequencies) mostly of the warped one, tone (low frequencies) pulled a
-little towards the new one with every frame, so that it cannot drift away. Averaging lowers the
-contrast of the strokes, so it is restored around each pixel to that of the new painting, in two
-bands and by small steps.
+little towards the new one with every frame, so that it cannot drift away. Interpolation and
+averaging lower the contrast of the finest strokes, so it is restored around each pixel to that of
+the new painting, by small steps.
 
 The idea of carrying the last output along is Ruder, Dosovitskiy, Brox 2016 (arXiv 1604.08610);
 there as the start of an optimisation. Pure arrays; the state can be saved and restored.
@@ -29,11 +29,14 @@ Floats = NDArray[np.float32]
 
 DEFAULT_STEADY = 1.0
 
-_KEEP_STROKES, _KEEP_TONE = 0.95, 0.9  # of the warped last output, at full steadiness
+_KEEP_STROKES, _KEEP_TONE = 0.975, 0.97  # of the warped last output, at full steadiness
+_TONE_LEVELS = 12.0, 32.0
+"""How far the carried tone may lie from the new one, and from where on nothing of it is kept: it
+would lag behind a scene that grows brighter."""
 _TONE_WINDOW = (17, 17)  # pixels; what is smoother than this is tone
 _POWER_WINDOW = (5, 5)  # over which contrast is measured, at a quarter of the size
 _FINE_WINDOW = (5, 5)  # pixels; what is finer than this is a band of its own
-_MOST_FINE_GAIN, _MOST_GAIN = 1.05, 1.1  # of contrast, in one frame
+_MOST_GAIN = 1.05  # of contrast, in one frame
 
 _NEIGHBOURHOOD = np.ones((7, 7), np.uint8)
 """Of the new painting, in whose range carried strokes must lie. Without it, interpolation and gain
@@ -98,7 +101,7 @@ class Steadier:
             self._last = new
             return painted
         flow, trust = _at_size(motion, *new.shape[:2])
-        self._last = _carried(new, warp(last, flow, cv2.INTER_CUBIC), trust * self.steady)
+        self._last = _carried(new, warp(last, flow, cv2.INTER_LANCZOS4), trust * self.steady)
         return np.rint(self._last).astype(np.uint8)
 
 
@@ -127,24 +130,29 @@ def _carried(new: Floats, warped: Floats, trust: Floats) -> Floats:
     fine_gain = _gain(
         wanted - cv2.blur(wanted, _FINE_WINDOW),
         gray - cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY),
-        _MOST_FINE_GAIN,
     )
     strokes += _weighted(strokes - blurred, fine_gain - 1)
-    strokes = _weighted(strokes, _gain(wanted, gray, _MOST_GAIN))
     warped_tone -= tone
     strokes += tone
-    strokes += _weighted(warped_tone, trust * np.float32(_KEEP_TONE))
+    strokes += _weighted(warped_tone, trust * _kept_tone(warped_tone))
     np.clip(strokes, 0, 255, out=strokes)
     return strokes
 
 
-def _gain(wanted: Floats, present: Floats, most: float) -> Floats:
-    """Return the gain that brings the contrast around each pixel to what is wanted.
+def _kept_tone(difference: Floats) -> Floats:
+    """Return how much is kept of a carried tone, by its difference from the new one."""
+    least, most = _TONE_LEVELS
+    luma = cv2.absdiff(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY), 0)
+    share = (most - luma) * np.float32(_KEEP_TONE / (most - least))
+    return np.clip(share, 0, np.float32(_KEEP_TONE), out=share)
+
+
+def _gain(wanted: Floats, present: Floats) -> Floats:
+    """Return the gain, from 1 to `_MOST_GAIN`, that restores the contrast around each pixel.
 
     Args:
         wanted: luma without its mean, shape (H, W).
         present: the same of the picture that is amplified.
-        most: the largest gain; the smallest is 1.
     """
     height, width = wanted.shape
     small = max(1, width // 4), max(1, height // 4)
@@ -154,7 +162,7 @@ def _gain(wanted: Floats, present: Floats, most: float) -> Floats:
     )
     # The sums of a box may round below 0.
     gain = np.sqrt(np.maximum(target, 0) / np.maximum(power, np.float32(0.5)))
-    gain = np.clip(gain, 1, np.float32(most))
+    gain = np.clip(gain, 1, np.float32(_MOST_GAIN))
     full: Floats = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
     return full
 

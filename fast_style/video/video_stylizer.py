@@ -139,7 +139,7 @@ class VideoStylizer:
         """Run the network on a frame; None where its picture is not needed."""
         if prepared.repeats or self.options.strength == 0:
             return None
-        return self.stylizer.paint(Photo(prepared.content.pixels), self.options).pixels
+        return self.stylizer.paint(prepared.content, self.options).pixels
 
     def finish(self, prepared: Prepared, painted: Pixels | None) -> Pixels:
         """Steady a painted frame and apply strength and colours."""
