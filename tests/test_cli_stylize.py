@@ -269,7 +269,7 @@ class TestNotes:
     def test_note_on_animations(self, cwd):
         frames = [Image.new("RGB", (8, 8), (i * 80, 0, 0)) for i in range(3)]
         frames[0].save("a.gif", save_all=True, append_images=frames[1:])
-        result = stylize("a.gif")
+        result = stylize("a.gif", "--first-frame")
         assert "3 frames" in result.lines[0]
 
     def test_note_on_an_unused_gpu(self, photo, monkeypatch):
