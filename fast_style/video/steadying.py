@@ -143,8 +143,9 @@ def _kept_tone(difference: Floats) -> Floats:
     """Return how much is kept of a carried tone, by its difference from the new one."""
     least, most = _TONE_LEVELS
     luma = cv2.absdiff(cv2.cvtColor(difference, cv2.COLOR_RGB2GRAY), 0)
-    share = (most - luma) * np.float32(_KEEP_TONE / (most - least))
-    return np.clip(share, 0, np.float32(_KEEP_TONE), out=share)
+    share: Floats = (most - luma) * np.float32(_KEEP_TONE / (most - least))
+    np.clip(share, 0, np.float32(_KEEP_TONE), out=share)
+    return share
 
 
 def _gain(wanted: Floats, present: Floats) -> Floats:
