@@ -168,5 +168,5 @@ def test_run_with_several_paintings_resumes_exactly(tmp_path: Path) -> None:
 
 def test_folder_without_paintings_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainingDataError, match="there is no painting in"):
+    with pytest.raises(TrainingDataError, match="there are no paintings in"):
         read_paintings(tmp_path / "empty")

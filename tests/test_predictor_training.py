@@ -236,7 +236,7 @@ def test_paintings_to_hold_out(tmp_path: Path) -> None:
     ("count", "changes", "message"),
     [
         (1, {}, "a predictor needs at least 3 paintings, better some hundred, and there are 1"),
-        (0, {}, "there is no painting below"),
+        (0, {}, "there are no paintings below"),
         (4, {"style_image": "paintings/0.png"}, "is a file; a predictor needs a folder"),
         (4, {"style_image": "nowhere"}, "is not there; a predictor needs a folder"),
         (4, {"preview_paintings": "nowhere"}, "--preview-paintings"),

@@ -1,17 +1,18 @@
 """List the pictures of a bulk run: from a folder, a glob, a URL, or a list in Parquet or CSV."""
 
 import csv
+import fnmatch
 import glob
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fast_style.errors import BulkError, FastStyleError, UsageError
-from fast_style.images.folder import find_pictures, fold_name, is_picture_name
+from fast_style.images.folder import LeftOut, find_pictures, fold_name, is_picture_name
 from fast_style.storage.hardware import import_optional
 from fast_style.storage.object_store import (
     absolute_location,
@@ -47,6 +48,7 @@ class Listing:
     names: Sequence[str] | None = None
     styles: Sequence[str] | None = None
     errors: list[tuple[str, str]] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -115,20 +117,14 @@ def list_pictures(
     else:
         raise UsageError(f"there is no folder, file or list {source}: check the path")
     if not listing.sources and not listing.errors:
-        raise UsageError(f"there are no pictures in {source}: check the path")
+        seen = f" ({listing.left_out.describe()})" if listing.left_out.counts else ""
+        raise UsageError(f"there are no pictures in {source}{seen}: check the path")
     return listing
 
 
 def _from_folder(folder: str, leave_out: str) -> Listing:
-    root = os.path.realpath(folder)
-    listing = Listing([], root)
-
-    def note(error: OSError) -> None:
-        where = str(error.filename)
-        listing.errors.append((where, f"the folder cannot be read: {error.strerror or error}"))
-
-    found = find_pictures(root, local_path(leave_out) or "", recursive=True, on_error=note)
-    listing.sources += map(str, found)
+    listing = Listing([], os.path.realpath(folder))
+    listing.sources += _search(listing, leave_out)
     return listing
 
 
@@ -136,11 +132,49 @@ def _from_glob(pattern: str, leave_out: str) -> Listing:
     whole = os.path.abspath(pattern)
     # Names are relative to the folder before the first wildcard.
     fixed = os.path.dirname(_WILDCARD.split(whole, maxsplit=1)[0])
-    root = os.path.realpath(fixed)
-    found = glob.iglob(root + whole[len(fixed) :], recursive=True)
-    own = local_path(leave_out) or ""
-    sources = [one for one in found if _is_wanted(one, own) and os.path.isfile(one)]
-    return Listing(sorted(sources), root)
+    root, rest = os.path.realpath(fixed), whole[len(fixed) :]
+    listing = Listing([], root)
+    patterns = [one for one in rest.split(os.sep) if one]
+    if "**" in patterns:
+        # Not the glob module, which follows links in circles.
+        found = _search(listing, leave_out)
+        below = len(os.path.join(root, ""))
+        listing.sources += (one for one in found if _fits(one[below:].split(os.sep), patterns))
+        if patterns[-1] not in ("*", "**"):
+            listing.left_out = LeftOut()  # the other files do not fit the glob
+        return listing
+    files = (one for one in glob.iglob(root + rest) if not os.path.isdir(one))
+    for one in sorted(_select_pictures(files, local_path(leave_out) or "", listing.left_out)):
+        # A broken link too, which is reported when it is opened.
+        if os.path.isfile(one) or not os.path.exists(one):
+            listing.sources.append(one)
+        else:
+            listing.left_out.add_special()
+    return listing
+
+
+def _search(listing: Listing, leave_out: str) -> Iterator[str]:
+    """Yield the pictures below the listing's root; note what is left out and what fails."""
+
+    def note(error: OSError) -> None:
+        where = str(error.filename)
+        listing.errors.append((where, f"the folder cannot be read: {error.strerror or error}"))
+
+    output, left_out = local_path(leave_out) or None, listing.left_out
+    found = find_pictures(
+        listing.root or "", output, recursive=True, on_error=note, left_out=left_out
+    )
+    return map(str, found)
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Return whether the parts of a path fit a glob's; `**` stands for any number of folders."""
+    if not patterns:
+        return not parts
+    first, rest = patterns[0], patterns[1:]
+    if first == "**":
+        return any(_fits(parts[skipped:], rest) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatch(parts[0], first) and _fits(parts[1:], rest)
 
 
 def _from_url(url: str, leave_out: str) -> Listing:
@@ -149,16 +183,17 @@ def _from_url(url: str, leave_out: str) -> Listing:
     system, path = open_filesystem(url, extra="bulk")
     try:
         system.invalidate_cache()
-        found = system.glob(path) if wild else system.find(path)
+        found = (system.glob if wild else system.find)(path, detail=True)
     except Exception as error:  # remote file systems have exceptions of their own
         raise BulkError(f"{url} cannot be listed: {short_reason(error)}") from error
     # Keep the form of the URL that the user wrote, since file systems change it.
     below = len(open_filesystem(root, extra="bulk")[1].rstrip("/"))
-    sources = [root + str(one)[below:] for one in found]
-    wanted = sorted(one for one in sources if _is_wanted(one, leave_out))
+    files = [root + str(one)[below:] for one, its in found.items() if its["type"] != "directory"]
+    listing = Listing([], root)
+    wanted = sorted(_select_pictures(files, leave_out, listing.left_out))
     # Keys of an object store and links of a page are any text: `a/../../x.jpg` among them.
     refused = [one for one in wanted if leads_out(one[len(root) :].lstrip("/"))]
-    listing = Listing(sorted(set(wanted) - set(refused)), root)
+    listing.sources = sorted(set(wanted) - set(refused))
     sentence = "its name leads out of the output folder: rename it"
     listing.errors += [(one, sentence) for one in refused]
     return listing
@@ -174,9 +209,17 @@ def leads_out(name: str) -> bool:
     return absolute or ".." in parts or fold_name(parts[0]) == FOLDER
 
 
-def _is_wanted(source: str, leave_out: str) -> bool:
-    inside = bool(leave_out) and source.startswith(leave_out.rstrip("/" + os.sep) + "/")
-    return not inside and is_picture_name(PurePosixPath(source).name)
+def _select_pictures(sources: Iterable[str], leave_out: str, left_out: LeftOut) -> Iterator[str]:
+    """Yield what has a picture's suffix and is not in the output; count the other files."""
+    own = leave_out.rstrip("/" + os.sep) + "/" if leave_out else None
+    for source in sources:
+        name = PurePosixPath(source).name
+        if own is not None and source.startswith(own):
+            continue
+        if is_picture_name(name):
+            yield source
+        else:
+            left_out.add(name)
 
 
 def _from_list(

@@ -13,6 +13,7 @@ from fast_style.bulk.manifest import History, Manifest, bulk_errors, new_run, op
 from fast_style.bulk.output_names import OutputNames, picture_id
 from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
+from fast_style.images.left_out import LeftOut
 from fast_style.inference.pipeline import pillow_format
 from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
 from fast_style.storage.hardware import (
@@ -85,6 +86,7 @@ class BulkRun:
         pending: the pictures that are still to do.
         runner: `ray`, or `local` for this process alone.
         failures: the reason for each failed picture, by its path and style.
+        left_out: counts the files of the input that are no readable pictures.
     """
 
     config: BulkConfig
@@ -94,6 +96,7 @@ class BulkRun:
     pending: PendingPictures
     runner: Literal["ray", "local"]
     failures: dict[tuple[str, str], str]
+    left_out: LeftOut
     _manifest: Manifest
     _worker_config: BulkWorkerConfig
     _lock: ExitStack = field(default_factory=ExitStack)
@@ -222,6 +225,7 @@ def prepare(config: BulkConfig) -> BulkRun:
             pending=pending,
             runner=runner,
             failures=_earlier_failures(history, known, listing),
+            left_out=listing.left_out,
             _manifest=manifest,
             _worker_config=_make_worker_config(config, output, styles),
             _lock=lock.pop_all(),

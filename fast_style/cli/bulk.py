@@ -167,6 +167,7 @@ class _BulkProgress:
             table: path or URL of the table of failures, if there are any.
         """
         run = self._run
+        self._reporter.left_out(run.config.source, run.left_out)
         rate = f" ({self.done / self.seconds:.3g} photos/s)" if self.done else ""
         parts = [f"{self.done} stylized{rate}"]
         parts += [f"{run.done_before} done before"] if run.done_before else []
@@ -185,6 +186,7 @@ class _BulkProgress:
             "done_before": run.done_before,
             "failed": len(run.failures),
             "failures": table,
+            "left_out": dict(run.left_out.counts),
             "megapixels": round(self.megapixels, 3),
             "seconds": round(self.seconds, 3),
         }

@@ -18,7 +18,7 @@ from fast_style.cli.animations import (
 )
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
-from fast_style.images.folder import find_pictures, fold_name, output_name
+from fast_style.images.folder import LeftOut, find_pictures, fold_name, output_name
 from fast_style.inference.pipeline import STANDARD, PictureTask
 
 __all__ = ["OutputPlan", "make_plan"]
@@ -33,12 +33,14 @@ class OutputPlan:
         skipped: pictures whose output exists, if those are to be skipped.
         errors: inputs without a picture: the input, and a sentence.
         notes: what the user should know.
+        left_out: for each folder, the files in it that are no readable pictures.
     """
 
     tasks: list[PictureTask] = field(default_factory=list)
     skipped: list[PictureTask] = field(default_factory=list)
     errors: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
 
 
 def make_plan(
@@ -204,13 +206,19 @@ def _find_tasks(
         )
 
     count = 0
-    for path in find_pictures(source, target_folder, recursive=recursive, on_error=note):
+    left_out = plan.left_out[source] = LeftOut()
+    found = find_pictures(
+        source, target_folder, recursive=recursive, on_error=note, left_out=left_out
+    )
+    for path in found:
         count += 1
         folder = target_folder / path.parent.relative_to(source)
         yield PictureTask(str(path), str(folder / output_name(path, format)))
     if not count and not any(name == source for name, _ in plan.errors):
+        del plan.left_out[source]
+        seen = f" ({left_out.describe()})" if left_out.counts else ""
         hint = "" if recursive else "; --recursive looks into the folders in it"
-        plan.errors.append((source, f"there are no pictures in the folder{hint}"))
+        plan.errors.append((source, f"there are no pictures in the folder{seen}{hint}"))
 
 
 def _refuse_collisions(tasks: Sequence[PictureTask]) -> None:

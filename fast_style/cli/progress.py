@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from fast_style.cli.exit_codes import one_line, print_message
+from fast_style.images.left_out import LeftOut
 from fast_style.inference.pipeline import STANDARD, PictureResult
 from fast_style.training.progress_bar import ProgressDisplay
 
@@ -94,6 +95,14 @@ class ProgressReporter:
             return
         self._notes.add(text)
         self._print(f"fast-style: note: {one_line(f'{about}: {text}' if about else text)}")
+
+    def left_out(self, folder: str, left_out: LeftOut) -> None:
+        """Print what a folder contains beside readable pictures, unless quiet."""
+        if left_out.counts:
+            self.note(f"left out: {left_out.describe()}", folder)
+        if left_out.folders:
+            count = left_out.folders
+            self.note(f"{count} subfolder{'s' * (count > 1)} not searched (--recursive)", folder)
 
     def summary(self, done: int, skipped: int, failed: int) -> None:
         """Print the numbers of pictures, if there are several."""

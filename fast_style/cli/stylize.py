@@ -132,6 +132,8 @@ def stylize(
     reporter.errors(plan.errors)
     for note in plan.notes:
         reporter.note(note)
+    for folder, left_out in plan.left_out.items():
+        reporter.left_out(folder, left_out)
     chosen = [
         one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
     ]
@@ -163,7 +165,9 @@ def _describe_plan(plan: "OutputPlan") -> dict[str, Any]:
     rows += [
         {"input": task.source, "output": task.target, "skipped": True} for task in plan.skipped
     ]
-    return {"engine": None, "device": None, "precision": None, "images": rows}
+    left_out = {folder: dict(files.counts) for folder, files in plan.left_out.items()}
+    empty = {"engine": None, "device": None, "precision": None}
+    return {**empty, "left_out": left_out, "images": rows}
 
 
 def _run_pipeline(

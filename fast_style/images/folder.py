@@ -1,23 +1,34 @@
-"""Find the pictures in a folder, and name the output files."""
+"""Find the pictures in a folder, and name the output files.
+
+Every command that takes a folder searches it with `find_pictures`: the same files count as pictures
+everywhere, and links cannot make a search endless.
+"""
 
 import os
+import stat
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix, suffix_for
+from fast_style.images.left_out import LeftOut
 
-__all__ = ["find_pictures", "fold_name", "is_picture_name", "output_name"]
+__all__ = ["LeftOut", "find_pictures", "fold_name", "is_picture_name", "output_name"]
 
 
 def find_pictures(
     folder: str | os.PathLike[str],
-    leave_out: str | os.PathLike[str],
+    leave_out: str | os.PathLike[str] | None = None,
     *,
     recursive: bool,
     on_error: Callable[[OSError], None],
+    left_out: LeftOut | None = None,
 ) -> Iterator[Path]:
-    """Find the pictures in a folder by their suffix, sorted, skipping hidden files and folders.
+    """Find the pictures in a folder by their suffix; hidden files and folders are skipped.
+
+    Links are followed after everything else, and each folder and linked file is visited once,
+    however many links lead to it. Pictures come sorted within each folder.
 
     Args:
         folder: where to look.
@@ -25,23 +36,92 @@ def find_pictures(
             input.
         recursive: whether its subfolders are searched too.
         on_error: called for a folder that cannot be read; the search continues.
+        left_out: counts the files that are no readable pictures.
     """
-    own_output = os.path.realpath(leave_out)
-    for here, folders, files in os.walk(folder, onerror=on_error):
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) != own_output
-        )
-        for name in sorted(files):
-            path = Path(here, name)
-            if not is_picture_name(name):
-                continue
-            # Not pipes, which would block for ever. A broken link is reported when it is opened.
-            if path.is_file() or path.is_symlink():
-                yield path
-        if not recursive:
-            return
+    root = os.path.realpath(folder)
+    search = _Search(root, recursive, on_error, LeftOut() if left_out is None else left_out)
+    if leave_out is not None:
+        search.visited.add(os.path.realpath(leave_out))
+    yield from search.walk(Path(folder))
+    while search.links:
+        yield from search.follow(search.links.popleft())
+
+
+class _Search:
+    """The state of one search: the folders and link targets that were visited, the links to go."""
+
+    def __init__(
+        self, root: str, recursive: bool, on_error: Callable[[OSError], None], left_out: LeftOut
+    ) -> None:
+        self._root, self._recursive = root, recursive
+        self._on_error, self._left_out = on_error, left_out
+        self.visited = {root}  # real paths
+        self.links: deque[Path] = deque()
+
+    def walk(self, start: Path) -> Iterator[Path]:
+        """Yield the pictures below a folder, without following links."""
+        for here, folders, files in os.walk(start, onerror=self._on_error):
+            folders[:] = [
+                name
+                for name in sorted(folders)
+                if not name.startswith(".") and self._enters(Path(here, name))
+            ]
+            for name in sorted(files):
+                path = Path(here, name)
+                if not is_picture_name(name):
+                    self._left_out.add(name)
+                elif self._is_file(path):
+                    yield path
+            if not self._recursive:
+                return
+
+    def follow(self, link: Path) -> Iterator[Path]:
+        """Yield the picture or the pictures that a link leads to, unless they were visited."""
+        real = os.path.realpath(link)
+        if not os.path.exists(real):
+            yield link  # opening it reports that the link is broken
+        elif os.path.isdir(real):
+            if real not in self.visited and not self._is_above(real):
+                self.visited.add(real)
+                yield from self.walk(link)
+        elif not os.path.isfile(real):
+            self._left_out.add_special()
+        elif real not in self.visited:
+            self.visited.add(real)
+            folder, name = os.path.split(real)
+            if not (folder in self.visited and is_picture_name(name)):
+                yield link
+
+    def _enters(self, folder: Path) -> bool:
+        """Return whether to search a subfolder now; keep links for later."""
+        if self._recursive and folder.is_symlink():
+            self.links.append(folder)
+            return False
+        real = os.path.realpath(folder)
+        if real in self.visited:
+            return False
+        if not self._recursive:
+            self._left_out.folders += 1
+            return False
+        self.visited.add(real)
+        return True
+
+    def _is_above(self, folder: str) -> bool:
+        """Return whether a real path contains the searched folder: the link closes a loop."""
+        return self._root.startswith(os.path.join(folder, ""))
+
+    def _is_file(self, path: Path) -> bool:
+        """Return whether a path is a file, as most are; keep links for later, count the rest."""
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            return True  # it has just been deleted: opening it says so
+        if stat.S_ISLNK(mode):
+            self.links.append(path)
+        elif not stat.S_ISREG(mode):
+            # Not pipes, which block for ever.
+            self._left_out.add_special()
+        return stat.S_ISREG(mode)
 
 
 def is_picture_name(name: str) -> bool:

@@ -3,7 +3,6 @@
 Needs no torch, so that mistakes in paths are reported before torch is imported.
 """
 
-import os
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,11 +17,10 @@ from fast_style.errors import (
     TrainingDataError,
     UsageError,
 )
-from fast_style.images import read_image, resize_long_side
+from fast_style.images import READABLE_SUFFIXES, read_image, resize_long_side
+from fast_style.images.folder import LeftOut, find_pictures
 from fast_style.images.photo import visible_pixels
 from fast_style.training.config import TrainingConfig
-
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 _PREVIEW_SIDE = 512
 _PREVIEW_TRIES = 20  # photos, where none is given
@@ -36,11 +34,13 @@ class TrainingInputs:
         photos: files, in a stable order.
         paintings: RGB pixels, (H, W, 3) uint8, by file name without suffix.
         preview: the photo that previews show, (H, W, 3) uint8, with sides of 512 pixels at most.
+        notes: what the user should know, such as the files of the folders that are left out.
     """
 
     photos: list[Path]
     paintings: dict[str, NDArray[np.uint8]]
     preview: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
 
 def read_inputs(config: TrainingConfig) -> TrainingInputs:
@@ -59,19 +59,23 @@ def read_inputs(config: TrainingConfig) -> TrainingInputs:
     check_name(config)
     if config.preview_paintings is not None:
         raise UsageError("--preview-paintings belongs to --predictor: leave it out")
-    photos = find_run_photos(config)
-    return TrainingInputs(
-        photos, read_paintings(config.style_image), read_preview_photo(config, photos)
-    )
+    notes: list[str] = []
+    photos = find_run_photos(config, notes)
+    paintings = read_paintings(config.style_image, notes)
+    return TrainingInputs(photos, paintings, read_preview_photo(config, photos), tuple(notes))
 
 
-def find_run_photos(config: TrainingConfig) -> list[Path]:
+def find_run_photos(config: TrainingConfig, notes: list[str]) -> list[Path]:
     """List the photos of a run: those of the options, or those that ship.
+
+    Args:
+        config: the options of the run.
+        notes: as in `find_photos`.
 
     Raises:
         TrainingDataError: no photos, or fewer than a batch.
     """
-    photos = bundled_photos() if config.photos is None else find_photos(config.photos)
+    photos = bundled_photos() if config.photos is None else find_photos(config.photos, notes)
     if len(photos) < (config.batch_size or 1):
         raise TrainingDataError(
             f"{len(photos)} photos {_where(config)} do not fill a batch of "
@@ -86,32 +90,60 @@ def bundled_photos() -> list[Path]:
         return sorted(folder.glob("*.jpg"))
 
 
-def find_photos(folder: Path) -> list[Path]:
+def find_photos(folder: Path, notes: list[str] | None = None) -> list[Path]:
     """List the photos below a folder, in a stable order.
+
+    Args:
+        folder: searched with its subfolders.
+        notes: gets a sentence about files that are left out and folders that cannot be read.
 
     Raises:
         TrainingDataError: the folder does not exist, cannot be read, or has no photo in it.
     """
     if not folder.is_dir():
         raise TrainingDataError(f"--photos {folder} is not a folder")
+    return find_training_pictures(folder, "photo", notes)
+
+
+def find_training_pictures(
+    folder: Path, what: str, notes: list[str] | None = None, *, recursive: bool = True
+) -> list[Path]:
+    """List the pictures of a folder, in a stable order.
+
+    Args:
+        folder: an existing folder.
+        what: "photo" or "painting", for messages.
+        notes: as in `find_photos`.
+        recursive: whether subfolders are searched too.
+
+    Raises:
+        TrainingDataError: it cannot be read, or has no picture in it.
+    """
     errors: list[OSError] = []
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=errors.append, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
-    ]
+    left_out = LeftOut()
+    found = sorted(
+        find_pictures(folder, recursive=recursive, on_error=errors.append, left_out=left_out)
+    )
+    unread = [f"{error.filename} cannot be read ({error.strerror})" for error in errors]
+    problems = unread[:1] + ([f"left out: {left_out.describe()}"] if left_out.counts else [])
     if not found:
-        reason = f" ({errors[0].strerror}: {errors[0].filename})" if errors else ""
+        reason = f" ({'; '.join(problems)})" if problems else ""
+        where = "below" if recursive else "in"
         raise TrainingDataError(
-            f"no photos below {folder}{reason}; expected files ending in "
-            f"{', '.join(sorted(PHOTO_SUFFIXES))}"
+            f"there are no {what}s {where} {folder}{reason}; expected files ending in "
+            f"{', '.join(sorted(READABLE_SUFFIXES))}"
         )
-    return sorted(found)
+    if notes is not None:
+        notes += [f"{folder}: {problem}" for problem in problems]
+    return found
 
 
-def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
+def read_paintings(path: Path, notes: list[str] | None = None) -> dict[str, NDArray[np.uint8]]:
     """Read one painting, or all of a folder.
+
+    Args:
+        path: a picture or a folder.
+        notes: as in `find_photos`.
 
     Returns:
         RGB pixels, (H, W, 3) uint8, by file name without suffix.
@@ -121,12 +153,13 @@ def read_paintings(path: Path) -> dict[str, NDArray[np.uint8]]:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in PHOTO_SUFFIXES)
-        if not files:
-            raise TrainingDataError(
-                f"there is no painting in {path}; expected files ending in "
-                f"{', '.join(sorted(PHOTO_SUFFIXES))}"
-            )
+        files = find_training_pictures(path, "painting", notes, recursive=False)
+    by_name = {file.stem: file for file in files}
+    twice = next((file for file in files if by_name[file.stem] != file), None)
+    if twice is not None:
+        raise TrainingDataError(
+            f"{twice} and {by_name[twice.stem].name} would train styles of one name: rename one"
+        )
     try:
         return {file.stem: visible_pixels(read_image(file), file.stem) for file in files}
     except ImageError as error:

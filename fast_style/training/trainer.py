@@ -62,6 +62,8 @@ def train(
 
     # 1) Read photos and paintings; check the options against them.
     inputs = inputs or read_inputs(config)
+    for note in inputs.notes:
+        display.print(f"note: {note}")
     config = choose_batch_size(config, len(inputs.photos), on_cpu=1, on_gpu=GPU_BATCH)
     config = choose_init(config)
     if config.resume:

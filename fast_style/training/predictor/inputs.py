@@ -1,7 +1,6 @@
 """The files of a predictor's training, checked at its start; needs no torch."""
 
 import math
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from fast_style.errors import TrainingDataError, UsageError
 from fast_style.training.config import TrainingConfig
 from fast_style.training.inputs import (
-    PHOTO_SUFFIXES,
     check_name,
     find_run_photos,
+    find_training_pictures,
     read_preview_photo,
 )
 
@@ -35,6 +34,7 @@ class PredictorInputs:
         weights: the probability of each painting, shape (N,), summing to 1.
         unseen: files of the paintings that only previews show.
         preview: the photo that previews show, (H, W, 3) uint8.
+        notes: as for `TrainingInputs`.
     """
 
     photos: list[Path]
@@ -42,6 +42,7 @@ class PredictorInputs:
     weights: NDArray[np.float64]
     unseen: list[Path]
     preview: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
 
 def read_predictor_inputs(config: TrainingConfig) -> PredictorInputs:
@@ -64,23 +65,26 @@ def read_predictor_inputs(config: TrainingConfig) -> PredictorInputs:
         )
     if not config.style_weight:
         raise UsageError("--style-weight is 0; a predictor needs a weight above 0")
-    paintings, unseen = _split_paintings(config)
-    photos = find_run_photos(config)
+    notes: list[str] = []
+    paintings, unseen = _split_paintings(config, notes)
+    photos = find_run_photos(config, notes)
     return PredictorInputs(
         photos,
         paintings,
         weigh_paintings(paintings, config.style_image),
         unseen,
         read_preview_photo(config, photos),
+        tuple(notes),
     )
 
 
-def find_paintings(folder: Path, option: str) -> list[Path]:
+def find_paintings(folder: Path, option: str, notes: list[str]) -> list[Path]:
     """List the paintings below a folder, in a stable order.
 
     Args:
         folder: searched with its subfolders.
         option: the option that names it, for messages.
+        notes: gets a sentence about files that are left out and folders that cannot be read.
 
     Raises:
         TrainingDataError: not a folder, or no painting in it.
@@ -91,18 +95,7 @@ def find_paintings(folder: Path, option: str) -> list[Path]:
             f"{option} {folder} is {what}; a predictor needs a folder of paintings, some hundred "
             "of them"
         )
-    found = [
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_SUFFIXES and not name.startswith(".")
-    ]
-    if not found:
-        raise TrainingDataError(
-            f"there is no painting below {folder}; expected files ending in "
-            f"{', '.join(sorted(PHOTO_SUFFIXES))}"
-        )
-    return sorted(found)
+    return find_training_pictures(folder, "painting", notes)
 
 
 def weigh_paintings(paintings: list[Path], folder: Path) -> NDArray[np.float64]:
@@ -127,16 +120,17 @@ def weigh_paintings(paintings: list[Path], folder: Path) -> NDArray[np.float64]:
     return weights
 
 
-def _split_paintings(config: TrainingConfig) -> tuple[list[Path], list[Path]]:
+def _split_paintings(config: TrainingConfig, notes: list[str]) -> tuple[list[Path], list[Path]]:
     """Return the paintings to train on and those that are held out."""
-    paintings = find_paintings(config.style_image, "--style-image")
+    paintings = find_paintings(config.style_image, "--style-image", notes)
     if len(paintings) < MINIMUM_PAINTINGS:
         raise TrainingDataError(
             f"a predictor needs at least {MINIMUM_PAINTINGS} paintings, better some hundred, and "
             f"there are {len(paintings)} below {config.style_image}"
         )
     if config.preview_paintings is not None:
-        return paintings, find_paintings(config.preview_paintings, "--preview-paintings")
+        shown = find_paintings(config.preview_paintings, "--preview-paintings", notes)
+        return paintings, shown
     unseen = paintings[::HOLD_OUT_EVERY]
     held_out = set(unseen)
     return [path for path in paintings if path not in held_out], unseen

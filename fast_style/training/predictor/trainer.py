@@ -50,6 +50,8 @@ def train_predictor(
     """
     # 1) Find the files; check the options against them.
     inputs = inputs or read_predictor_inputs(config)
+    for note in inputs.notes:
+        display.print(f"note: {note}")
     config = choose_predictor_init(config)
     config = choose_batch_size(config, len(inputs.photos), CPU_BATCH, GPU_BATCH)
     if config.resume:
@@ -58,13 +60,8 @@ def train_predictor(
     make_folders(config)
 
     # 2) Prepare Lightning, then the loss and the views on its device.
-    previews = UnseenPreviews(
-        inputs.preview,
-        inputs.unseen,
-        config.run_folder / "previews",
-        config.preview_every,
-        display.print,
-    )
+    shown = inputs.preview, inputs.unseen, config.run_folder / "previews"
+    previews = UnseenPreviews(*shown, config.preview_every, display.print)
     session = TrainingSession(config, previews, display, callbacks)
     objective = PredictorObjective(
         LossConfig.from_options(config.to_dict()),
