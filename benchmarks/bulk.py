@@ -27,13 +27,14 @@ CHECKOUT = Path(__file__).parents[1]
 _LAUNCHER = Path(__file__).with_name("one_process.py")
 _PYTHON = [sys.executable, "-m"]
 
+NATIVE = ["--stroke-size", "1", "--quiet", "--style", STYLE]
 COMMANDS = {
-    "stylize": ["fast_style", "stylize", "--recursive", "--quiet", "--style", STYLE],
-    "bulk, local": ["fast_style", "bulk", "--runner", "local", "--quiet", "--style", STYLE],
-    "bulk, ray": ["fast_style", "bulk", "--runner", "ray", "--quiet", "--style", STYLE],
+    "stylize": ["fast_style", "stylize", "--recursive", *NATIVE],
+    "bulk, local": ["fast_style", "bulk", "--runner", "local", *NATIVE],
+    "bulk, ray": ["fast_style", "bulk", "--runner", "ray", *NATIVE],
     "bulk, ray, 1 core an actor": [
         *("fast_style", "bulk", "--runner", "ray", "--cpus-per-actor", "1"),
-        *("--quiet", "--style", STYLE),
+        *NATIVE,
     ],
     "operators": ["benchmarks.bulk", "--operators"],
 }
@@ -47,13 +48,14 @@ def run_operators(source: Path, output: Path) -> None:
 
     from fast_style.images import Photo, encode_image, read_image
     from fast_style.inference.stylizer import Stylizer
+    from fast_style.options import StyleOptions
 
     class Stylize:
         def __init__(self) -> None:
             self.stylizer = Stylizer(STYLE)
 
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-            painted = self.stylizer.stylize_photo(Photo(row["pixels"]))
+            painted = self.stylizer.stylize_photo(Photo(row["pixels"]), StyleOptions(stroke_size=1))
             return {"path": row["path"], "pixels": painted.pixels}
 
     def read(row: dict[str, Any]) -> dict[str, Any]:

@@ -167,7 +167,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "large" in arguments.only:
         large = [QUICK_LARGE] if arguments.quick else [MIDDLE, LARGE]
         huge = QUICK_HUGE if arguments.quick else HUGE
-        jobs = [(size, command) for size in large for command in commands]
+        default = make_our_command("standard", models["standard"], folder, native_strokes=False)
+        jobs = [(size, command) for size in large for command in (default, *commands)]
         results["commands"] += measure_commands(
             "large", [*jobs, (huge, standard)], folder=folder, rounds=arguments.rounds or 3
         )

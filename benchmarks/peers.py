@@ -22,6 +22,7 @@ from fast_style.styles.registry import list_styles
 ROOT = Path(__file__).parent.parent
 
 OURS = "fast-style"
+DEFAULT_STROKES = ", default strokes"
 EAGER = "eager torch, float32"
 OPENVINO = "OpenVINO, plain export"
 ONNXRUNTIME = "ONNX Runtime, plain export"
@@ -142,7 +143,12 @@ def make_tasks(
 
 
 def make_our_command(
-    size: str, model: Path, cache: Path, *, nothing_cached: bool = False
+    size: str,
+    model: Path,
+    cache: Path,
+    *,
+    nothing_cached: bool = False,
+    native_strokes: bool = True,
 ) -> Command:
     """Return the command `fast-style stylize` with a model, and a cache folder of its own.
 
@@ -151,14 +157,18 @@ def make_our_command(
         model: the model file.
         cache: folder of compiled models.
         nothing_cached: whether each run starts with an empty cache.
+        native_strokes: whether the network works at the photo's own size, as the other programs
+            do; if not, the strokes fit the photo, which is the default.
     """
 
     def arguments(photo: Path, output: Path) -> list[str]:
         start = [sys.executable, "-m", "fast_style", "stylize", str(photo), "--quiet"]
+        start += ["--stroke-size", "1"] if native_strokes else []
         return [*start, "--style", str(model), "--output", str(output)]
 
     environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)}
     name = f"{OURS}, {size}" + (", nothing cached" if nothing_cached else "")
+    name += "" if native_strokes else DEFAULT_STROKES
     return Command(name, arguments, environment, nothing_cached)
 
 

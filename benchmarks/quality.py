@@ -58,6 +58,7 @@ from fast_style.inference.stylizer import Stylizer
 from fast_style.models.card import ModelCard
 from fast_style.models.config import size_name
 from fast_style.models.model_file import load_model, save_model
+from fast_style.options import StyleOptions
 from fast_style.styles.registry import find_style
 
 SIDE, LARGE_SIDE = 256, 512
@@ -146,7 +147,7 @@ def measure(
     config = read_card_loss(stylizer.card.training)
     objective = MeasuredObjective(make_measures(config, vgg19=vgg19), painting, descents.device)
     for photo in photos:
-        picture = stylizer.stylize_photo(Photo(photo)).pixels
+        picture = stylizer.stylize_photo(Photo(photo), StyleOptions(stroke_size=1)).pixels
         of_photo = objective.for_photo(photo)
         found = of_photo.terms(to_tensor(picture, descents.device))
         unstylized = of_photo.terms(of_photo.photo)

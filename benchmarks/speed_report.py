@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_speed import make_gpu_report
-from benchmarks.peers import EAGER, EXAMPLES, LITE, ONNXRUNTIME, OPENVINO, OURS
+from benchmarks.peers import DEFAULT_STROKES, EAGER, EXAMPLES, LITE, ONNXRUNTIME, OPENVINO, OURS
 from benchmarks.warm_speed import find_our_engine
 
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ def _report_warm(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _report_commands(section: str, rows: Sequence[Row]) -> Iterator[str]:
-    ours = [f"{OURS}, {size}" for size in ("standard", "full")]
+    ours = [f"{OURS}, {size}" for size in ("standard", "full", f"standard{DEFAULT_STROKES}")]
     ours = [name for name in ours if any(row["command"] == name for row in rows)]
     yield "### Whole command, JPEG to JPEG" + (", larger photos" if section == "large" else "")
     yield ""

@@ -37,6 +37,7 @@ from benchmarks.video_metrics import (
 )
 from fast_style.images.photo import Photo
 from fast_style.inference.stylizer import Stylizer
+from fast_style.options import StyleOptions
 from fast_style.styles.registry import find_style
 from fast_style.video.api import stylize_video
 from fast_style.video.motion import estimate_motion, to_gray
@@ -158,15 +159,16 @@ def measure_speed(clip: Path, count: int, precisions: Iterable[str], folder: Pat
         write_clip(source, frames)
         for precision in precisions:
             stylizer = Stylizer("starry-night", precision=precision)
-            stylizer.paint(Photo(frames[0]))
+            native = StyleOptions(stroke_size=1)
+            stylizer.paint(Photo(frames[0]), native)
             alone, whole = [], []
             for _ in range(3):  # by turns, so that both see the same load
                 start = time.perf_counter()
                 for frame in frames:
-                    stylizer.paint(Photo(frame))
+                    stylizer.paint(Photo(frame), native)
                 alone.append(len(frames) / (time.perf_counter() - start))
                 start = time.perf_counter()
-                stylize_video(source, folder / "speed-out.mp4", stylizer)
+                stylize_video(source, folder / "speed-out.mp4", stylizer, options=native)
                 whole.append(len(frames) / (time.perf_counter() - start))
             print(
                 f"{width}x{height} {stylizer.engine.precision}: network {max(alone):.1f} frames/s, "

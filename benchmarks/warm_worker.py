@@ -92,13 +92,13 @@ def prepare_lite(task: dict[str, Any]) -> Timed:
 
 def prepare_photo(task: dict[str, Any]) -> Timed:
     """Prepare stylizing from file to file, as in a program that keeps its stylizer."""
-    from fast_style import Stylizer
+    from fast_style import StyleOptions, Stylizer
     from fast_style.images import read_image, write_image
 
-    stylizer = Stylizer(task["model"], device="cpu")
+    stylizer, native = Stylizer(task["model"], device="cpu"), StyleOptions(stroke_size=1)
 
     def call() -> None:
-        write_image(stylizer.stylize_photo(read_image(task["photo"])), task["output"])
+        write_image(stylizer.stylize_photo(read_image(task["photo"]), native), task["output"])
 
     return call, f"{stylizer.engine.name} in {stylizer.engine.precision}"
 

@@ -94,7 +94,9 @@ class Service:
             picture = Stylizer(fields["style"].decode()).stylize(
                 fields["photo"],
                 size=int(fields["size"]),
-                stroke_size=float(fields["stroke_size"]),
+                stroke_size=fields["stroke_size"].decode()
+                if fields["stroke_size"] == b"auto"
+                else float(fields["stroke_size"]),
             )
         except fast_style.StyleNotFoundError as error:
             return problem(404, str(error))

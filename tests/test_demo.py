@@ -134,7 +134,7 @@ class TestStylize:
         assert passes == [(STYLE, fast_style.StyleOptions(size=384, stroke_size=2.0))]
         assert picture(at) == expected(SAMPLE, size=384, stroke_size=2.0)
         passes.clear()
-        run(at.select_slider(key="stroke").set_value(1.0))
+        run(at.select_slider(key="stroke").set_value("auto"))
         assert passes == []  # from the cache
 
     def test_blends_are_those_of_the_library(self, folder):

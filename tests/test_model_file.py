@@ -212,10 +212,12 @@ class TestRefused:
             ({"network": {"upsampling": ["nearest"]}}, "cannot be built"),
             ({"title": 3}, "title in its card is not text"),
             ({"training": []}, "training in its card is not a JSON object"),
-            ({"thumbnail": "?"}, "thumbnail or grain in its card is not valid"),
-            ({"grain": -1}, "thumbnail or grain in its card is not valid"),
-            ({"grain": "8"}, "thumbnail or grain in its card is not valid"),
-            ({"thumbnail": 7}, "thumbnail or grain in its card is not valid"),
+            ({"thumbnail": "?"}, "thumbnail, grain or best_size in its card is not valid"),
+            ({"grain": -1}, "thumbnail, grain or best_size in its card is not valid"),
+            ({"grain": "8"}, "thumbnail, grain or best_size in its card is not valid"),
+            ({"best_size": 50}, "thumbnail, grain or best_size in its card is not valid"),
+            ({"best_size": 768.0}, "thumbnail, grain or best_size in its card is not valid"),
+            ({"thumbnail": 7}, "thumbnail, grain or best_size in its card is not valid"),
         ],
     )
     def test_invalid_card(self, model_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -164,4 +164,4 @@ class TestCommandLine:
 
     def test_message_names_the_flag(self, workplace):
         text = failure("stylize", "a.jpg", "-s", "x", "--stroke-size", "99", code=2)
-        assert text == "--stroke-size is 99.0; expected 16 or less"
+        assert text == "--stroke-size is 99.0; expected auto or a number of 0.25 to 16"

@@ -65,7 +65,7 @@ class TestPaint:
         assert fields == {
             "style": STYLE.encode(),
             "size": b"40",
-            "stroke_size": b"1.0",
+            "stroke_size": b"auto",
             "format": b"png",
         }
         assert service.keys == [KEY]

@@ -1,6 +1,7 @@
 """Stroke size, compared to the same formulas on the whole picture in float64."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from fast_style.images.grain import add_grain
 from fast_style.images.resampling import HAMMING, resize_in_strips
 from fast_style.inference import renderer as renderer_module
 from fast_style.inference import stroke_size
-from fast_style.inference.stroke_size import upsample_guided, working_size
+from fast_style.inference.stroke_size import fit_stroke_size, upsample_guided, working_size
 from fast_style.inference.stylizer import Stylizer
+from fast_style.models.model_file import StyleModel
 from fast_style.options import MAX_STROKE_SIZE, MIN_STROKE_SIZE, StyleOptions
+from fast_style.video.video_stylizer import VideoStylizer
 from tests.commands import failure, invoke
 from tests.conftest import STYLE
 
@@ -190,6 +193,22 @@ def test_working_size_is_at_least_one_pixel(shape, stroke_size):
         assert small == 1 or abs(small - side / stroke_size) <= 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "best", "working"),
+    [
+        ((3024, 4032), None, (576, 768)),
+        ((4000, 3000), 500, (500, 375)),
+        ((900, 1200), 1000, (750, 1000)),
+        ((700, 500), None, (700, 500)),  # small ones are not enlarged
+        ((1000, 12000), 400, (200, 2400)),  # a panorama keeps half the best size in height
+        ((300, 12000), None, (300, 12000)),
+        ((16384, 16384), None, (1024, 1024)),  # the largest stroke size
+    ],
+)
+def test_automatic_strokes_take_the_same_share(size, best, working):
+    assert working_size(*size, fit_stroke_size(*size, best)) == working
+
+
 class Inverting:
     name, device, precision = "inverting", "cpu", "fp32"
 
@@ -199,6 +218,10 @@ class Inverting:
     def predict(self, images):
         self.seen.append(images[0].copy())
         return 255 - images
+
+
+def with_best_size(model, best_size):
+    return StyleModel(replace(model.card, best_size=best_size), model.weights)
 
 
 @pytest.fixture
@@ -219,11 +242,34 @@ class TestStylizer:
         np.testing.assert_array_equal(engine.seen[0], grainy)
         np.testing.assert_array_equal(result, upsample_guided(255 - grainy, working, picture))
 
-    def test_default_is_the_native_size(self, engine, model, photo):
-        stylizer = Stylizer(model)
-        default = np.asarray(stylizer.stylize(photo))
-        np.testing.assert_array_equal(np.asarray(stylizer.stylize(photo, stroke_size=1)), default)
-        assert engine.seen[0].shape == engine.seen[1].shape == photo.shape
+    def test_default_fits_the_strokes_to_the_picture(self, engine, model, photo):
+        large = np.tile(photo, (4, 6, 1))[:1000, :1500]
+        for best, scale in ((None, 1500 / 768), (300, 5)):
+            stylizer = Stylizer(with_best_size(model, best))
+            default = np.asarray(stylizer.stylize(large))
+            assert engine.seen[-1].shape[:2] == working_size(*large.shape[:2], scale)
+            same = stylizer.stylize(large, stroke_size=scale)
+            np.testing.assert_array_equal(np.asarray(same), default)
+            stylizer.stylize(large, size=400)
+            assert max(engine.seen[-1].shape) == (best or 400)
+        stylizer.stylize(large, stroke_size=1)
+        assert engine.seen[-1].shape == large.shape
+
+    def test_a_mixture_aims_at_the_mean_of_the_best_sizes(self, engine, model):
+        parts = [(with_best_size(model, best), 0.5) for best in (400, 600)]
+        stylizer = Stylizer(parts)
+        assert stylizer.card.best_size == 500
+        stylizer.stylize(np.zeros((600, 1000, 3), np.uint8))
+        assert {seen.shape for seen in engine.seen} == {(300, 500, 3)}
+
+    def test_a_video_keeps_one_stroke_size(self, engine, model):
+        video = VideoStylizer(Stylizer(with_best_size(model, 200)), steady=0)
+        for width, working in ((400, 200), (300, 150)):
+            video.push(np.full((200, width, 3), width % 256, np.uint8))
+            assert engine.seen[-1].shape == (100, working, 3)
+        video.reset()
+        video.push(np.zeros((150, 300, 3), np.uint8))
+        assert engine.seen[-1].shape == (100, 200, 3)
 
     def test_finer_strokes_enlarge_the_picture_for_the_network(self, engine, model, photo):
         result = Stylizer(model).stylize(photo[:100, :80], stroke_size=0.5)
@@ -274,7 +320,7 @@ class TestStylizer:
     @pytest.mark.parametrize("stroke_size", [0, 0.2, 16.1, -2, float("nan"), float("inf")])
     def test_invalid_stroke_sizes_are_refused(self, engine, model, stroke_size):
         with pytest.raises(
-            UsageError, match=r"stroke_size is .*; expected (0\.25 or more|16 or less)"
+            UsageError, match=r"stroke_size is .*; expected auto or a number of 0\.25 to 16"
         ):
             Stylizer(model).stylize(np.zeros((4, 4, 3), np.uint8), stroke_size=stroke_size)
         assert not engine.seen
@@ -298,4 +344,4 @@ class TestCommand:
 
     def test_the_help_shows_the_range(self):
         (option,) = (each for each in stylize_command.params if each.name == "stroke_size")
-        assert option.metavar == f"{MIN_STROKE_SIZE}..{MAX_STROKE_SIZE}"
+        assert option.metavar == f"auto|{MIN_STROKE_SIZE}..{MAX_STROKE_SIZE}"

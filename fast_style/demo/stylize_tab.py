@@ -4,6 +4,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import streamlit as st
 
@@ -40,7 +41,7 @@ from fast_style.demo.turns import get_turns
 from fast_style.demo.widgets import encode_for_page, show_compare_slider
 
 SIZES = (384, 512, 768, 1024, 1536, 2048)
-STROKE_SIZES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+STROKE_SIZES: tuple[Literal["auto"] | float, ...] = ("auto", 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 MAX_SIZE_OF_SEVERAL = 1024
 """The largest working size for several pictures at once."""
 
@@ -108,10 +109,11 @@ def _show_settings(styles: list[Style]) -> tuple[StyleOptions, str, list[Style]]
         stroke_size = st.select_slider(
             "Stroke size",
             STROKE_SIZES,
-            1.0,
-            format_func=lambda times: f"{times:g}×",
+            "auto",
+            format_func=lambda times: "Auto" if times == "auto" else f"{times:g}×",
             key="stroke",
-            help="The size of the strokes, relative to what the style was trained with.",
+            help="The size of the strokes: fitted to the picture, or relative to what the style "
+            "was trained with.",
         )
         preserve_color = st.toggle("Keep the photo's colours", key="colours")
         format = st.segmented_control(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from fast_style.errors import EngineError, ImageTooLargeError
 from fast_style.images import Photo
 from fast_style.inference.strips import STRIP_SIDE
-from fast_style.options import MAX_STROKE_SIZE, MIN_TILE, StyleOptions, Tile
+from fast_style.options import MAX_STROKE_SIZE, MIN_TILE, StrokeSize, StyleOptions, Tile
 
 __all__ = ["memory_errors_explained"]
 
@@ -52,8 +52,8 @@ def _advise_strips(tile: Tile) -> str:
     return f"process it in {'' if isinstance(tile, str) else 'smaller '}strips (--tile {smaller}), "
 
 
-def _advise_larger_strokes(stroke_size: float) -> str:
-    if 2 * stroke_size > MAX_STROKE_SIZE:
+def _advise_larger_strokes(stroke_size: StrokeSize) -> str:
+    if stroke_size == "auto" or 2 * stroke_size > MAX_STROKE_SIZE:
         return ""
     return (
         f" or a larger stroke size (--stroke-size {max(1.0, 2 * stroke_size):g}), for which the "

@@ -118,7 +118,10 @@ class RemoteStylizer:
             {
                 "photo": ("photo.png", sent, "image/png"),
                 "style": self._style,
-                **{name: json.dumps(value) for name, value in asked.items()},
+                **{
+                    name: value if isinstance(value, str) else json.dumps(value)
+                    for name, value in asked.items()
+                },
                 "format": "png",
             },
         )

@@ -43,7 +43,7 @@ class Renderer(Protocol):
 
         Args:
             pixels: RGB in sRGB, shape (H, W, 3), uint8; not changed.
-            stroke_size: as in `StyleOptions`.
+            stroke_size: as in `StyleOptions`, as a number.
             shares: for a renderer of several styles with areas, the share of each style, shape
                 (N, H, W), uint8; they sum to 255 in each pixel. Others do not use it.
 

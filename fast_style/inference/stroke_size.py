@@ -31,8 +31,10 @@ from fast_style.images.resampling import (
     round_to_bytes,
     split_rows,
 )
+from fast_style.models.card import DEFAULT_BEST_SIZE
+from fast_style.options import MAX_STROKE_SIZE
 
-__all__ = ["upsample_guided", "working_size"]
+__all__ = ["fit_stroke_size", "upsample_guided", "working_size"]
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -73,6 +75,27 @@ _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend
 
 _STRIP_PIXELS = 1 << 18  # at the working scale: enough rows for the overlap to cost little
 _BAND_PIXELS = 1 << 16  # of a strip that are combined at a time, to stay in the processor's cache
+
+
+def fit_stroke_size(height: int, width: int, best_size: int | None = None) -> float:
+    """Return the stroke size that `auto` stands for: strokes take the same share of every picture.
+
+    A picture is worked at as if its longer side had the size at which the style looks best; its
+    shorter side is worked at with at least half of that, so that a panorama is not a few pixels
+    high.
+
+    Args:
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+        best_size: longer side, in pixels, at which the style looks best; `DEFAULT_BEST_SIZE` if
+            None.
+
+    Returns:
+        From 1, as small pictures are not enlarged, to `MAX_STROKE_SIZE`.
+    """
+    best = DEFAULT_BEST_SIZE if best_size is None else best_size
+    longer, shorter = max(height, width), min(height, width)
+    return min(max(1.0, min(longer / best, 2 * shorter / best)), float(MAX_STROKE_SIZE))
 
 
 def working_size(height: int, width: int, stroke_size: float) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from fast_style.inference.guides import (
 )
 from fast_style.inference.memory_errors import memory_errors_explained
 from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
+from fast_style.inference.stroke_size import fit_stroke_size
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
 from fast_style.options import (
@@ -35,6 +36,7 @@ from fast_style.options import (
     EngineOptions,
     PipelineOptions,
     PrecisionChoice,
+    StrokeSize,
     StyleOptions,
     Tile,
 )
@@ -198,7 +200,7 @@ class Stylizer:
         preserve_color: bool = False,
         feather: float = 0,
         invert_mask: bool = False,
-        stroke_size: float = 1.0,
+        stroke_size: StrokeSize = "auto",
     ) -> Image.Image:
         """Apply the style to a picture.
 
@@ -217,10 +219,11 @@ class Stylizer:
             preserve_color: whether the photo's colours are kept and only its brightness stylized.
             feather: width of the soft edge of masks, in pixels.
             invert_mask: whether black and white are swapped in masks.
-            stroke_size: size of the strokes relative to what the network has learnt, in [0.25, 16].
-                Above 1 the network works on a smaller picture, which is faster, and the result is
-                enlarged with the edges and detail of the photo; below 1 it works on a larger one,
-                which is slower.
+            stroke_size: `auto`, for strokes that take the same share of every picture: that at the
+                size where the style looks best, `card.best_size`. Or the size relative to what the
+                network has learnt, in [0.25, 16]: above 1 the network works on a smaller picture,
+                which is faster, and the result is enlarged with the edges and detail of the photo;
+                1 is native; below 1 it works on a larger one, which is slower.
 
         Returns:
             A new image of mode "RGB", or "RGBA" if the picture has alpha, in sRGB. It is upright
@@ -296,8 +299,21 @@ class Stylizer:
             content, areas = find_areas(content, guides, options, self.styles)
             if areas.is_empty:  # no need for the network
                 return Painted(content, content.pixels, areas.coverage)
-            pixels = self._renderer.render(content.pixels, options.stroke_size, areas.shares)
+            stroke_size = self.fit_stroke_size(content.height, content.width, options.stroke_size)
+            pixels = self._renderer.render(content.pixels, stroke_size, areas.shares)
             return Painted(content, pixels, areas.coverage)
+
+    def fit_stroke_size(self, height: int, width: int, stroke_size: StrokeSize = "auto") -> float:
+        """Return the stroke size for a picture as a number: what `auto` stands for, or itself.
+
+        Args:
+            height: of the picture that is stylized, in pixels.
+            width: of the picture that is stylized, in pixels.
+            stroke_size: as in `stylize`.
+        """
+        if stroke_size != "auto":
+            return stroke_size
+        return fit_stroke_size(height, width, self.card.best_size)
 
 
 def _split_styles(style: StyleSource) -> Sequence[OneStyle]:

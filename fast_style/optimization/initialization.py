@@ -81,7 +81,7 @@ def make_start(
         # No other start needs an engine.
         from fast_style.inference.stylizer import Stylizer
 
-        stylized = Stylizer(init).stylize(resize_to(photo, height, width))  # type: ignore[arg-type]
+        stylized = Stylizer(init).stylize(resize_to(photo, height, width), stroke_size=1)  # type: ignore[arg-type]
         return np.asarray(stylized)
     try:
         return _cover(read_image(init).pixels, height, width)  # type: ignore[arg-type]

@@ -16,6 +16,9 @@ AudioChoice = Literal["copy", "none"]
 Tile = Literal["auto", "off"] | int
 """How large pictures are processed on a CPU: see `EngineOptions.tile`."""
 
+StrokeSize = Literal["auto"] | float
+"""The size of the strokes: see `StyleOptions.stroke_size`."""
+
 GRAIN_LIMIT = 64
 """The strongest grain that `images.grain` adds, in levels of 0-255."""
 
@@ -73,14 +76,15 @@ class StyleOptions:
         metavar="PIXELS",
     )
     invert_mask: bool = option("Swap black and white in masks.", False)
-    stroke_size: float = option(
-        "Size of the brush strokes, relative to what the style has learnt; 2 or 4 suit a photo of "
-        "12 megapixels. Above 1 is faster: the network works on a smaller picture, which is "
-        "enlarged again with the edges of the photo. Below 1 is finer and slower.",
-        1.0,
+    stroke_size: StrokeSize = option(
+        "Size of the brush strokes: auto fits them to the picture, so that a large photo looks as "
+        "bold as a small one; a number is relative to what the style has learnt, 1 its own size. "
+        "Above 1 is faster: the network works on a smaller picture, which is enlarged again with "
+        "the edges of the photo. Below 1 is finer and slower.",
+        "auto",
         minimum=MIN_STROKE_SIZE,
         maximum=MAX_STROKE_SIZE,
-        metavar="0.25..16",
+        metavar="auto|0.25..16",
     )
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
 from fast_style.images.color import blend
-from fast_style.models.card import ModelCard
+from fast_style.models.card import DEFAULT_BEST_SIZE, ModelCard
 from fast_style.models.model_file import SUFFIX, StyleModel
 
 MixedBy = Literal["weights", "pictures"]
@@ -162,7 +162,7 @@ def mix_pictures(parts: Iterable[tuple[NDArray[np.uint8], float]]) -> NDArray[np
 
 
 def mixed_card(parts: Sequence[tuple[ModelCard, float]], by: MixedBy) -> ModelCard:
-    """Create the card of a mixture, with the first part's network and the mean of the grains.
+    """Create the card of a mixture, with the first part's network and mean grain and size.
 
     Args:
         parts: the cards and their shares, which sum to 1.
@@ -181,6 +181,9 @@ def mixed_card(parts: Sequence[tuple[ModelCard, float]], by: MixedBy) -> ModelCa
         year=joined("year"),
         licence=joined("licence"),
         grain=round(sum(share * card.grain for card, share in parts)),
+        best_size=round(
+            sum(share * (card.best_size or DEFAULT_BEST_SIZE) for card, share in parts)
+        ),
         training={
             "mixed_by": by,
             "mixture": [

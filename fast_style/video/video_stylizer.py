@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -102,6 +102,7 @@ class VideoStylizer:
         self._gray: Pixels | None = None
         self._shown: Pixels | None = None  # the frame that was painted last
         self._output: Pixels | None = None
+        self._stroke_size: float | None = None
 
     def prepare(
         self, frame: Pixels, *, alpha: Pixels | None = None, fresh: bool = False
@@ -139,7 +140,13 @@ class VideoStylizer:
         """Run the network on a frame; None where its picture is not needed."""
         if prepared.repeats or self.options.strength == 0:
             return None
-        return self.stylizer.paint(prepared.content, self.options).pixels
+        content = prepared.content
+        if self._stroke_size is None:  # one for all frames, also where their size changes
+            self._stroke_size = self.stylizer.fit_stroke_size(
+                content.height, content.width, self.options.stroke_size
+            )
+        options = replace(self.options, stroke_size=self._stroke_size)
+        return self.stylizer.paint(content, options).pixels
 
     def finish(self, prepared: Prepared, painted: Pixels | None) -> Pixels:
         """Steady a painted frame and apply strength and colours."""

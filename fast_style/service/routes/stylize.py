@@ -153,7 +153,8 @@ def _stylize(
     stylizer: Stylizer, photo: Photo, options: StylizeRequest, large: threading.Lock
 ) -> tuple[float, float, Photo]:
     """Run the network; return when it began and ended, and the picture."""
-    pixels = photo.width * photo.height / min(1.0, options.stroke_size) ** 2
+    times = 1.0 if options.stroke_size == "auto" else min(1.0, options.stroke_size)
+    pixels = photo.width * photo.height / times**2
     with large if pixels > _LARGE_PIXELS else nullcontext():
         began = time.perf_counter()
         stylized = stylizer.stylize_photo(photo, options)
