@@ -286,28 +286,6 @@ class TestRefusedBeforeAnyWork:
 
         monkeypatch.setattr(renderer_module, "create_engine", fail)
 
-    def test_same_name_with_two_suffixes(self):
-        picture("in/a.jpg")
-        picture("in/a.png")
-        text = wrong("in", "-o", "out", "--format", "png")
-        assert "in/a.jpg and in/a.png would both be written to out/a.png" in text
-
-    def test_same_name_in_two_folders(self):
-        picture("x/a.jpg")
-        picture("y/a.jpg")
-        assert "both" in wrong("x", "y", "-o", "out")
-
-    @pytest.mark.parametrize("other", ["x/A.PNG", "x/a.png"])
-    def test_names_that_differ_only_in_case(self, other):
-        picture("a.png")
-        picture(other)
-        assert "both" in wrong("a.png", other, "-o", "out")
-
-    def test_names_that_differ_only_in_unicode_form(self):
-        picture("x/\u00fc.png")
-        picture("y/u\u0308.png")
-        assert "both" in wrong("x", "y", "-o", "out")
-
     def test_input_is_not_overwritten(self, photo, cwd):
         before = photo.read_bytes()
         (cwd / "link.jpg").symlink_to(photo)

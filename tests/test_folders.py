@@ -9,28 +9,15 @@ from PIL import Image
 from fast_style.bulk.listing import list_pictures
 from fast_style.errors import TrainingDataError, UsageError
 from fast_style.images.folder import LeftOut, find_pictures
-from fast_style.inference import renderer as renderer_module
 from fast_style.training.inputs import find_photos, read_paintings
 from fast_style.training.predictor.inputs import find_paintings
 from tests.commands import failure, invoke
 from tests.conftest import STYLE
+from tests.fast_engine import inverting_engine
+
+__all__ = ["inverting_engine"]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and pipes of POSIX")
-
-
-class Inverting:
-    """A fast engine; the real ones are used elsewhere."""
-
-    name, device, precision = "inverting", "cpu", "fp32"
-
-    def predict(self, images):
-        return 255 - images
-
-
-@pytest.fixture(autouse=True)
-def engine(monkeypatch):
-    monkeypatch.setattr(renderer_module, "create_engine", lambda model, options: Inverting())
-    monkeypatch.setattr("fast_style.engines.unused_gpu", lambda: None)
 
 
 def picture(path: str) -> Path:

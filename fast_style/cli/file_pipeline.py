@@ -1,12 +1,11 @@
 """The pictures of `stylize`: files, or one picture on stdin and stdout, through the pipeline."""
 
-import os
-import stat
 import sys
 from pathlib import Path
 
 from fast_style.errors import ImageWriteError, VideoError
 from fast_style.images import (
+    WRITABLE_SUFFIXES,
     Photo,
     encode_image,
     format_from_suffix,
@@ -16,8 +15,9 @@ from fast_style.images import (
 )
 from fast_style.inference.pipeline import STANDARD, PictureInFlight, PictureTask, Pipeline
 from fast_style.options import VideoOptions
+from fast_style.storage.atomic_write import is_stream
 
-__all__ = ["FilePipeline"]
+__all__ = ["FilePipeline", "output_format"]
 
 _ANIMATION_QUALITY = 90  # of animated WebP, as of still ones
 
@@ -71,15 +71,31 @@ class FilePipeline(Pipeline):
         return read_image(task.source, max_megapixels=limit, at_least=picture.at_least)
 
     def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
-        if task.target == STANDARD:
-            # A format that is only read, such as GIF, becomes PNG.
-            format = self.format or format_from_suffix(f"x{suffix_for(photo.format)}")
-            data, notes = encode_image(photo, format=format, quality=self.quality)
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            return notes
-        _make_folder(task.target)
-        return write_image(photo, task.target, format=self.format, quality=self.quality)
+        format = self.format or output_format(task.target, photo)
+        if task.target != STANDARD:
+            if not is_stream(task.target):
+                _make_folder(task.target)
+            return write_image(photo, task.target, format=format, quality=self.quality)
+        data, notes = encode_image(photo, format=format, quality=self.quality)
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return notes
+
+
+def output_format(target: str, photo: Photo) -> str:
+    """Return the format that an output's suffix stands for; on a stream, that of the photo.
+
+    Args:
+        target: the output's path, or "-" for stdout.
+        photo: what is written; of a format that is only read, such as GIF, it becomes a PNG.
+
+    Raises:
+        ImageWriteError: a file's suffix is of no format that is written.
+    """
+    suffix = Path(target).suffix.lower()
+    if suffix not in WRITABLE_SUFFIXES and (target == STANDARD or is_stream(target)):
+        return format_from_suffix(f"x{suffix_for(photo.format)}")
+    return format_from_suffix(target)
 
 
 def _make_folder(target: str) -> None:
@@ -95,10 +111,4 @@ def _make_folder(target: str) -> None:
 
 def _may_block(path: str) -> bool:
     """Return whether a path is a pipe, a terminal or the like, which may have to be waited for."""
-    if path == STANDARD:
-        return True
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # missing, as an output is; or reading it will raise the same
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return path == STANDARD or is_stream(path)

@@ -120,6 +120,8 @@ def optimize(
     task = _plan_output(photo, output, [path for path, _ in paintings], masks, output_options)
     _check_stdout(task, as_json)
     # Imported here, so that help and errors in the options come at once.
+    from fast_style.cli.file_pipeline import output_format
+    from fast_style.inference.pipeline import pillow_format
     from fast_style.optimization.api import make_optimization
     from fast_style.optimization.outputs import check_plot
 
@@ -133,7 +135,7 @@ def optimize(
         config=config,
     )
     run.strip_metadata(output_options.strip)
-    format = _choose_format(output_options, task, run.best())
+    format = pillow_format(output_options.format) or output_format(task.target, run.best())
     writer = _make_step_writer(keep_every, keep_in, task, format, output_options.quality)
     stopped = _run_steps(run, writer, quiet)
     notes = _write(run.best(), task, format, output_options.quality)
@@ -175,15 +177,6 @@ def _plan_output(
 def _check_stdout(task: "PictureTask", as_json: bool) -> None:
     if as_json and task.target == "-":
         raise click.UsageError("--json and the picture cannot both go to stdout: give -o FILE")
-
-
-def _choose_format(output_options: OutputOptions, task: "PictureTask", best: "Photo") -> str:
-    """Return Pillow's name of the format: the one asked for, or the output's, or the photo's."""
-    from fast_style.images import format_from_suffix, suffix_for
-    from fast_style.inference.pipeline import pillow_format
-
-    name = task.target if task.target != "-" else f"x{suffix_for(best.format)}"
-    return pillow_format(output_options.format) or format_from_suffix(name)
 
 
 def _make_step_writer(

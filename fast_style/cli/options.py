@@ -100,6 +100,13 @@ def mask_option(command: Command) -> Command:
     )(command)
 
 
+def standard_output(output: str | None) -> str | None:
+    """Return "-" for an output such as `/dev/stdout` that is the standard output, else itself."""
+    from fast_style.storage.atomic_write import descriptor_of
+
+    return "-" if output is not None and descriptor_of(output) == 1 else output
+
+
 def json_option(command: Command) -> Command:
     """Add `--json` to a command, as the parameter `as_json`."""
     help_text = "Print one JSON document to stdout."

@@ -1,11 +1,10 @@
 """Decide what a call of `stylize` reads and writes, before any work.
 
-Outputs with the same name and inputs that would be overwritten are refused here, before time is
-spent on pictures.
+Outputs with the same name are told apart, and inputs that would be overwritten are refused here,
+before time is spent on pictures.
 """
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,13 @@ from fast_style.cli.animations import (
     is_animation_output,
     with_frames,
 )
+from fast_style.cli.collisions import refuse_overwritten_inputs, separate_outputs
+from fast_style.cli.options import standard_output
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
-from fast_style.images.folder import LeftOut, find_pictures, fold_name, output_name
+from fast_style.images.folder import LeftOut, find_pictures, output_name
 from fast_style.inference.pipeline import STANDARD, PictureTask
+from fast_style.storage.atomic_write import is_stream
 
 __all__ = ["OutputPlan", "make_plan"]
 
@@ -69,12 +71,11 @@ def make_plan(
         The plan; whether single files can be read is not checked.
 
     Raises:
-        UsageError: the arguments do not fit together, two pictures would be written to one file, or
-            an output would overwrite an input.
+        UsageError: the arguments do not fit together, or an output would overwrite an input.
     """
     if not all(inputs) or output == "":
         raise UsageError("the name of an input or output is empty: was a variable not set?")
-    plan = OutputPlan()
+    plan, output = OutputPlan(), standard_output(output)
     if STANDARD in inputs or output == STANDARD:
         plan.tasks.append(_standard_stream_task(inputs, output, format))
     else:
@@ -89,8 +90,9 @@ def make_plan(
                     plan.tasks.append(task)
         if not first_frame:
             _find_animations(plan, format, named=not (output is None or into_folder))
-    _refuse_collisions(plan.tasks)
-    _refuse_overwritten_inputs(plan.tasks)
+    plan.tasks, note = separate_outputs(plan.tasks)
+    plan.notes += [note] if note else []
+    refuse_overwritten_inputs(plan.tasks)
     if skip_existing and output != STANDARD:
         plan.skipped = [task for task in plan.tasks if os.path.isfile(task.target)]
         skipped = set(plan.skipped)
@@ -156,6 +158,8 @@ def _looks_like_folder(output: str) -> bool:
 
 def _check_format(target: str, format: str | None) -> None:
     suffix = Path(target).suffix.lower()
+    if suffix not in WRITABLE_SUFFIXES and is_stream(target):
+        return  # as on stdout, the format is that of the input
     try:
         by_suffix = format_from_suffix(target)
     except ImageWriteError as error:
@@ -219,47 +223,3 @@ def _find_tasks(
         seen = f" ({left_out.describe()})" if left_out.counts else ""
         hint = "" if recursive else "; --recursive looks into the folders in it"
         plan.errors.append((source, f"there are no pictures in the folder{seen}{hint}"))
-
-
-def _refuse_collisions(tasks: Sequence[PictureTask]) -> None:
-    taken: dict[str, PictureTask] = {}
-    collisions: list[tuple[PictureTask, PictureTask]] = []
-    real_folders: dict[str, str] = {}
-    for task in tasks:
-        folder, name = os.path.split(task.target)
-        if folder not in real_folders:
-            real_folders[folder] = os.path.realpath(folder or os.curdir)
-        key = fold_name(os.path.join(real_folders[folder], name))
-        first = taken.setdefault(key, task)
-        if first is not task:
-            collisions.append((first, task))
-    if collisions:
-        first, second = collisions[0]
-        more = f" (and {len(collisions) - 1} more such)" if len(collisions) > 1 else ""
-        raise UsageError(
-            f"{first.source} and {second.source} would both be written to {second.target}{more}: "
-            "rename one, or stylize them into different folders"
-        )
-
-
-def _refuse_overwritten_inputs(tasks: Sequence[PictureTask]) -> None:
-    inputs = {identity: task for task in tasks if (identity := _identity(task.source))}
-    for task in tasks:
-        identity = _identity(task.target)
-        if identity in inputs:
-            raise UsageError(
-                f"{inputs[identity].source} would be overwritten by a stylized picture: "
-                "choose another output (-o)"
-            )
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """Return device and inode of a regular file, the same for all links to it; None if missing."""
-    if path == STANDARD:
-        return None
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    # Not pipes and devices: /dev/stdin and /dev/stdout may be the same terminal.
-    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None

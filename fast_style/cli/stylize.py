@@ -14,6 +14,7 @@ from fast_style.cli.options import (
     mask_option,
     options_from,
     quiet_option,
+    standard_output,
     styles_option,
 )
 from fast_style.cli.refine import refine_file, refine_option
@@ -100,6 +101,7 @@ def stylize(
     fast-style stylize photo.jpg --style starry-night -o stylized.jpg
     fast-style stylize holiday --recursive --style starry-night -o stylized --skip-existing
     """  # noqa: D301 (the \b is click's)
+    output = standard_output(output)
     _check_streams(inputs, output, as_json)
     if style_images and polish is None:
         raise click.UsageError("--style-image is the painting for --polish N: give both")

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
-from fast_style.cli.options import json_option, options_from, quiet_option, style_name_option
+from fast_style.cli.options import (
+    json_option,
+    options_from,
+    quiet_option,
+    standard_output,
+    style_name_option,
+)
 from fast_style.options import MASK_OPTIONS, EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
@@ -95,6 +101,7 @@ def video(
     fast-style video holiday.mp4 --style starry-night -o stylized.mp4
     fast-style video holiday.mp4 --style udnie --size 640 --from 1:30 --to 1:40 -o udnie.webm
     """  # noqa: D301 (the \b is click's)
+    output = standard_output(output) or output
     if output == "-":
         _check_stdout(as_json)
 

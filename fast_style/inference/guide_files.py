@@ -74,7 +74,7 @@ class _MaskFolder:
         with self._lock:
             if self._paths is None:
                 paths: dict[tuple[str, ...], Path] = {}
-                for path in find_pictures(self._folder, "", recursive=True, on_error=_raise):
+                for path in find_pictures(self._folder, recursive=True, on_error=_raise):
                     parts = _key(path.relative_to(self._folder))
                     for start in range(len(parts)):
                         paths.setdefault(parts[start:], path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -11,6 +12,29 @@ TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fast-style-", ".tmp"
 """How names of temporary files begin and end; a process that is killed may leave some behind."""
 
 _CHUNK = 1 << 20
+_DESCRIPTOR = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)|/dev/std(out|err)")
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a pipe, a device or an open descriptor, such as `/dev/stdout`.
+
+    Shells pass such a path for `>(command)`. It is written to, and never replaced by a file.
+    """
+    if descriptor_of(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def descriptor_of(path: str | os.PathLike[str]) -> int | None:
+    """Return the number of the open descriptor that a path stands for; None if it is none."""
+    found = _DESCRIPTOR.fullmatch(os.fspath(path)) if os.name == "posix" else None
+    if found is None:
+        return None
+    return int(found[1] or found[2] or {"out": 1, "err": 2}[found[3]])
 
 
 def replace_file(path: Path, data: bytes | IO[bytes], *, scratch: Path | None = None) -> None:
@@ -29,6 +53,12 @@ def replace_file(path: Path, data: bytes | IO[bytes], *, scratch: Path | None = 
             write-protected file.
         ValueError: the path holds a null character.
     """
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        # As it is: opening it again would begin a file anew, which `>> file` must not.
+        with open(os.dup(descriptor), "wb") as file:
+            _write(file, data)
+        return
     target = Path(os.path.realpath(path))
     try:
         mode = target.stat().st_mode
