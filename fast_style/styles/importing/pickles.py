@@ -1,18 +1,16 @@
-"""Check what a pickled checkpoint would import, without unpickling it.
+"""Check the container of a pickled checkpoint, and its pickles, without unpickling them.
 
-torch's own restricted loader would refuse the same files, but torch, with its hundreds of
-megabytes, would have to be loaded first. Here the opcodes are read one by one and no object is
-created; a file that passes is still loaded with `torch.load(weights_only=True)`.
+torch's own restricted loader would refuse most of these files, but torch, with its hundreds of
+megabytes, would have to be loaded first, and some files keep that loader busy without end. A file
+that passes is still loaded with `torch.load(weights_only=True)`.
 """
 
-import pickletools
-import re
 import zipfile
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 from fast_style.errors import ForeignCheckpointError
+from fast_style.styles.importing.pickle_machine import RefusedPickleError, check_pickle
 
 FILE_LIMIT = 1 << 30
 """The largest size of a checkpoint in bytes, ten times that of the largest published ones."""
@@ -20,13 +18,6 @@ FILE_LIMIT = 1 << 30
 # The pickle of a full-size network has 15 KB, as the tensors are stored separately.
 _PICKLE_LIMIT = 1 << 20
 _ENTRIES_LIMIT = 10_000
-
-# Names that state dicts need; a subset of what torch's restricted loader allows.
-_ALLOWED = re.compile(
-    r"collections\.OrderedDict|_codecs\.encode|torch\.(\w+Storage|Size|device|"
-    r"b?float(16|32|64)?|half|double|u?int(8|16|32|64)|long|bool|"
-    r"_utils\._rebuild_(tensor(_v2)?|parameter)|storage\.(Untyped|Typed)Storage)"
-)
 
 
 def check_pickles(path: Path) -> None:
@@ -49,7 +40,7 @@ def check_pickles(path: Path) -> None:
                 _check_archive(path, size)
             elif head[:1] == b"\x80":
                 file.seek(0)
-                _check_legacy(path, BytesIO(file.read(_PICKLE_LIMIT)))
+                _check_legacy(path, BytesIO(file.read(_PICKLE_LIMIT)), size)
             else:
                 raise ForeignCheckpointError(
                     f"{path} is not a checkpoint written by torch.save (.pth, .pt, .model)"
@@ -87,39 +78,19 @@ def _check_archive(path: Path, size: int) -> None:
             content = BytesIO(archive.read(pickles[0]))
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         raise ForeignCheckpointError(f"{path} is a damaged zip archive ({error})") from error
-    _check_one(path, content)
+    _check_one(path, content, size)
 
 
-def _check_legacy(path: Path, content: BytesIO) -> None:
+def _check_legacy(path: Path, content: BytesIO, size: int) -> None:
     """Check the old format: pickles of magic number, version, system, object and keys."""
     for _ in range(5):
-        _check_one(path, content)
+        _check_one(path, content, size)
 
 
-def _check_one(path: Path, content: BytesIO) -> None:
-    for name in _globals(path, content):
-        if not _ALLOWED.fullmatch(name):
-            raise ForeignCheckpointError(
-                f"{path} asks for {name[:100]!r}, and a checkpoint that asks for more than tensors "
-                "could run any code: it is not loaded; save the network's state_dict alone, with "
-                "torch.save(model.state_dict(), ...)"
-            )
-
-
-def _globals(path: Path, content: BytesIO) -> Iterator[str]:
-    """Yield the name of everything that a pickle would import."""
-    texts = ["?", "?"]
+def _check_one(path: Path, content: BytesIO, size: int) -> None:
     try:
-        for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name in ("GLOBAL", "INST"):
-                yield str(argument).replace(" ", ".")
-            elif opcode.name == "STACK_GLOBAL":
-                yield ".".join(texts)
-            elif opcode.name.startswith("EXT"):
-                yield f"extension {argument}"
-            elif isinstance(argument, str):
-                texts = [texts[1], argument]
-            elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                texts = [texts[1], "?"]  # a memoized value, which may be any text
-    except (ValueError, OverflowError, IndexError) as error:
+        check_pickle(content, size)
+    except RefusedPickleError as error:
+        raise ForeignCheckpointError(f"{path} {error}") from error
+    except ValueError as error:
         raise ForeignCheckpointError(f"{path} is damaged or no checkpoint of torch") from error
