@@ -260,7 +260,7 @@ def test_command_refuses_it_in_little_memory(tmp_path, make):
 def test_importer_refuses_pickles_before_torch_is_imported(tmp_path, make):
     make(tmp_path / "evil.pth")
     message = refused(tmp_path, "import", "evil.pth", "--name", "evil")
-    assert "asks for" in message
+    assert "asks for" in message or "its pickle has protocol 4" in message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
