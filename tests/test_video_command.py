@@ -7,7 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fast_style.images import read_image
 from tests.commands import CHECKOUT, command, failure, invoke
 from tests.conftest import STYLE
 from tests.video_clips import moving_frames, read_clip, write_clip
@@ -47,6 +49,31 @@ def test_a_damaged_video_is_written_and_ends_with_code_3(workplace):
     assert result.code == 3
     assert "it ends after" in result.err
     assert 20 < len(read_clip(workplace / "out.mkv")[0]) < 80
+
+
+def test_a_mask_holds_for_all_frames(workplace, clip):
+    mask = np.zeros((24, 32), np.uint8)
+    mask[:, 16:] = 255
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save("white.png")
+    for name, arguments in {
+        "masked": ("--mask", "mask.png"),
+        "two": ("--style", STYLE, "--mask", "mask.png", "--mask", "white.png"),
+        "plain": (),
+        "photo": ("--strength", 0),
+    }.items():
+        result = invoke("video", "in.mp4", "-s", STYLE, "-o", f"{name}/%02d.png", *arguments)
+        assert result.code == 0, result.err
+        assert ("is stretched to" in result.err) == (name == "two")
+    masked, two, plain, photo = (
+        np.asarray(read_image(f"{name}/01.png").pixels).astype(int)
+        for name in ("masked", "two", "plain", "photo")
+    )
+    assert np.abs(masked - photo)[:, :28].max() == 0
+    assert np.abs(masked - plain)[:, 36:].max() == 0
+    assert np.abs(two - plain).mean() < 8
+    sentence = failure("video", "in.mp4", "-s", STYLE, "-o", "x.mp4", "--mask", "alpha", code=2)
+    assert "expected a picture" in sentence
 
 
 def test_yuv4mpeg_through_pipes(workplace, clip):

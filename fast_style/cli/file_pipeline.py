@@ -58,6 +58,7 @@ class FilePipeline(Pipeline):
                 self.stylizer,
                 options=self.options,
                 video_options=quality,
+                mask=list(self._guides.read(task.source).masks),
             )
             picture.width, picture.height = result.width, result.height
             picture.notes = result.notes

@@ -17,9 +17,9 @@ from fast_style.cli.options import (
     options_from,
     quiet_option,
     standard_output,
-    style_name_option,
+    styles_option,
 )
-from fast_style.options import MASK_OPTIONS, EngineOptions, StyleOptions, VideoOptions
+from fast_style.options import EngineOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
     from fast_style.video.api import VideoResult
@@ -58,7 +58,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("source", metavar="INPUT")
-@style_name_option
+@styles_option
 @click.option(
     "-o",
     "--output",
@@ -68,7 +68,17 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     ".apng), numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. An existing file is "
     "overwritten unless it is the input.",
 )
-@options_from(StyleOptions, "style_options", without=MASK_OPTIONS)
+@options_from(StyleOptions, "style_options")
+@click.option(
+    "--mask",
+    "-m",
+    "masks",
+    metavar="MASK",
+    multiple=True,
+    help="Where the style is applied, in all frames alike: a picture, white where it is and black "
+    "where the video stays. Repeated for several styles, in their order; without the last mask, "
+    "the last style has the rest.",
+)
 @options_from(VideoOptions, "video_options")
 @click.option("--from", "start", type=_Time(), help="Time of the first frame.")
 @click.option("--to", "end", type=_Time(), help="Time before which the last frame is shown.")
@@ -83,7 +93,8 @@ def video(
     context: click.Context,
     /,
     source: str,
-    style: str,
+    styles: tuple[str, ...],
+    masks: tuple[str, ...],
     output: str,
     style_options: StyleOptions,
     video_options: VideoOptions,
@@ -106,6 +117,7 @@ def video(
         _check_stdout(as_json)
 
     # Imported here, so that help and errors in the options come at once.
+    from fast_style.inference.guides import check_mask_count
     from fast_style.inference.stylizer import Stylizer
     from fast_style.storage.hardware import installed
     from fast_style.styles.registry import find_parts
@@ -113,8 +125,11 @@ def video(
     require_extra("fast-style video", installed)
     from fast_style.video.api import stylize_video
 
-    parts = find_parts(style)
-    chosen = parts[0][0] if len(parts) == 1 else style
+    check_mask_count(len(masks), len(styles))
+    several = [find_parts(style) for style in styles]
+    chosen = [
+        one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
+    ]
     stylizer = Stylizer.from_options(chosen, engine_options)
     begin = time.perf_counter()
     with _progress_bar(quiet) as progress:
@@ -124,6 +139,7 @@ def video(
             stylizer,
             options=style_options,
             video_options=video_options,
+            mask=masks,
             progress=progress,
             **more,  # start, end, rate, resume
         )
@@ -134,7 +150,7 @@ def video(
         print_message(f"{source}: {result.damage}: what could be read of it is written")
     if as_json:
         row = {**_row(source, result), "seconds": round(seconds, 3)}
-        document = {"style": str(chosen), **_engine_of(stylizer), "video": row}
+        document = {"style": " + ".join(map(str, chosen)), **_engine_of(stylizer), "video": row}
         click.echo(json.dumps(document, indent=2))
     if result.damage is not None:
         context.exit(SOME_FAILED)

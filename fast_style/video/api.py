@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fast_style.errors import UsageError, VideoError
+from fast_style.inference.guides import MaskSource, read_masks
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions, VideoOptions
 from fast_style.video.encoding import choose_encoding, container_of
@@ -66,6 +70,7 @@ def stylize_video(
     *,
     options: StyleOptions | None = None,
     video_options: VideoOptions | None = None,
+    mask: MaskSource | Sequence[MaskSource] | None = None,
     start: float | None = None,
     end: float | None = None,
     rate: Fraction | None = None,
@@ -85,6 +90,7 @@ def stylize_video(
         style: a style's name, the path of a model file, a mixture, or a stylizer.
         options: how each frame is stylized.
         video_options: how still the strokes are held, and how it is encoded.
+        mask: where the style is applied, in all frames alike; as for `Stylizer.stylize`.
         start: time of the first frame, in seconds; it becomes 0.
         end: time before which the last frame is shown, in seconds.
         rate: frames per second of numbered pictures; None for 25.
@@ -106,7 +112,8 @@ def stylize_video(
     with ExitStack() as opened:
         read = opened.enter_context(closing(_open_source(source, options.size, start, end, rate)))
         stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
-        video = VideoStylizer(stylizer, steady=chosen.steady, options=options)
+        guides = read_masks(mask)
+        video = VideoStylizer(stylizer, steady=chosen.steady, options=options, guides=guides)
         name = stylizer.card.name if isinstance(style, Stylizer) else str(style)
         times = {"from": start, "to": end, "rate": str(rate)}
         job = _describe_job(source, name, video) | times
@@ -115,7 +122,7 @@ def stylize_video(
         frames = _run(read, output, video, job, resume, progress)
         if frames == 0:
             raise VideoError(f"{source}: expected a frame between those times, and there is none")
-        notes += output.finish()
+        notes += [*video.notes, *output.finish()]
         info = read.info
         return VideoResult(target, frames, info.width, info.height, tuple(notes), read.damage)
 
@@ -129,6 +136,7 @@ def _describe_job(source: str, style: str, video: VideoStylizer) -> dict[str, An
         "engine": [engine.name, engine.precision],
         "options": asdict(video.options),
         "steady": video.steady,
+        "masks": [zlib.crc32(np.asarray(mask).tobytes()) for mask in video.guides.masks],
     }
 
 

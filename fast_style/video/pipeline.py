@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import cv2
 
+from fast_style.inference.stylizer import Painted
 from fast_style.video.source import SourceFrame
 from fast_style.video.video_stylizer import Prepared, VideoStylizer
 
@@ -82,7 +83,7 @@ def run_pipeline(
     """
     stop = threading.Event()
     coming: _Queue[tuple[SourceFrame, Prepared]] = _Queue(stop)
-    painted: _Queue[tuple[SourceFrame, Prepared, Pixels | None]] = _Queue(stop)
+    painted: _Queue[tuple[SourceFrame, Prepared, Painted | None]] = _Queue(stop)
     failures: list[BaseException] = []
 
     def prepare() -> None:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
+from fast_style.images.masks import fit_mask
 from fast_style.images.photo import Photo
 from fast_style.images.resampling import resize_long_side
+from fast_style.inference.guides import ALPHA, Guides, find_areas
 from fast_style.inference.stylizer import Painted, Stylizer
 from fast_style.options import StyleOptions
 from fast_style.video.motion import Motion, estimate_motion, to_gray
@@ -61,6 +63,8 @@ class VideoStylizer:
         stylizer: the style.
         options: how each frame is stylized.
         steady: how still the strokes are held, from 0 (frame by frame) to 1.
+        guides: masks that stay the same for all frames.
+        notes: what the user should know about the masks, once a frame is painted.
     """
 
     def __init__(
@@ -69,13 +73,19 @@ class VideoStylizer:
         *,
         steady: float = DEFAULT_STEADY,
         options: StyleOptions | None = None,
+        guides: Guides | None = None,
     ) -> None:
         """Store the style and its options.
 
         Raises:
-            UsageError: the steadiness is not a number from 0 to 1.
+            UsageError: the steadiness is not a number from 0 to 1, or a mask is the alpha.
         """
         self.stylizer, self.steady = stylizer, steady
+        self.guides = guides or Guides()
+        if any(isinstance(mask, str) for mask in self.guides.masks):
+            raise UsageError(f"the mask of a video is {ALPHA!r}; expected a picture")
+        self.notes: tuple[str, ...] = ()
+        self._fitted: Guides | None = None
         self.options = StyleOptions() if options is None else options
         self._steadier = Steadier(steady)
         self.reset()
@@ -136,7 +146,7 @@ class VideoStylizer:
         self._gray = gray
         return Prepared(content, gray, motion, False)
 
-    def paint(self, prepared: Prepared) -> Pixels | None:
+    def paint(self, prepared: Prepared) -> Painted | None:
         """Run the network on a frame; None where its picture is not needed."""
         if prepared.repeats or self.options.strength == 0:
             return None
@@ -145,19 +155,38 @@ class VideoStylizer:
             self._stroke_size = self.stylizer.fit_stroke_size(
                 content.height, content.width, self.options.stroke_size
             )
-        options = replace(self.options, stroke_size=self._stroke_size)
-        return self.stylizer.paint(content, options).pixels
+        options = replace(
+            self.options, size=None, stroke_size=self._stroke_size, feather=0, invert_mask=False
+        )
+        return self.stylizer.paint(content, options, self._fit_guides(content))
 
-    def finish(self, prepared: Prepared, painted: Pixels | None) -> Pixels:
+    def _fit_guides(self, content: Photo) -> Guides:
+        """Return the masks at a frame's size, fitted once."""
+        masks = self.guides.masks
+        if not masks:
+            return self.guides
+        sides = content.height, content.width
+        if self._fitted is None or self._fitted.masks[0].shape != sides:  # type: ignore[union-attr]
+            photo, _ = find_areas(content, self.guides, self.options, self.stylizer.styles)
+            self.notes = photo.notes
+            feather, invert = self.options.feather, self.options.invert_mask
+            fitted = [
+                fit_mask(mask, *sides, feather=feather, invert=invert)
+                for mask in masks
+                if not isinstance(mask, str)
+            ]
+            self._fitted = Guides(fitted)
+        return self._fitted
+
+    def finish(self, prepared: Prepared, painted: Painted | None) -> Pixels:
         """Steady a painted frame and apply strength and colours."""
         if prepared.repeats and self._output is not None:
             return self._output
-        content = prepared.content.pixels
         if painted is None:
-            self._output = content
-            return content
-        steadied = self._steadier.apply(painted, prepared.motion)
-        finished = Painted(Photo(content), steadied).finish(self.options)
+            self._output = prepared.content.pixels
+            return self._output
+        steadied = self._steadier.apply(painted.pixels, prepared.motion)
+        finished = Painted(prepared.content, steadied, painted.coverage).finish(self.options)
         self._output = finished.pixels
         return self._output
 
