@@ -131,7 +131,7 @@ class TestWrongInput:
             make_optimization(photo, [])
 
     def test_painting_below_16_pixels(self, photo):
-        with pytest.raises(UsageError, match="a painting has 8x4 pixels"):
+        with pytest.raises(UsageError, match="the painting is 8x4 pixels, too small"):
             make_optimization(photo, np.zeros((4, 8, 3), np.uint8))
 
     def test_masks(self, photo, painting):

@@ -119,7 +119,7 @@ def test_a_damaged_cache_is_no_error(painting):
     np.testing.assert_array_equal(again.weights["output.bias"], first.weights["output.bias"])
 
 
-@pytest.mark.parametrize("size", [(3, 3), (1, 1), (640, 30)])
+@pytest.mark.parametrize("size", [(16, 16), (640, 30)])
 def test_small_and_flat_pictures_are_styles(size, tmp_path, astronaut):
     Image.new("RGB", size, (200, 30, 60)).save(tmp_path / "flat.png")
     model = predict_style(tmp_path / "flat.png")
@@ -141,10 +141,10 @@ def test_what_is_transparent_does_not_count(painting):
 
 def test_unusable_pictures_get_a_sentence(tmp_path):
     Image.new("RGB", (4, 900)).save(tmp_path / "line.png")
-    with pytest.raises(UsageError, match=r"line is 4x900 pixels, too narrow for a style"):
+    with pytest.raises(UsageError, match=r"line\.png is 4x900 pixels, too small for a style"):
         predict_style(tmp_path / "line.png")
     Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "ghost.png")
-    with pytest.raises(UsageError, match="ghost is wholly transparent"):
+    with pytest.raises(UsageError, match=r"ghost\.png is wholly transparent"):
         predict_style(tmp_path / "ghost.png")
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ModelFileError, match="neither a model file nor a picture"):

@@ -121,5 +121,5 @@ def test_hidden_colours_are_not_learnt(painting, tmp_path):
     first, second = (read_paintings(tmp_path / f"cut-{n}.png")[f"cut-{n}"] for n in (0, 255))
     np.testing.assert_array_equal(first, second)
     Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "ghost.png")
-    with pytest.raises(UsageError, match="ghost is wholly transparent"):
+    with pytest.raises(UsageError, match=r"ghost\.png is wholly transparent"):
         read_paintings(tmp_path / "ghost.png")

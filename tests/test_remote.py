@@ -60,7 +60,7 @@ class TestPaint:
         assert (method, path) == ("POST", "/v1/stylize")
         sent = fields.pop("photo")
         with Image.open(io.BytesIO(sent)) as image:
-            assert (image.format, image.mode, image.size) == ("PNG", "RGB", (40, 29))
+            assert (image.format, image.mode, image.size) == ("PNG", "RGBA", (40, 29))
             assert not image.getexif()
         assert fields == {
             "style": STYLE.encode(),

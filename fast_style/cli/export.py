@@ -130,7 +130,7 @@ def _read_photo(path: Path, size: tuple[int, int] | None) -> "NDArray[np.uint8]"
 
     from fast_style.images import read_image
 
-    pixels = read_image(path).pixels
+    pixels = read_image(path).fill_hidden()
     if size is None:
         return pixels
     height, width = size

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fast_style import FastStyleError, Photo, encode_image, read_image, resize_long_side
+from fast_style import FastStyleError, Photo, encode_image, read_image
 from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage
 from fast_style.demo.widgets import encode_for_page
 
@@ -141,7 +141,7 @@ class QueuedOptimization:
         request = self.request
         photo = _read_photo(request.photo)
         _read_photo(request.painting)
-        small = photo.with_pixels(resize_long_side(photo.pixels, request.size))
+        small = photo.resize_long_side(request.size)
         self.before = encode_for_page(small)
         step = None
         for step in optimize_steps(

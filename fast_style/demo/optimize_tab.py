@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import streamlit as st
 
-from fast_style import FastStyleError, Photo, encode_image, read_image, resize_long_side
+from fast_style import FastStyleError, Photo, encode_image, read_image
 from fast_style.demo.about_tab import make_loss_chart
 from fast_style.demo.backend import service_url
 from fast_style.demo.optimize_queue import (
@@ -186,7 +186,7 @@ def _make_thumbnail(image: SourceImage) -> bytes:
             photo = read_image(
                 image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name, at_least=_INPUT_SIDE
             )
-        small = photo.with_pixels(resize_long_side(photo.pixels, _INPUT_SIDE))
+        small = photo.resize_long_side(_INPUT_SIDE)
         for oldest in list(thumbnails)[: max(0, len(thumbnails) - _MAX_INPUTS + 1)]:
             del thumbnails[oldest]
         thumbnails[image.digest] = encode_for_page(small)

@@ -11,12 +11,18 @@ from PIL import Image
 
 from fast_style.errors import UsageError
 from fast_style.images.exif import remove_location
-from fast_style.images.resampling import resize_to
+from fast_style.images.resampling import fit_long_side, resize_premultiplied, resize_to
+from fast_style.images.transparency import fill_hidden, find_visible_box
 from fast_style.options import StripChoice
 
-__all__ = ["Photo", "to_pil", "visible_pixels"]
+__all__ = ["MINIMUM_PAINTING_SIDE", "Photo", "to_pil", "visible_pixels"]
 
 Pixels = npt.NDArray[np.uint8]
+
+MINIMUM_PAINTING_SIDE = 16
+"""Smaller paintings, in pixels, show no stroke that could be learnt."""
+
+_MAXIMUM_RATIO = 32  # of a painting's sides: a narrower one vanishes when it is made smaller
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +95,41 @@ class Photo:
             alpha = resize_to(self.alpha, *pixels.shape[:2])
         return dataclasses.replace(self, pixels=pixels, alpha=alpha)
 
+    def resize(self, height: int, width: int) -> Photo:
+        """Return the picture at another size; hidden colours do not bleed into visible edges.
+
+        Args:
+            height: Height wanted, in pixels.
+            width: Width wanted, in pixels.
+
+        Returns:
+            A new Photo, or this one if it has that size.
+
+        Raises:
+            UsageError: If height or width is below 1.
+        """
+        if (height, width) == self.pixels.shape[:2]:
+            return self
+        if self.alpha is None:
+            return self.with_pixels(resize_to(self.pixels, height, width))
+        return self.with_pixels(*resize_premultiplied(self.pixels, self.alpha, height, width))
+
+    def resize_long_side(self, long_side: int, *, enlarge: bool = False) -> Photo:
+        """Return the picture with its longer side of a given length, see `resize`.
+
+        Args:
+            long_side: Length wanted of the longer side, in pixels.
+            enlarge: Whether a smaller picture is enlarged; if not, it is returned as it is.
+
+        Raises:
+            UsageError: If long_side is below 1.
+        """
+        return self.resize(*fit_long_side(self.height, self.width, long_side, enlarge=enlarge))
+
+    def fill_hidden(self) -> Pixels:
+        """Return the pixels with transparent parts filled, see `transparency.fill_hidden`."""
+        return fill_hidden(self.pixels, self.alpha)
+
     def strip_metadata(self, what: StripChoice | None) -> Photo:
         """Return the picture without some of its metadata.
 
@@ -122,24 +163,35 @@ def to_pil(photo: Photo) -> Image.Image:
 
 
 def visible_pixels(photo: Photo, name: str) -> Pixels:
-    """Return a painting's pixels with the mean visible colour where it is transparent.
+    """Return what a style is learnt from: the visible part of a painting.
 
     Args:
         photo: The painting.
         name: What to call it in the message.
 
     Returns:
-        RGB, shape (H, W, 3), uint8; colours hidden below alpha 0 do not matter.
+        RGB, shape (H, W, 3), uint8: the part outside which all is transparent, and what is
+        transparent within filled, see `transparency.fill_hidden`.
 
     Raises:
-        UsageError: If no pixel is visible.
+        UsageError: If no pixel is visible, or the visible part is too small to show a style.
     """
-    if photo.alpha is None:
-        return photo.pixels
-    weight = photo.alpha[..., None].astype(np.float32) / 255
-    total = float(weight.sum())
-    if total == 0:
-        raise UsageError(f"{name} is wholly transparent: a style needs a visible picture")
-    mean = (photo.pixels * weight).sum((0, 1), dtype=np.float64) / total
-    filled: Pixels = np.rint(photo.pixels * weight + mean * (1 - weight)).astype(np.uint8)
-    return filled
+    pixels, alpha = photo.pixels, photo.alpha
+    if alpha is not None:
+        box = find_visible_box(alpha, 0)
+        if box is None:
+            raise UsageError(f"{name} is wholly transparent: a style needs a visible picture")
+        pixels, alpha = pixels[box], alpha[box]
+    height, width = pixels.shape[:2]
+    part = "" if (height, width) == (photo.height, photo.width) else "the visible part of "
+    if min(height, width) < MINIMUM_PAINTING_SIDE:
+        raise UsageError(
+            f"{part}{name} is {width}x{height} pixels, too small for a style: give a painting of "
+            f"at least {MINIMUM_PAINTING_SIDE} pixels on each side"
+        )
+    if max(height, width) > _MAXIMUM_RATIO * min(height, width):
+        raise UsageError(
+            f"{part}{name} is {width}x{height} pixels, too narrow for a style: expected a "
+            f"long side of at most {_MAXIMUM_RATIO} times the short one; crop it"
+        )
+    return np.ascontiguousarray(fill_hidden(pixels, alpha))

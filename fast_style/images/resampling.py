@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,10 @@ __all__ = [
     "HAMMING",
     "Filter",
     "VerticalWeights",
+    "fit_long_side",
     "resize_in_strips",
     "resize_long_side",
+    "resize_premultiplied",
     "resize_rows",
     "resize_to",
     "round_to_bytes",
@@ -145,14 +148,70 @@ def resize_long_side(pixels: Pixels, long_side: int, *, enlarge: bool = False) -
     Raises:
         UsageError: If long_side is below 1, or the array is of another type or shape.
     """
+    height, width = pixels.shape[:2]
+    return resize_to(pixels, *fit_long_side(height, width, long_side, enlarge=enlarge))
+
+
+def fit_long_side(
+    height: int, width: int, long_side: int, *, enlarge: bool = False
+) -> tuple[int, int]:
+    """Return the height and width that `resize_long_side` gives a picture.
+
+    Args:
+        height: Of the picture, in pixels.
+        width: Of the picture, in pixels.
+        long_side: Length wanted of the longer side, in pixels.
+        enlarge: Whether a smaller picture is enlarged.
+
+    Raises:
+        UsageError: If long_side is below 1.
+    """
     if long_side < 1:
         raise UsageError(f"the long side must be at least 1 pixel, and {long_side} was given")
-    height, width = pixels.shape[:2]
     longest = max(height, width)
     if longest == 0 or (longest < long_side and not enlarge):
-        return pixels
+        return height, width
     scale = long_side / longest
-    return resize_to(pixels, max(1, round(height * scale)), max(1, round(width * scale)))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize_premultiplied(
+    pixels: Pixels, alpha: Pixels, height: int, width: int
+) -> tuple[Pixels, Pixels]:
+    """Resize a picture with transparency, such that colours count by their opacity.
+
+    Args:
+        pixels: RGB, shape (H, W, 3), uint8.
+        alpha: Opacity, shape (H, W), uint8, not premultiplied.
+        height: Height wanted, in pixels.
+        width: Width wanted, in pixels.
+
+    Returns:
+        RGB, shape (height, width, 3), and alpha, shape (height, width), uint8, not premultiplied;
+        colours where alpha is 0 do not matter.
+
+    Raises:
+        UsageError: If height or width is below 1.
+    """
+    _check(pixels, height, width)
+    # In floating point: in bytes, colours of low opacity would be rounded coarsely, and an opacity
+    # that overshoots at an edge would be clipped without its colour.
+    opacity = _resize_floats(alpha, height, width)
+    new_alpha = round_to_bytes(opacity)
+    divisor = np.where(new_alpha > 0, opacity, np.float32(1)).astype(np.float32)
+    result = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):
+        weighted = _resize_floats(pixels[..., channel] * alpha.astype(np.float32), height, width)
+        weighted[new_alpha == 0] = 0
+        result[..., channel] = round_to_bytes(weighted / divisor)
+    return result, new_alpha
+
+
+def _resize_floats(plane: npt.NDArray[Any], height: int, width: int) -> Floats:
+    resized = Image.fromarray(plane.astype(np.float32)).resize(
+        (width, height), Image.Resampling.LANCZOS, reducing_gap=3.0
+    )
+    return np.asarray(resized).copy()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageError
-from fast_style.images import ImageSource, Photo, read_image, resize_to, to_pil
+from fast_style.images import ImageSource, Photo, read_image, to_pil
 from fast_style.inference.stylizer import StyleSource, Stylizer
 from fast_style.models.card import ModelCard
 from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions
@@ -263,7 +263,7 @@ def _fit(photo: Photo, width: int, height: int, *, enlarge: bool = False) -> Pho
     if scale == 1 or (scale > 1 and not enlarge):
         return photo
     sides = (max(1, round(side * scale)) for side in (photo.height, photo.width))
-    return photo.with_pixels(resize_to(photo.pixels, *sides))
+    return photo.resize(*sides)
 
 
 def _paste(sheet: Image.Image, photo: Photo, cell: Box) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from fast_style.errors import ImageWriteError, UsageError, describe
-from fast_style.images import Photo, format_from_suffix, resize_long_side
+from fast_style.images import Photo, format_from_suffix
 from fast_style.images.decoding import open_picture
 from fast_style.inference.guide_files import GuideFiles
 from fast_style.inference.guides import Guides, check_mask_count
@@ -338,10 +338,9 @@ class Pipeline(ABC):
         size = self.options.size
         with picture.step():
             photo = self._load(picture)
-            # Resized here, so that no more pixels than needed wait for the network.
-            pixels = photo.pixels if size is None else resize_long_side(photo.pixels, size)
-            if pixels is not photo.pixels:
-                photo = photo.with_pixels(pixels)
+            if size is not None:
+                # Resized here, so that no more pixels than needed wait for the network.
+                photo = photo.resize_long_side(size)
             picture.guides = self._guides.read(picture.task.source)
             picture.photo, picture.megapixels = photo, photo.width * photo.height / 1e6
 

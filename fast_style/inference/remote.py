@@ -22,7 +22,7 @@ from fast_style.errors import (
     StyleNotFoundError,
     UsageError,
 )
-from fast_style.images import Photo, encode_image, read_image, resize_long_side
+from fast_style.images import Photo, encode_image, read_image
 from fast_style.inference.guides import Guides, find_areas
 from fast_style.inference.stylizer import Painted
 from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata
@@ -106,9 +106,10 @@ class RemoteStylizer:
         """
         options, content = options or StyleOptions(), photo
         if options.size is not None:
-            content = photo.with_pixels(resize_long_side(photo.pixels, options.size))
+            content = photo.resize_long_side(options.size)
         content, areas = find_areas(content, guides, options, 1)
-        sent, _ = encode_image(Photo(content.pixels), format="PNG")
+        # With its transparency, of which the network sees nothing, but as the library does.
+        sent, _ = encode_image(Photo(content.pixels, content.alpha), format="PNG")
         # Strength, colours and masks are applied here, by `Painted.finish`.
         longest = max(content.width, content.height)
         asked = {"size": longest, "stroke_size": options.stroke_size}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 
 from fast_style.engines import GraphEngine
 from fast_style.errors import UsageError
-from fast_style.images import ImageSource, Photo, read_image, resize_long_side, to_pil
+from fast_style.images import ImageSource, Photo, read_image, to_pil
 from fast_style.images.color import blend, preserve_color
 from fast_style.images.masks import Mask
 from fast_style.inference.ensemble import AreaEnsemble, Ensemble
@@ -27,6 +27,7 @@ from fast_style.inference.guides import (
 from fast_style.inference.memory_errors import memory_errors_explained
 from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
 from fast_style.inference.stroke_size import fit_stroke_size
+from fast_style.inference.visible_part import render_visible
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
 from fast_style.options import (
@@ -299,8 +300,11 @@ class Stylizer:
             content, areas = find_areas(content, guides, options, self.styles)
             if areas.is_empty:  # no need for the network
                 return Painted(content, content.pixels, areas.coverage)
+            if content.alpha is not None and not content.alpha.any():
+                note = "wholly transparent: there is nothing to stylize"
+                content = replace(content, notes=(*content.notes, note))
             stroke_size = self.fit_stroke_size(content.height, content.width, options.stroke_size)
-            pixels = self._renderer.render(content.pixels, stroke_size, areas.shares)
+            pixels = render_visible(self._renderer, content, stroke_size, areas.shares)
             return Painted(content, pixels, areas.coverage)
 
     def fit_stroke_size(self, height: int, width: int, stroke_size: StrokeSize = "auto") -> float:
@@ -353,7 +357,4 @@ def _load_models(style: OneStyle) -> Sequence[tuple[StyleModel, float]]:
 
 
 def _resize(photo: Photo, size: int | None) -> Photo:
-    if size is None:
-        return photo
-    pixels = resize_long_side(photo.pixels, size)
-    return photo if pixels is photo.pixels else photo.with_pixels(pixels)
+    return photo if size is None else photo.resize_long_side(size)

@@ -1,11 +1,13 @@
 """Python functions to optimise a picture: `optimize_image` and `optimize_steps`."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fast_style.errors import FastStyleError, MissingExtraError, UsageError
 from fast_style.images import ImageSource, Photo, read_image, to_pil
+from fast_style.images.photo import visible_pixels
 from fast_style.optimization.config import OptimizeConfig
 
 if TYPE_CHECKING:
@@ -137,7 +139,9 @@ def merge_options(config: OptimizeConfig | None, options: Mapping[str, Any]) -> 
 
 def read_painting(source: ImageSource) -> Photo:
     """Read a painting; the message of an error says that it is about the painting."""
+    name = os.fsdecode(source) if isinstance(source, str | os.PathLike) else "the painting"
     try:
-        return read_image(source)
+        photo = read_image(source)
+        return replace(photo, pixels=visible_pixels(photo, name), alpha=None)
     except FastStyleError as error:
         raise type(error)(f"the painting cannot be used: {error}") from error

@@ -84,7 +84,7 @@ def make_start(
         stylized = Stylizer(init).stylize(resize_to(photo, height, width), stroke_size=1)  # type: ignore[arg-type]
         return np.asarray(stylized)
     try:
-        return _cover(read_image(init).pixels, height, width)  # type: ignore[arg-type]
+        return _cover(read_image(init).fill_hidden(), height, width)  # type: ignore[arg-type]
     except UnreadableImageError as error:
         raise UnreadableImageError(f"the start cannot be used: {error}") from error
 

@@ -14,6 +14,7 @@ from fast_style.engines.torch_device import choose_device, respect_core_limit, u
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, resize_long_side, resize_to, to_pil
 from fast_style.images.color import preserve_color
+from fast_style.images.photo import visible_pixels
 from fast_style.models.perceptual_loss import LossConfig, Losses
 from fast_style.models.vgg import Vgg
 from fast_style.optimization.config import OptimizeConfig, PyramidLevel, painting_side, plan_levels
@@ -129,6 +130,7 @@ class Optimization:
         self._init = self.config.init if start is None else start
         self._weights = list(weights or [1.0] * len(paintings))
         _check_paintings(paintings, self._weights, masks, photo)
+        visible = [visible_pixels(painting, "the painting") for painting in paintings]
         from_style = is_style(self._init)
         self.levels = plan_levels(photo.height, photo.width, self.config, from_network=from_style)
         self._loss = LossConfig.from_options(self.config.to_dict())
@@ -142,8 +144,9 @@ class Optimization:
         self._vgg = vgg.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         last = self.levels[-1]
         check_memory(last, vgg, self.config.optimizer, self.device, bf16=bf16)
-        self._photo = photo.with_pixels(resize_to(photo.pixels, last.height, last.width))
-        self._full_photo, self._paintings = photo.pixels, [p.pixels for p in paintings]
+        self._photo = photo.resize(last.height, last.width)
+        self._photo = self._photo.with_pixels(self._photo.fill_hidden())
+        self._full_photo, self._paintings = photo.fill_hidden(), visible
         self._masks = masks
         self._best: Tensor | None = None
         self.history: list[dict[str, Any]] = []
@@ -361,12 +364,6 @@ def _check_paintings(
             raise UsageError(
                 f"a mask has the shape {mask.shape}, and the photo {photo.pixels.shape[:2]}: make "
                 "it of the photo's size"
-            )
-    for painting in paintings:
-        if min(painting.height, painting.width) < 16:
-            raise UsageError(
-                f"a painting has {painting.width}x{painting.height} pixels; expected at least 16 "
-                "a side"
             )
 
 

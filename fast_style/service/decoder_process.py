@@ -17,7 +17,7 @@ import sys
 from typing import Any, BinaryIO
 
 from fast_style.errors import ImageError, ImageTooLargeError
-from fast_style.images import Photo, read_image, resize_long_side
+from fast_style.images import Photo, read_image
 from fast_style.images.decoding import detect_format
 
 __all__ = ["ACK", "ANSWER", "REQUEST", "read_exactly"]
@@ -54,8 +54,7 @@ def decode(body: bytes, size: int, max_megapixels: float) -> tuple[dict[str, Any
         photo = read_image(body, max_megapixels=max_megapixels, name=PHOTO)
         if size:
             # As `Stylizer.paint` does it, but in parallel to the network.
-            pixels = resize_long_side(photo.pixels, size)
-            photo = photo if pixels is photo.pixels else photo.with_pixels(pixels)
+            photo = photo.resize_long_side(size)
     except ImageTooLargeError:
         return {"problem": "size"}, []
     except ImageError as error:

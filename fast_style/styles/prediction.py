@@ -63,7 +63,8 @@ def predict_style(
     size = style_size or predictor.style_size
     photo = read_image(painting, at_least=size)
     label = name or _label(painting)
-    pixels = _prepare(photo, size, label)
+    shown = os.fsdecode(painting) if isinstance(painting, str | os.PathLike) else label
+    pixels = _prepare(photo, size, shown)
     digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
     kept = PREDICTED.load(key) if cache else None

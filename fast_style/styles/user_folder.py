@@ -122,7 +122,7 @@ def add_model(model: StyleModel, name: str, *, painting: Path, overwrite: bool =
         UsageError: the name is not allowed.
     """
     path = new_style_path(name, overwrite=overwrite)
-    thumbnail = make_thumbnail(read_image(painting, at_least=256).pixels)
+    thumbnail = make_thumbnail(read_image(painting, at_least=256).fill_hidden())
     card = replace(model.card, name=name, thumbnail=thumbnail)
     save_model(path, card, model.weights)
     with suppress(EngineError):  # without an engine, the model is valid but has no fingerprint

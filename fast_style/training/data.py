@@ -64,7 +64,7 @@ def random_crop(path: Path, side: int, rng: np.random.Generator) -> NDArray[np.u
     zoom, across, down = rng.uniform(1.0, _ZOOM), rng.random(), rng.random()
     mirrored = rng.random() < 0.5
     short = round(side * zoom)
-    photo = Image.fromarray(read_image(path, at_least=short).pixels)
+    photo = Image.fromarray(read_image(path, at_least=short).fill_hidden())
     # One resampling, of the square alone: in pixels of the decoded photo.
     square = side * min(photo.size) / short
     left, top = across * (photo.width - square), down * (photo.height - square)

@@ -161,7 +161,7 @@ def read_paintings(path: Path, notes: list[str] | None = None) -> dict[str, NDAr
             f"{twice} and {by_name[twice.stem].name} would train styles of one name: rename one"
         )
     try:
-        return {file.stem: visible_pixels(read_image(file), file.stem) for file in files}
+        return {file.stem: visible_pixels(read_image(file), str(file)) for file in files}
     except ImageError as error:
         raise TrainingDataError(f"the painting cannot be used: {error}") from error
 
@@ -194,10 +194,10 @@ def check_name(config: TrainingConfig) -> None:
 def read_preview_photo(config: TrainingConfig, photos: list[Path]) -> NDArray[np.uint8]:
     """Read the photo for previews: the one in the options, else the first readable one."""
     if config.preview is not None:
-        return resize_long_side(read_image(config.preview).pixels, _PREVIEW_SIDE)
+        return resize_long_side(read_image(config.preview).fill_hidden(), _PREVIEW_SIDE)
     for path in photos[:_PREVIEW_TRIES]:
         try:
-            return resize_long_side(read_image(path).pixels, _PREVIEW_SIDE)
+            return resize_long_side(read_image(path).fill_hidden(), _PREVIEW_SIDE)
         except ImageError:
             continue
     raise TrainingDataError(

@@ -47,9 +47,10 @@ def refine_style(
     label = name or "painting"
     if not name and isinstance(painting, str | os.PathLike):
         label = Path(painting).stem
+    shown = os.fsdecode(painting) if isinstance(painting, str | os.PathLike) else label
     with tempfile.TemporaryDirectory(prefix="fast-style-") as folder:
         file = Path(folder, "painting.png")
-        Image.fromarray(visible_pixels(picture, label)).save(file, compress_level=1)
+        Image.fromarray(visible_pixels(picture, shown)).save(file, compress_level=1)
         config = TrainingConfig(
             style_image=file,
             photos=None if photos is None else Path(photos),

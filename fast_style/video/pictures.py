@@ -18,7 +18,7 @@ from fast_style.errors import ImageError, VideoError
 from fast_style.images import DEFAULT_MAX_MEGAPIXELS, read_image
 from fast_style.images.animation import count_plays, still_first
 from fast_style.images.decoding import explain_decoder_errors, open_picture, silence_pillow
-from fast_style.images.resampling import resize_long_side
+from fast_style.images.resampling import fit_long_side, resize_premultiplied
 from fast_style.video.source import Pixels, Position, SourceFrame, VideoInfo
 
 __all__ = ["DEFAULT_RATE", "AnimationSource", "SequenceSource", "is_animation", "is_pattern"]
@@ -119,7 +119,7 @@ class SequenceSource:
     def _read(self, path: Path) -> tuple[Pixels, Pixels | None]:
         photo = read_image(path)
         if self._size is not None:
-            photo = photo.with_pixels(resize_long_side(photo.pixels, self._size))
+            photo = photo.resize_long_side(self._size)
         return photo.pixels, photo.alpha
 
 
@@ -237,6 +237,5 @@ def _to_array(image: Image.Image, size: int | None) -> Pixels:
     rgba = np.asarray(image.convert("RGBA"))
     if size is None or max(rgba.shape[:2]) <= size:
         return rgba
-    pixels = resize_long_side(np.ascontiguousarray(rgba[..., :3]), size)
-    alpha = resize_long_side(np.ascontiguousarray(rgba[..., 3]), size)
-    return np.dstack([pixels, alpha])
+    height, width = fit_long_side(rgba.shape[0], rgba.shape[1], size)
+    return np.dstack(resize_premultiplied(rgba[..., :3], rgba[..., 3], height, width))

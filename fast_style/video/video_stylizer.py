@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fast_style.errors import UsageError
 from fast_style.images.masks import fit_mask
 from fast_style.images.photo import Photo
-from fast_style.images.resampling import resize_long_side
 from fast_style.inference.guides import ALPHA, Guides, find_areas
 from fast_style.inference.stylizer import Painted, Stylizer
 from fast_style.options import StyleOptions
@@ -131,9 +130,10 @@ class VideoStylizer:
             )
         content = Photo(np.ascontiguousarray(frame), alpha)
         if self.options.size is not None:
-            pixels = resize_long_side(content.pixels, self.options.size)
-            content = content if pixels is content.pixels else content.with_pixels(pixels)
-        pixels = content.pixels
+            content = content.resize_long_side(self.options.size)
+        pixels = content.fill_hidden()
+        if pixels is not content.pixels:
+            content = content.with_pixels(pixels)
         if self._gray is not None and self._shown is not None and not fresh:
             exact = self.steady == 0
             if pixels.shape == self._shown.shape and _is_same(self._shown, pixels, exact):

@@ -51,7 +51,7 @@ class PaintingReader:
         """
         if number in self._cache:
             return self._cache[number]
-        pixels = read_image(self.files[number], at_least=self.long_side).pixels
+        pixels = read_image(self.files[number], at_least=self.long_side).fill_hidden()
         small = resize_long_side(pixels, self.long_side)
         painting = torch.from_numpy(small.transpose(2, 0, 1).copy())
         if self._bytes + painting.numel() <= _CACHE_BYTES:

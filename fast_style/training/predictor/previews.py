@@ -105,7 +105,7 @@ class UnseenPreviews(StepCallback):
             self._paintings = []
             for path in self._files:
                 try:
-                    self._paintings.append(read_image(path, at_least=2 * _SIDE).pixels)
+                    self._paintings.append(read_image(path, at_least=2 * _SIDE).fill_hidden())
                 except ImageError as error:
                     self._notify(f"a painting for previews was skipped: {error}")
         return self._paintings
