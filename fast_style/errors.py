@@ -182,6 +182,22 @@ def _is_thread_limit(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(mark in text for mark in marks)
 
 
+def shorten(found: object, limit: int = 80) -> str:
+    """Return what a message quotes: one line of printable characters, not too long.
+
+    Args:
+        found: text, or a value, which is shown as `repr` does.
+        limit: the most characters; the end of longer text is left out.
+    """
+    text = found if isinstance(found, str) else repr(found)
+    # Cut first: what comes from a file may be very long.
+    shown = "".join(
+        letter if letter.isprintable() else " " if letter.isspace() else repr(letter)[1:-1]
+        for letter in text[: limit + 1]
+    )
+    return shown if len(shown) <= limit else f"{shown[: limit - 3]}..."
+
+
 def describe(error: BaseException) -> str:
     """Return a sentence for users that describes an exception."""
     if isinstance(error, FastStyleError):

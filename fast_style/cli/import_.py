@@ -68,7 +68,7 @@ def import_(
     any width and number of residual blocks. No code in them is executed: a file that contains more
     than tensors is refused.
     """
-    from fast_style.models.card import ModelCard
+    from fast_style.models.card import ModelCard, clean_values
     from fast_style.models.config import size_name
     from fast_style.models.model_file import save_model
     from fast_style.styles.fingerprint import add_fingerprint
@@ -93,7 +93,7 @@ def import_(
         artist=artist,
         year=year,
         licence=licence,
-        training={"imported_from": imported},
+        training=clean_values({"imported_from": imported}),
     )
     save_model(path, card, weights, float32=not float16)
     add_fingerprint(path)

@@ -1,13 +1,19 @@
-"""The card of a model file: what is known of a style, as JSON. It is checked when it is read."""
+"""The card of a model file: what is known of a style, as JSON.
+
+A card is text from anywhere. It is checked when it is read and before it is written, so that
+whatever shows it can rely on its types, on finite numbers and on valid Unicode.
+"""
 
 import base64
 import json
+import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fast_style.errors import ModelFileError, NewerFormatError, UsageError
+from fast_style.errors import ModelFileError, NewerFormatError, UsageError, shorten
 from fast_style.models.config import NetworkConfig
 from fast_style.options import GRAIN_LIMIT
 
@@ -25,6 +31,14 @@ MIN_BEST_SIZE, MAX_BEST_SIZE = 128, 8192
 
 THUMBNAIL_LIMIT = 8 * 1024
 """The largest size of a thumbnail in bytes."""
+
+TEXT_LIMIT = 1000
+"""The most characters of a text such as the title."""
+
+_TEXTS = ("name", "title", "artist", "year", "licence")
+_LONGEST_TEXT = 2 * THUMBNAIL_LIMIT  # of any text; the thumbnail is in base64
+_DEEPEST = 200  # each training from another style adds a level
+_LARGEST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +82,15 @@ class ModelCard:
         if self.network.tanh:
             object.__setattr__(self, "format_version", max(2, self.format_version))
         if type(self.grain) is not int or not 0 <= self.grain <= GRAIN_LIMIT:
-            raise UsageError(f"grain is {self.grain!r}; expected 0 to {GRAIN_LIMIT} levels")
+            raise UsageError(
+                f"grain is {shorten(repr(self.grain))}; expected 0 to {GRAIN_LIMIT} levels"
+            )
         if self.best_size is not None and (
             type(self.best_size) is not int or not MIN_BEST_SIZE <= self.best_size <= MAX_BEST_SIZE
         ):
             raise UsageError(
-                f"best_size is {self.best_size!r}; expected {MIN_BEST_SIZE} to {MAX_BEST_SIZE} "
-                "pixels"
+                f"best_size is {shorten(repr(self.best_size))}; "
+                f"expected {MIN_BEST_SIZE} to {MAX_BEST_SIZE} pixels"
             )
         if self.thumbnail is not None and len(self.thumbnail) > THUMBNAIL_LIMIT:
             raise UsageError(
@@ -102,6 +118,63 @@ class ModelCard:
         }
 
 
+def check_values(card: Mapping[str, Any]) -> None:
+    """Check every value of a card, at any depth: valid Unicode, finite numbers, lengths.
+
+    Args:
+        card: the card as JSON values, see `ModelCard.to_dict`.
+
+    Raises:
+        UsageError: one of them is not valid; the message names it.
+    """
+    for key in _TEXTS:
+        text = card.get(key)
+        if isinstance(text, str) and len(text) > TEXT_LIMIT:
+            raise UsageError(f"its {key} has {len(text)} characters; at most {TEXT_LIMIT} fit")
+    waiting: deque[tuple[str, int, Any]] = deque([("card", 0, card)])
+    while waiting:
+        name, depth, value = waiting.popleft()
+        if depth > _DEEPEST:
+            raise UsageError(f"its {name} is nested more than {_DEEPEST} deep")
+        if isinstance(value, str):
+            _check_text(name, value)
+        elif isinstance(value, int | float):
+            if not abs(value) < _LARGEST:
+                raise UsageError(f"its {name} is {shorten(value)}; expected a finite number")
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                _check_text(f"{name} has a name that", key)
+                waiting.append((shorten(key if depth == 0 else f"{name}.{key}"), depth + 1, inner))
+        elif isinstance(value, list | tuple):
+            waiting += [(name, depth + 1, inner) for inner in value]
+        elif value is not None:
+            raise UsageError(f"its {name} is {shorten(value)}; expected a value that JSON has")
+
+
+def _check_text(name: str, text: str) -> None:
+    if len(text) > _LONGEST_TEXT:
+        raise UsageError(f"its {name} has {len(text)} characters; at most {_LONGEST_TEXT} fit")
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"its {name} is not valid Unicode ({shorten(text)})")
+
+
+def clean_values(value: Any) -> Any:
+    """Return measured values as a card can have them.
+
+    Numbers that are not finite become null; what is not valid Unicode in names of files becomes the
+    replacement character.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        return {clean_values(key): clean_values(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean_values(inner) for inner in value]
+    return value
+
+
 def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelCard:
     """Read the card from a model file's metadata.
 
@@ -121,6 +194,10 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
         raise ModelFileError(f"{path}: its card is not valid JSON") from error
     if not isinstance(card, dict):
         raise ModelFileError(f"{path}: its card is not a JSON object")
+    try:
+        check_values(card)
+    except UsageError as error:
+        raise ModelFileError(f"{path}: {error}") from error
     version = card.get("format_version")
     if type(version) is not int or version < 1:
         raise ModelFileError(f"{path}: its card has no format_version")
@@ -135,9 +212,11 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
     try:
         config = NetworkConfig(**network)
     except (TypeError, UsageError) as error:
-        raise ModelFileError(f"{path}: its network cannot be built ({error})") from error
+        raise ModelFileError(
+            f"{path}: its network cannot be built ({shorten(str(error), 160)})"
+        ) from error
     texts = {}
-    for key in ("name", "title", "artist", "year", "licence"):
+    for key in _TEXTS:
         texts[key] = card.get(key, "")
         if not isinstance(texts[key], str):
             raise ModelFileError(f"{path}: {key} in its card is not text")
@@ -160,5 +239,6 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
         )
     except (TypeError, ValueError, UsageError) as error:
         raise ModelFileError(
-            f"{path}: thumbnail, grain or best_size in its card is not valid ({error})"
+            f"{path}: thumbnail, grain or best_size in its card is not valid "
+            f"({shorten(str(error), 160)})"
         ) from error

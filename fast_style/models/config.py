@@ -16,7 +16,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any, ClassVar, Literal, get_args
 
-from fast_style.errors import UsageError
+from fast_style.errors import UsageError, shorten
 
 Upsampling = Literal["nearest", "transposed"]
 
@@ -58,17 +58,18 @@ class NetworkConfig:
             value = getattr(self, name)
             if type(value) is not int or not lowest <= value <= highest:
                 raise UsageError(
-                    f"NetworkConfig.{name} is {value!r}; expected a whole number "
+                    f"NetworkConfig.{name} is {shorten(repr(value))}; expected a whole number "
                     f"from {lowest} to {highest}"
                 )
         if self.upsampling not in get_args(Upsampling):
             raise UsageError(
-                f"NetworkConfig.upsampling is {self.upsampling!r}; "
+                f"NetworkConfig.upsampling is {shorten(repr(self.upsampling))}; "
                 f"expected one of {', '.join(get_args(Upsampling))}"
             )
         if type(self.tanh) not in (int, float) or not 0 <= self.tanh <= TANH_LIMIT:
             raise UsageError(
-                f"NetworkConfig.tanh is {self.tanh!r}; expected a number from 0 to {TANH_LIMIT}"
+                f"NetworkConfig.tanh is {shorten(repr(self.tanh))}; "
+                f"expected a number from 0 to {TANH_LIMIT}"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, deserialize, safe_open
 from safetensors.numpy import save
 
-from fast_style.errors import ModelFileError
-from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata
+from fast_style.errors import ModelFileError, UsageError, shorten
+from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata, check_values
 from fast_style.models.config import parameter_shapes
 from fast_style.storage.atomic_write import replace_file
 
@@ -134,7 +134,7 @@ def _read_weights(
         seen, kind = found[name]
         if tuple(seen) != shape:
             raise ModelFileError(
-                f"{path}: {name} has shape {tuple(seen)}; its network needs {shape}"
+                f"{path}: {name} has shape {shorten(tuple(seen))}; its network needs {shape}"
             )
         if kind not in _DTYPES:
             raise ModelFileError(f"{path}: {name} holds {kind}; expected {' or '.join(_DTYPES)}")
@@ -212,7 +212,12 @@ def change_card(path: str | os.PathLike[str], card: ModelCard) -> None:
 
 
 def _encode(card: ModelCard, stored: dict[str, NDArray[Any]]) -> bytes:
-    return save(stored, metadata={METADATA_KEY: json.dumps(card.to_dict(), ensure_ascii=False)})
+    values = card.to_dict()
+    try:
+        check_values(values)
+    except UsageError as error:
+        raise ModelFileError(f"the model cannot be written: {error}") from error
+    return save(stored, metadata={METADATA_KEY: json.dumps(values, ensure_ascii=False)})
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -265,14 +270,14 @@ def _check_head(path: Path, head: bytes, size: int) -> None:
 def _damaged(path: Path, error: SafetensorError) -> ModelFileError:
     if "not fully covered" in str(error):
         return ModelFileError(f"{path} is cut short or has bytes too many: copy or fetch it again")
-    return ModelFileError(f"{path} is a damaged safetensors file ({error})")
+    return ModelFileError(f"{path} is a damaged safetensors file ({shorten(str(error))})")
 
 
 def _name_difference(found: set[str], expected: set[str]) -> str:
     parts = []
     for label, names in (("missing", expected - found), ("unknown", found - expected)):
         if names:
-            shown = ", ".join(sorted(names)[:3])
+            shown = ", ".join(shorten(name, 40) for name in sorted(names)[:3])
             parts.append(f"{label}: {shown}{', ...' if len(names) > 3 else ''}")
     return "; ".join(parts)
 

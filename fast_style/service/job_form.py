@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import IO, Any
 
-from fast_style.errors import UsageError
+from fast_style.errors import UsageError, shorten
 from fast_style.service.jobs.archives import Limits, PhotoArchive
 from fast_style.service.jobs.batch_job import ARCHIVE
 from fast_style.service.jobs.optimize_job import PAINTING, PHOTO
@@ -208,5 +208,5 @@ def _check_style(style: str) -> None:
             raise Problem(
                 422,
                 "No such style",
-                f"there is no style named {name!r} (GET /v1/styles lists them all)",
+                f"there is no style named {shorten(repr(name))} (GET /v1/styles lists them all)",
             )

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from fast_style.errors import StyleNotFoundError, UsageError
+from fast_style.errors import StyleNotFoundError, UsageError, shorten
 from fast_style.inference.stylizer import Stylizer
 from fast_style.inference.stylizer_cache import StylizerCache, StylizerKey
 from fast_style.service.problems import Problem
@@ -75,8 +75,8 @@ class StyleCache:
                 raise Problem(
                     422,
                     "No such style",
-                    f"there is no style named {name!r}; there are {some} (GET /v1/styles lists "
-                    "them all)",
+                    f"there is no style named {shorten(repr(name))}; "
+                    f"there are {some} (GET /v1/styles lists them all)",
                 )
             if entries[name].card is None:
                 raise Problem(

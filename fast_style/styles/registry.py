@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError
+from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError, shorten
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import SUFFIX, StyleModel, is_picture, load_model, read_card
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
@@ -73,6 +73,11 @@ def list_styles() -> list[StyleEntry]:
     """
     entries = []
     for name, path in sorted(_files_by_name().items()):
+        if not name.isprintable():  # also what is not valid Unicode
+            shown = shorten(name)
+            problem = f"the name of the file {shown} has characters that cannot be shown: rename it"
+            entries.append(StyleEntry(shown, path, problem=problem))
+            continue
         try:
             entries.append(StyleEntry(name, path, card=_read_entry_card(path)))
         except ModelFileError as error:
@@ -246,4 +251,4 @@ def _describe_unknown(name: str, names: list[str]) -> str:
     else:
         searched = ", ".join(str(folder) for folder in style_folders())
         hint = f"there are no styles in {searched} (`fast-style styles`)"
-    return f"there is no style named {name!r}: {hint}"
+    return f"there is no style named {shorten(repr(name))}: {hint}"

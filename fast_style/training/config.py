@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fast_style.errors import OptionError
+from fast_style.errors import OptionError, UsageError
+from fast_style.models.card import TEXT_LIMIT, check_values
 from fast_style.models.config import SIZES, NetworkConfig
 from fast_style.options import (
     GRAIN_LIMIT,
@@ -174,6 +175,12 @@ class TrainingConfig:
                 "name",
                 f"is {self.name!r}; expected letters, digits, '-', '_' and '.', at most 100",
             )
+        for name in ("title", "artist", "year", "licence"):
+            try:
+                check_values({name: getattr(self, name)})
+            except UsageError as error:  # before the training and not after it
+                problem = f"cannot be on a card ({error}); expected up to {TEXT_LIMIT} characters"
+                raise OptionError(name, problem) from error
         parse_layers(self.content_layers, "content_layers")
         parse_layers(self.style_layers, "style_layers")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fast_style._version import __version__
 from fast_style.errors import EngineError
-from fast_style.models.card import ModelCard
+from fast_style.models.card import ModelCard, clean_values
 from fast_style.models.model_file import save_model
 from fast_style.models.network import StyleNetwork
 from fast_style.models.perceptual_loss import NORMALISATION
@@ -59,7 +59,7 @@ def save_models(
             year=config.year,
             licence=config.licence,
             grain=config.grain,
-            training={**training, **about},
+            training=clean_values({**training, **about}),
             thumbnail=thumbnail,
         )
         save_model(path, card, network_weights(module.network))

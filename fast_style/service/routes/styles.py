@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from fast_style.errors import shorten
 from fast_style.models.card import ModelCard
 from fast_style.models.config import size_name
 from fast_style.service.problems import Problem, problem_responses
@@ -118,7 +119,9 @@ async def _find_card(request: Request, name: str) -> ModelCard:
     entry = (await state.styles.entries()).get(name)
     if entry is None or entry.card is None:
         raise Problem(
-            404, "No such style", f"there is no style named {name!r} (GET /v1/styles lists all)"
+            404,
+            "No such style",
+            f"there is no style named {shorten(repr(name))} (GET /v1/styles lists all)",
         )
     return entry.card
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_style.errors import ForeignCheckpointError, UsageError
+from fast_style.errors import ForeignCheckpointError, UsageError, shorten
 from fast_style.models.config import NetworkConfig, parameter_shapes
 from fast_style.styles.importing.layouts import IMAGENET_MEAN, IMAGENET_STD, LAYOUTS, Layout
 from fast_style.styles.importing.reading import StateDict, read_state_dict
@@ -149,5 +149,5 @@ def _fold(weights: dict[str, NDArray[np.float32]], layout: Layout) -> None:
 
 def _first(keys: object) -> str:
     assert isinstance(keys, Mapping | list)
-    shown = [str(key)[:60] for key in list(keys)[:_SHOWN]]
+    shown = [shorten(str(key), 60) for key in list(keys)[:_SHOWN]]
     return (", ".join(shown) or "none") + (", ..." if len(keys) > _SHOWN else "")
