@@ -51,6 +51,7 @@ SEMANTIC_FIELDS = (
     "content_weight",
     "style_weight",
     "tv_weight",
+    "steady",
     "content_layers",
     "style_layers",
     "vgg",
@@ -118,6 +119,13 @@ class TrainingConfig:
     content_weight: float = loss_option("content_weight", 1.0)
     style_weight: float = loss_option("style_weight", 20.0)
     tv_weight: float = loss_option("tv_weight", 0.0)
+    steady: float = option(
+        "Weight of steadiness, for videos: a crop that has moved a little must be painted the "
+        "same. 1000 is strong, 0 off. Needs 3,000 steps or more, --crop-size 256 and --batch-size "
+        "4, or flat areas get a faint weave.",
+        0.0,
+        minimum=0,
+    )
     content_layers: str = loss_option("content_layers", "relu2_2")
     style_layers: str = loss_option("style_layers", "relu1_2,relu2_2,relu3_3,relu4_3")
     vgg: VggChoice = loss_option("vgg", "bundled")

@@ -117,6 +117,7 @@ def check_same_run(config: TrainingConfig) -> None:
             f"{config.checkpoint_path} is damaged or no checkpoint of a training run: start again "
             "with --overwrite"
         ) from error
+    options = {"steady": 0.0, **options}  # runs of older releases
     wanted = config.to_dict()
     for name in SEMANTIC_FIELDS:
         if options.get(name) != wanted[name]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +15,7 @@ from fast_style.training.conditional_norm import PaintingNorms, set_norm_paramet
 from fast_style.training.config import TrainingConfig
 from fast_style.training.data import PhotoBatch
 from fast_style.training.optimizer import Muon
+from fast_style.training.steadiness import steadiness_loss
 
 VECTOR_RATE = 10.0
 """Learning rate of the norms' scales and shifts and of the last bias, relative to that of the
@@ -157,17 +159,27 @@ class StyleTransferModule(TrainingModule):
         photos, grainy = self.read_batch(batch)
         paintings = self._painting_numbers(len(photos))
         self.choose_paintings(paintings)
-        losses: Losses = self.loss(self.network(grainy, wrap=True), photos, paintings)
-        self.log_dict(
-            {
-                "loss/total": losses.total.detach(),
-                "loss/content": losses.content.detach(),
-                "loss/style": losses.style.detach(),
-                "loss/tv": losses.tv.detach(),
-            },
-            on_step=True,
-        )
-        return losses.total
+        stylized = self.network(grainy, wrap=True)
+        losses: Losses = self.loss(stylized, photos, paintings)
+        logged = {
+            "loss/total": losses.total.detach(),
+            "loss/content": losses.content.detach(),
+            "loss/style": losses.style.detach(),
+            "loss/tv": losses.tv.detach(),
+        }
+        total = losses.total
+        if self.config.steady > 0:
+            network = partial(self.network, wrap=True)
+            unsteady = steadiness_loss(network, grainy, stylized, self._motion_generator())
+            total = total + self.config.steady * unsteady
+            logged |= {"loss/total": total.detach(), "loss/unsteadiness": unsteady.detach()}
+        self.log_dict(logged, on_step=True)
+        return total
+
+    def _motion_generator(self) -> torch.Generator:
+        """Return what chooses this step's motion: by seed, step and device, so that runs resume."""
+        place = self.global_step * self.trainer.world_size + self.trainer.global_rank
+        return torch.Generator().manual_seed((self.config.seed << 32) + place)
 
     def _painting_numbers(self, batch_size: int) -> Tensor:
         """Return the painting of each picture of this step: all paintings in turn, shape (B,)."""

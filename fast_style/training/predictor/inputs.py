@@ -65,6 +65,8 @@ def read_predictor_inputs(config: TrainingConfig) -> PredictorInputs:
         )
     if not config.style_weight:
         raise UsageError("--style-weight is 0; a predictor needs a weight above 0")
+    if config.steady:
+        raise UsageError("--steady is for training a style: leave it out with --predictor")
     notes: list[str] = []
     paintings, unseen = _split_paintings(config, notes)
     photos = find_run_photos(config, notes)
