@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from fast_style.images import encode_image, read_image
+from fast_style.images.provenance import Provenance
 from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import save_model
-from fast_style.options import StyleOptions
+from fast_style.options import OutputOptions, StyleOptions
+from fast_style.styles.mixing import mixture_name
+from fast_style.styles.registry import find_parts, identify_parts
 from tests.commands import invoke
 from tests.conftest import SMALLEST, make_card, make_weights
 
@@ -41,10 +44,14 @@ def outputs(folder: Path) -> dict[str, bytes]:
     return {n: path.read_bytes() for n, path in names.items() if not n.startswith(MANIFEST)}
 
 
-def expected(model: Path, photo: Path, **options: Any) -> bytes:
+def expected(model: str | Path, photo: Path, **options: Any) -> bytes:
     """Return the bytes that the library writes for a photo, in the format of the photo."""
-    stylized = Stylizer(model).stylize_photo(read_image(photo), StyleOptions(**options))
-    return encode_image(stylized, format=stylized.format or "PNG")[0]
+    look = StyleOptions(**options)
+    stylized = Stylizer(model).stylize_photo(read_image(photo), look)
+    parts = find_parts(model)
+    name, identity = mixture_name([path.stem for path, _ in parts]), identify_parts(parts)
+    made = Provenance.of_options(name, identity, look, OutputOptions()).of_source(str(photo))
+    return encode_image(stylized, format=stylized.format or "PNG", history=made.to_text())[0]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

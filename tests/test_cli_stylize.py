@@ -175,19 +175,6 @@ class TestFolders:
             assert "1" not in result.lines[-1].split("->")[0]
         assert len(list(Path("in").rglob("*.jpg"))) == 2
 
-    def test_skip_existing_skips_pictures(self, cwd):
-        picture("in/a.jpg")
-        picture("in/b.jpg")
-        picture("out/a.jpg", color=(1, 2, 3))
-        before = Path("out/a.jpg").read_bytes()
-        result = stylize("in", "-o", "out", "--skip-existing", "--json")
-        assert result.code == 0
-        assert Path("out/a.jpg").read_bytes() == before
-        skipped, done = result.json["images"]
-        assert skipped == {"input": "in/a.jpg", "output": "out/a.jpg", "skipped": True}
-        assert done["output"] == "out/b.jpg"
-        assert stylize("in", "-o", "out", "--skip-existing").lines == ["0 stylized, 2 skipped"]
-
     def test_files_and_folders_can_be_mixed(self, cwd):
         picture("in/a.jpg")
         picture("b.jpg")

@@ -1,6 +1,5 @@
 """A bulk run: find the pictures, skip those that are done, run the others, record the failures."""
 
-import hashlib
 from array import array
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -11,20 +10,18 @@ from fast_style.bulk.config import BulkConfig
 from fast_style.bulk.listing import Listing, each_style, list_pictures
 from fast_style.bulk.manifest import History, Manifest, bulk_errors, new_run, open_output
 from fast_style.bulk.output_names import OutputNames, picture_id
+from fast_style.bulk.styles import LoadedStyle, load_styles
 from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWorkerConfig
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.images.left_out import LeftOut
+from fast_style.images.provenance import Provenance
 from fast_style.inference.pipeline import pillow_format
-from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
 from fast_style.storage.hardware import (
     gpu_count,
     installed,
     usable_cores,
 )
 from fast_style.storage.object_store import ObjectStore, absolute_location
-from fast_style.styles.fingerprint import weights_sha256
-from fast_style.styles.mixing import mixture_name
-from fast_style.styles.registry import find_parts, load_file
 
 _BLOCK = 256  # pictures after which the manifest is written to disk
 _SUSPECTS = 64
@@ -197,7 +194,7 @@ def prepare(config: BulkConfig) -> BulkRun:
         name_column=options.name_column,
         style_column=options.style_column,
     )
-    styles = _load_styles(each_style(listing, config.style or ""))
+    styles = load_styles(each_style(listing, config.style or ""))
     ids, labels = _remove_duplicates(listing, config, styles)
 
     manifest = Manifest(open_output(output))
@@ -253,45 +250,8 @@ def _earlier_failures(
     return failures | {(path, ""): sentence for path, sentence in listing.errors}
 
 
-@dataclass(frozen=True, slots=True)
-class _LoadedStyle:
-    """A style as it is sent to the workers.
-
-    Attributes:
-        label: its name in the manifest, which contains the beginning of its hash.
-        sha256: hash of its weights and shares.
-        parts: for each model file, its contents and its share.
-    """
-
-    label: str
-    sha256: str
-    parts: tuple[tuple[bytes, float], ...]
-
-
-def _load_styles(wanted: Iterator[str]) -> dict[str, _LoadedStyle]:
-    styles: dict[str, _LoadedStyle] = {}
-    for text in dict.fromkeys(wanted):
-        if not text:
-            raise UsageError(
-                "there are pictures without a style: give --style for those for which the list "
-                "names none"
-            )
-        parts, digest, stems = [], hashlib.sha256(), []
-        for path, share in find_parts(text):
-            model = load_file(path)  # raises an error that names the file
-            predicted = is_picture(path)
-            data = model_to_bytes(model.card, model.weights) if predicted else path.read_bytes()
-            digest.update(weights_sha256(model_from_bytes(data).weights).encode())
-            digest.update(f" {share!r}\n".encode())
-            parts.append((data, share))
-            stems.append(path.stem)
-        sha256 = digest.hexdigest()
-        styles[text] = _LoadedStyle(f"{mixture_name(stems)}@{sha256[:8]}", sha256, tuple(parts))
-    return styles
-
-
 def _remove_duplicates(
-    listing: Listing, config: BulkConfig, styles: dict[str, _LoadedStyle]
+    listing: Listing, config: BulkConfig, styles: dict[str, LoadedStyle]
 ) -> tuple[list[bytes], list[str]]:
     """Remove pictures that are listed twice; return each picture's id and its style's label."""
     labels = [styles[text].label for text in each_style(listing, config.style or "")]
@@ -308,21 +268,21 @@ def _remove_duplicates(
     return ids, labels
 
 
-def _settings(config: BulkConfig, styles: dict[str, _LoadedStyle]) -> dict[str, Any]:
+def _settings(config: BulkConfig, styles: dict[str, LoadedStyle]) -> dict[str, Any]:
     """Return the settings on which the pictures of an output depend."""
     default = styles.get(config.style or "")
     return {
         "input": absolute_location(config.source),
         "style": default.label if default else None,
         **asdict(config.style_options),
-        **asdict(config.output_options),
+        **{k: v for k, v in asdict(config.output_options).items() if k != "note"},
         "format": pillow_format(config.output_options.format),
         "styles": {style.label: style.sha256 for style in styles.values()},
     }
 
 
 def _make_worker_config(
-    config: BulkConfig, output: str, styles: dict[str, _LoadedStyle]
+    config: BulkConfig, output: str, styles: dict[str, LoadedStyle]
 ) -> BulkWorkerConfig:
     return BulkWorkerConfig(
         output=output,
@@ -332,6 +292,12 @@ def _make_worker_config(
         output_options=config.output_options,
         engine_options=config.engine_options,
         pipeline_options=config.pipeline_options,
+        provenances={
+            style.label: Provenance.of_options(
+                style.name, style.identity, config.style_options, config.output_options
+            )
+            for style in styles.values()
+        },
         cores=config.bulk.cpus_per_actor or 0,
     )
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from fast_style.errors import (
     UnreadableImageError,
 )
 from fast_style.images import Photo, encode_image, format_from_suffix, read_image
+from fast_style.images.provenance import Provenance
 from fast_style.inference.pipeline import (
     MEGAPIXELS_EACH,
     PictureInFlight,
@@ -82,6 +83,7 @@ class BulkWorkerConfig:
         output: a folder or URL.
         run: the run's name.
         styles: for each style's label, the contents of its model files and their shares.
+        provenances: for each style's label, how its pictures are made.
         style_options: how pictures are stylized.
         output_options: how they are written.
         engine_options: what runs the network.
@@ -97,6 +99,7 @@ class BulkWorkerConfig:
     output_options: OutputOptions
     engine_options: EngineOptions
     pipeline_options: PipelineOptions
+    provenances: Mapping[str, Provenance] = field(default_factory=dict)
     cores: int = 0
     version: str = __version__
 
@@ -213,8 +216,10 @@ class _BulkPipeline(Pipeline):
             config.style_options,
             config.output_options,
             workers=config.pipeline_options.workers,
+            provenance=config.provenances.get(style),
         )
         self._worker, self._style = worker, style
+        self._sizes: dict[PictureTask, int] = {}  # of files that are read and not yet written
 
     def _prepare(self, task: PictureTask) -> PictureInFlight:
         picture = PictureInFlight(task)
@@ -242,13 +247,17 @@ class _BulkPipeline(Pipeline):
             raise UnreadableImageError(
                 f"{source} cannot be read ({short_reason(error)}): try again with --retry-failed"
             ) from error
+        self._sizes[picture.task] = len(data)
         self._inspect_header(picture, io.BytesIO(data))
         return read_image(data, max_megapixels=limit, at_least=picture.at_least, name=source)
 
     def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
         store = self._worker.store
         data, notes = encode_image(
-            photo, format=format_from_suffix(task.target), quality=self.quality
+            photo,
+            format=format_from_suffix(task.target),
+            quality=self.quality,
+            history=self._history(task.source, self._sizes.pop(task, None)),
         )
         try:
             store.write(task.target, data)

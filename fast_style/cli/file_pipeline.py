@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from fast_style.errors import ImageWriteError, VideoError
 from fast_style.images import (
@@ -72,12 +73,16 @@ class FilePipeline(Pipeline):
         return read_image(task.source, max_megapixels=limit, at_least=picture.at_least)
 
     def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
-        format = self.format or output_format(task.target, photo)
+        settings: dict[str, Any] = {
+            "format": self.format or output_format(task.target, photo),
+            "quality": self.quality,
+            "history": self._history(task.source),
+        }
         if task.target != STANDARD:
             if not is_stream(task.target):
                 _make_folder(task.target)
-            return write_image(photo, task.target, format=format, quality=self.quality)
-        data, notes = encode_image(photo, format=format, quality=self.quality)
+            return write_image(photo, task.target, **settings)
+        data, notes = encode_image(photo, **settings)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return notes

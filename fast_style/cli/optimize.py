@@ -57,7 +57,7 @@ _SECONDS_BETWEEN_LINES = 10.0
     help="Where to write; - for stdout.  [default: NAME-PAINTING.EXT beside the photo]",
 )
 @options_from(OptimizeConfig, "config")
-@options_from(OutputOptions, "output_options")
+@options_from(OutputOptions, "output_options", only=("format", "quality", "strip"))
 @click.option(
     "--keep-every",
     type=click.IntRange(min=1),

@@ -28,7 +28,8 @@ def options_from(
     """Decorate a command with one option for each field of a dataclass.
 
     The field's name becomes the flag, its type the option's type, its default the default, and
-    `metadata["help"]` the help text; a field without a default is required, a bool is a flag.
+    `metadata["help"]` the help text; a field without a default is required, a bool is a flag
+    (`--NAME/--no-NAME` if it is True by default).
     Fields made with `option(..., cli=False)` are left out and keep their defaults.
 
     Args:
@@ -121,7 +122,9 @@ def quiet_option(command: Command) -> Command:
 def _click_option(spec: "Field[Any]", hint: Any, default: Any) -> Callable[[Any], Any]:
     flag = f"--{spec.name.replace('_', '-')}"
     if hint is bool:
-        return click.option(flag, is_flag=True, help=spec.metadata["help"])
+        if default is True:
+            flag += f"/--no-{flag[2:]}"
+        return click.option(flag, is_flag=True, default=default, help=spec.metadata["help"])
     required = default is MISSING
     return click.option(
         flag,

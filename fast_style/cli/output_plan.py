@@ -16,10 +16,12 @@ from fast_style.cli.animations import (
     with_frames,
 )
 from fast_style.cli.collisions import refuse_overwritten_inputs, separate_outputs
+from fast_style.cli.finished import find_finished
 from fast_style.cli.options import standard_output
 from fast_style.errors import ImageWriteError, UsageError
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix
 from fast_style.images.folder import LeftOut, find_pictures, output_name
+from fast_style.images.provenance import Provenance
 from fast_style.inference.pipeline import STANDARD, PictureTask
 from fast_style.storage.atomic_write import is_stream
 
@@ -32,16 +34,20 @@ class OutputPlan:
 
     Attributes:
         tasks: the pictures to stylize, in order.
-        skipped: pictures whose output exists, if those are to be skipped.
+        skipped: pictures whose output exists and is finished, if those are to be skipped.
+        redone: the other pictures whose output exists then, each with what is wrong with it.
         errors: inputs without a picture: the input, and a sentence.
         notes: what the user should know.
+        provenance: how the pictures are made, for their notes.
         left_out: for each folder, the files in it that are no readable pictures.
     """
 
     tasks: list[PictureTask] = field(default_factory=list)
     skipped: list[PictureTask] = field(default_factory=list)
+    redone: dict[PictureTask, str] = field(default_factory=dict)
     errors: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    provenance: Provenance | None = None
     left_out: dict[str, LeftOut] = field(default_factory=dict)
 
 
@@ -53,6 +59,7 @@ def make_plan(
     *,
     recursive: bool = False,
     skip_existing: bool = False,
+    provenance: Provenance | None = None,
     first_frame: bool = False,
 ) -> OutputPlan:
     """Decide what is read and what is written.
@@ -64,7 +71,8 @@ def make_plan(
         style: the style's name in these names.
         format: Pillow's name of the output format; that of the input if None.
         recursive: whether subfolders are searched too.
-        skip_existing: whether pictures whose output exists are skipped.
+        skip_existing: whether pictures whose output exists and is finished are skipped.
+        provenance: how the pictures are made, see `find_finished`.
         first_frame: whether only the first frame of animated pictures is stylized.
 
     Returns:
@@ -75,7 +83,7 @@ def make_plan(
     """
     if not all(inputs) or output == "":
         raise UsageError("the name of an input or output is empty: was a variable not set?")
-    plan, output = OutputPlan(), standard_output(output)
+    plan, output = OutputPlan(provenance=provenance), standard_output(output)
     if STANDARD in inputs or output == STANDARD:
         plan.tasks.append(_standard_stream_task(inputs, output, format))
     else:
@@ -94,7 +102,7 @@ def make_plan(
     plan.notes += [note] if note else []
     refuse_overwritten_inputs(plan.tasks)
     if skip_existing and output != STANDARD:
-        plan.skipped = [task for task in plan.tasks if os.path.isfile(task.target)]
+        plan.skipped, plan.redone = find_finished(plan.tasks, provenance)
         skipped = set(plan.skipped)
         plan.tasks = [task for task in plan.tasks if task not in skipped]
     return plan

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from fast_style.cli.file_pipeline import FilePipeline
     from fast_style.cli.output_plan import OutputPlan
     from fast_style.cli.progress import ProgressReporter
-    from fast_style.inference.pipeline import PictureResult, PictureTask, Polish
+    from fast_style.images.provenance import Provenance
+    from fast_style.inference.pipeline import PictureResult, Polish
     from fast_style.inference.stylizer import Stylizer
 
 
@@ -65,7 +67,12 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Stylize only the first frame of animated GIF, WebP and PNG files, as a still picture.",
 )
-@click.option("--skip-existing", is_flag=True, help="Skip pictures whose output exists.")
+@click.option(
+    "--skip-existing",
+    is_flag=True,
+    help="Skip pictures whose output exists, is newer than the photo, and was made with the same "
+    "style and options by its note; make the others again.",
+)
 @options_from(OutputOptions, "output_options")
 @options_from(PipelineOptions, "pipeline_options")
 @options_from(EngineOptions, "engine_options")
@@ -73,25 +80,7 @@ if TYPE_CHECKING:
 @quiet_option
 @debug_option
 @click.pass_context
-def stylize(
-    context: click.Context,
-    inputs: tuple[str, ...],
-    styles: tuple[str, ...],
-    output: str | None,
-    masks: tuple[str, ...],
-    style_options: StyleOptions,
-    refine: float | None,
-    polish: int | None,
-    style_images: tuple[str, ...],
-    recursive: bool,
-    first_frame: bool,
-    skip_existing: bool,
-    output_options: OutputOptions,
-    pipeline_options: PipelineOptions,
-    engine_options: EngineOptions,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def stylize(context: click.Context, /, **values: Any) -> None:
     """Apply a style to photos.
 
     INPUT is a picture, a folder of pictures, or - for a picture from stdin. In a folder, pictures
@@ -101,62 +90,154 @@ def stylize(
     fast-style stylize photo.jpg --style starry-night -o stylized.jpg
     fast-style stylize holiday --recursive --style starry-night -o stylized --skip-existing
     """  # noqa: D301 (the \b is click's)
-    output = standard_output(output)
-    _check_streams(inputs, output, as_json)
-    if style_images and polish is None:
-        raise click.UsageError("--style-image is the painting for --polish N: give both")
-    if polish is not None and len(styles) > 1:
-        raise click.UsageError("--polish is for one style or mixture, and several were given")
+    request = _Request(**values)
+    _check_request(request)
     # Imported here, so that help and errors in the options come at once.
-    from fast_style.cli.file_pipeline import FilePipeline
-    from fast_style.cli.output_plan import make_plan
     from fast_style.cli.progress import ProgressReporter
-    from fast_style.inference.guide_files import GuideFiles
     from fast_style.inference.guides import check_mask_count
-    from fast_style.inference.pipeline import pillow_format
-    from fast_style.styles.mixing import mixture_name
     from fast_style.styles.registry import find_parts
 
-    check_mask_count(len(masks), len(styles))
-    several = [find_parts(style) for style in styles]
-    parts = [part for one in several for part in one]
-    name, format = mixture_name([p.stem for p, _ in parts]), pillow_format(output_options.format)
-    plan = make_plan(
-        inputs,
-        output,
-        name,
-        format,
-        recursive=recursive,
-        skip_existing=skip_existing,
-        first_frame=first_frame or polish is not None,
-    )
-    reporter = ProgressReporter(quiet=quiet, debug=debugging())
-    reporter.errors(plan.errors)
-    for note in plan.notes:
-        reporter.note(note)
-    for folder, left_out in plan.left_out.items():
-        reporter.left_out(folder, left_out)
-    chosen = [
-        one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
+    check_mask_count(len(request.masks), len(request.styles))
+    styles = [find_parts(style) for style in request.styles]
+    plan = _make_plan(request, [part for one in styles for part in one])
+    reporter = ProgressReporter(quiet=request.quiet, debug=debugging())
+    _report_plan(plan, reporter)
+    models = [
+        found[0][0] if len(found) == 1 else text
+        for text, found in zip(request.styles, styles, strict=True)
     ]
-    document = {"style": " + ".join(map(str, chosen)), **_describe_plan(plan)}
+    document = {"style": " + ".join(map(str, models)), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
-        pipeline = FilePipeline(
-            _load_stylizer(chosen, refine, engine_options, pipeline_options, reporter),
-            style_options,
-            output_options,
-            workers=pipeline_options.workers,
-            polish=_make_polish(polish, parts, style_images, engine_options.device, reporter),
-            guides=GuideFiles(masks),
-        )
-        done = _run_pipeline(pipeline, plan.tasks, reporter, document)
+        pipeline = _make_pipeline(request, plan, models, styles, reporter)
+        done = _run_pipeline(pipeline, plan, reporter, document)
     failed = len(plan.errors) + len(plan.tasks) - done
     reporter.summary(done, len(plan.skipped), failed)
-    if as_json:
+    if request.as_json:
         click.echo(json.dumps(document, indent=2))
     if failed:
         context.exit(SOME_FAILED if done or plan.skipped else FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What the command line asks for, by the names of the options."""
+
+    inputs: tuple[str, ...]
+    styles: tuple[str, ...]
+    output: str | None
+    masks: tuple[str, ...]
+    style_options: StyleOptions
+    refine: float | None
+    polish: int | None
+    style_images: tuple[str, ...]
+    recursive: bool
+    first_frame: bool
+    skip_existing: bool
+    output_options: OutputOptions
+    pipeline_options: PipelineOptions
+    engine_options: EngineOptions
+    as_json: bool
+    quiet: bool
+
+
+def _check_request(request: _Request) -> None:
+    """Check that the options fit together."""
+    _check_streams(request.inputs, standard_output(request.output), request.as_json)
+    if request.style_images and request.polish is None:
+        raise click.UsageError("--style-image is the painting for --polish N: give both")
+    if request.polish is not None and len(request.styles) > 1:
+        raise click.UsageError("--polish is for one style or mixture, and several were given")
+
+
+def _make_plan(request: _Request, parts: "Sequence[tuple[Path, float]]") -> "OutputPlan":
+    """Decide what is read and written.
+
+    Args:
+        request: the options.
+        parts: the model files of all styles, with their shares.
+    """
+    from fast_style.cli.output_plan import make_plan
+    from fast_style.inference.pipeline import pillow_format
+    from fast_style.styles.mixing import mixture_name
+
+    name = mixture_name([path.stem for path, _ in parts])
+    return make_plan(
+        request.inputs,
+        request.output,
+        name,
+        pillow_format(request.output_options.format),
+        recursive=request.recursive,
+        skip_existing=request.skip_existing,
+        provenance=_describe_making(request, name, parts),
+        first_frame=request.first_frame or request.polish is not None,
+    )
+
+
+def _describe_making(
+    request: _Request, name: str, parts: "Sequence[tuple[Path, float]]"
+) -> "Provenance | None":
+    """Return how the pictures are made, for their notes; None if they have none."""
+    from fast_style.images.provenance import Provenance
+    from fast_style.inference.pipeline import writes_note
+    from fast_style.styles.registry import identify_parts
+
+    if not writes_note(request.output_options):
+        return None
+    return Provenance.of_options(
+        name,
+        identify_parts(parts),
+        request.style_options,
+        request.output_options,
+        refine=request.refine,
+        polish=request.polish,
+        style_images=request.style_images,
+        masks=request.masks,
+    )
+
+
+def _report_plan(plan: "OutputPlan", reporter: "ProgressReporter") -> None:
+    """Print what the user should know before the pictures are stylized."""
+    from fast_style.cli.finished import describe_redone
+
+    reporter.errors(plan.errors)
+    for note in plan.notes:
+        reporter.note(note)
+    if plan.redone:
+        reporter.note(f"outputs that are made again: {describe_redone(plan.redone)}")
+    for folder, left_out in plan.left_out.items():
+        reporter.left_out(folder, left_out)
+
+
+def _make_pipeline(
+    request: _Request,
+    plan: "OutputPlan",
+    models: "Sequence[Path | str]",
+    styles: "Sequence[Sequence[tuple[Path, float]]]",
+    reporter: "ProgressReporter",
+) -> "FilePipeline":
+    """Load the styles, the painting for `--polish` and the masks.
+
+    Args:
+        request: the options.
+        plan: what is read and written.
+        models: the model file or the mixture of each style.
+        styles: the model files of each style, with their shares.
+        reporter: gets notes.
+    """
+    from fast_style.cli.file_pipeline import FilePipeline
+    from fast_style.inference.guide_files import GuideFiles
+
+    device = request.engine_options.device
+    return FilePipeline(
+        _load_stylizer(models, request, reporter),
+        request.style_options,
+        request.output_options,
+        workers=request.pipeline_options.workers,
+        polish=_make_polish(request.polish, styles[0], request.style_images, device, reporter),
+        guides=GuideFiles(request.masks),
+        provenance=plan.provenance,
+    )
 
 
 def _describe_plan(plan: "OutputPlan") -> dict[str, Any]:
@@ -174,7 +255,7 @@ def _describe_plan(plan: "OutputPlan") -> dict[str, Any]:
 
 def _run_pipeline(
     pipeline: "FilePipeline",
-    tasks: "Sequence[PictureTask]",
+    plan: "OutputPlan",
     reporter: "ProgressReporter",
     document: dict[str, Any],
 ) -> int:
@@ -183,11 +264,14 @@ def _run_pipeline(
     document |= {"engine": engine.name, "device": engine.device, "precision": engine.precision}
     done = 0
     # Closed also when it is interrupted, or its threads would keep running.
-    with reporter.bar(len(tasks)), closing(pipeline.run(tasks)) as results:
+    with reporter.bar(len(plan.tasks)), closing(pipeline.run(plan.tasks)) as results:
         for result in results:
             reporter.result(result)
             done += result.error is None
-            document["images"].append(_describe_result(result))
+            row = _describe_result(result)
+            if result.task in plan.redone:
+                row["redone"] = plan.redone[result.task]
+            document["images"].append(row)
     return done
 
 
@@ -207,28 +291,24 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _load_stylizer(
-    styles: "Sequence[Path | str]",
-    refine: float | None,
-    engine_options: EngineOptions,
-    pipeline_options: PipelineOptions,
-    reporter: "ProgressReporter",
+    models: "Sequence[Path | str]", request: _Request, reporter: "ProgressReporter"
 ) -> "Stylizer":
     from fast_style.engines import unused_gpu
     from fast_style.inference.stylizer import Stylizer
 
-    models = [
-        style if refine is None else refine_file(Path(style), refine, quiet=reporter.quiet)
-        for style in styles
+    seconds, options = request.refine, request.engine_options
+    sources = [
+        model if seconds is None else refine_file(Path(model), seconds, quiet=request.quiet)
+        for model in models
     ]
-    stylizer = Stylizer.from_options(
-        models, engine_options, max_megapixels=pipeline_options.max_megapixels
-    )
+    limit = request.pipeline_options.max_megapixels
+    stylizer = Stylizer.from_options(sources, options, max_megapixels=limit)
     if stylizer.mixed_by == "pictures":
         reporter.note(
             "these styles differ in size or base, so their pictures are mixed instead of their "
             "networks: each picture takes one pass per style"
         )
-    if engine_options.engine == engine_options.device == "auto" and (reason := unused_gpu()):
+    if options.engine == options.device == "auto" and (reason := unused_gpu()):
         reporter.note(reason)
     return stylizer
 

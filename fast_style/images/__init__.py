@@ -27,6 +27,7 @@ from fast_style.images.encoding import (
     WRITABLE_SUFFIXES,
     encode_image,
     format_from_suffix,
+    keeps_exif,
     suffix_for,
     write_image,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Photo",
     "encode_image",
     "format_from_suffix",
+    "keeps_exif",
     "read_image",
     "resize_long_side",
     "resize_to",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fast_style.errors import ImageError, ImageWriteError, UsageError
 from fast_style.images.decoding import silence_pillow
-from fast_style.images.exif import add_exif_resolution, update_exif_size
+from fast_style.images.exif import add_exif_resolution, add_history, update_exif_size
 from fast_style.images.icc import build_srgb_to_profile
 from fast_style.images.photo import Photo, Pixels, to_pil
 from fast_style.storage.atomic_write import replace_file
@@ -23,6 +23,7 @@ __all__ = [
     "WRITABLE_SUFFIXES",
     "encode_image",
     "format_from_suffix",
+    "keeps_exif",
     "suffix_for",
     "write_image",
 ]
@@ -113,8 +114,14 @@ def suffix_for(format: str | None) -> str:
     return known.suffixes[0] if known else ".png"
 
 
+def keeps_exif(path: str | os.PathLike[str]) -> bool:
+    """Return whether the format of a file's suffix holds EXIF data, and is written."""
+    name = _BY_SUFFIX.get(Path(path).suffix.lower())
+    return name is not None and _FORMATS[name].has_metadata
+
+
 def encode_image(
-    photo: Photo, *, format: str, quality: int | None = None
+    photo: Photo, *, format: str, quality: int | None = None, history: str | None = None
 ) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture into the bytes of a file.
 
@@ -126,6 +133,8 @@ def encode_image(
         format: "JPEG", "PNG", "WEBP", "TIFF", "BMP" or (if Pillow has it) "AVIF", in either case.
         quality: 1 to 100, for JPEG (95 if None), WebP (90) and AVIF (85). Lossless formats ignore
             it.
+        history: How the picture was made, in ASCII: written into the EXIF tag ImageHistory, if the
+            format holds EXIF.
 
     Returns:
         The bytes, and messages for the user about what the format could not hold.
@@ -148,7 +157,7 @@ def encode_image(
         settings["quality"] = known.quality if quality is None else int(quality)
     try:
         with silence_pillow():
-            return _encode(photo, name, known, settings)
+            return _encode(photo, name, known, settings, history)
     except ImageError:
         raise
     except MemoryError as error:
@@ -168,6 +177,7 @@ def write_image(
     *,
     format: str | None = None,
     quality: int | None = None,
+    history: str | None = None,
 ) -> tuple[str, ...]:
     """Write a picture to a file, atomically.
 
@@ -180,6 +190,7 @@ def write_image(
         destination: Path of the file, which is replaced if it exists.
         format: As in `encode_image`; that of the suffix if None.
         quality: As in `encode_image`.
+        history: As in `encode_image`.
 
     Returns:
         Messages for the user, as in `encode_image`.
@@ -190,9 +201,8 @@ def write_image(
             that size, or the file cannot be written; it states the path and the reason.
     """
     shown = os.fsdecode(destination)
-    data, notes = encode_image(
-        photo, format=format or format_from_suffix(destination), quality=quality
-    )
+    format = format or format_from_suffix(destination)
+    data, notes = encode_image(photo, format=format, quality=quality, history=history)
     try:
         replace_file(Path(destination), data)
     except OSError as error:
@@ -203,7 +213,7 @@ def write_image(
 
 
 def _encode(
-    photo: Photo, name: str, known: _Format, settings: dict[str, Any]
+    photo: Photo, name: str, known: _Format, settings: dict[str, Any], history: str | None
 ) -> tuple[bytes, tuple[str, ...]]:
     notes: list[str] = []
     if photo.alpha is not None and not known.has_alpha:
@@ -215,6 +225,8 @@ def _encode(
     notes += note
     exif, note = _choose_exif(photo, name, known)
     notes += note
+    if history is not None and known.has_metadata:
+        exif = add_history(exif, history)
     if name == "TIFF":
         from fast_style.images.tiff_writing import encode_tiff
 

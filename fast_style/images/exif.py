@@ -8,9 +8,12 @@ from typing import Any
 from PIL import Image
 
 __all__ = [
+    "HISTORY_MARK",
     "add_exif_resolution",
+    "add_history",
     "list_tags",
     "read_exif",
+    "read_history",
     "read_resolution",
     "remove_location",
     "update_exif_size",
@@ -24,6 +27,10 @@ _GPS_IFD = 0x8825
 _INTEROP_IFD = 0xA005
 _MAKER_NOTE = 0x927C
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_IMAGE_HISTORY = 0x9213
+
+HISTORY_MARK = "fast-style "
+"""How this package's own entries in ImageHistory begin; see `images.provenance`."""
 
 # Tags that describe how pixels are stored in the file they were read from. In the output they would
 # be wrong, and break a TIFF. The thumbnail (IFD1) shows the old picture and is not copied either.
@@ -63,6 +70,7 @@ def read_exif(image: Image.Image) -> tuple[int, bytes | None, tuple[str, ...]]:
         tags = _collect(source)
         for tag in _ABOUT_THE_OLD_FILE & set(tags):
             del tags[tag]
+        _drop_history(tags)
     except Exception:  # damaged EXIF raises many types
         return orientation, None, ("the EXIF data is damaged: left out",)
     return orientation, *_pack(tags)
@@ -165,6 +173,42 @@ def add_exif_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes |
         return _pack(tags)[0]
     except Exception:
         return exif
+
+
+def add_history(exif: bytes | None, text: str) -> bytes | None:
+    r"""Set the tag ImageHistory in an EXIF block.
+
+    Args:
+        exif: An EXIF block, with or without its leading ``Exif\0\0``, or None.
+        text: What to write, in ASCII.
+
+    Returns:
+        The new block, or the given one if it cannot be parsed.
+    """
+    try:
+        tags = {} if exif is None else list_tags(exif)
+        tags[_EXIF_IFD] = {**tags.get(_EXIF_IFD, {}), _IMAGE_HISTORY: text}
+        return _pack(tags)[0]
+    except Exception:
+        return exif
+
+
+def read_history(image: Image.Image) -> str | None:
+    """Read what this package has written into ImageHistory; None if it has not."""
+    try:
+        found = image.getexif().get_ifd(_EXIF_IFD).get(_IMAGE_HISTORY)
+    except Exception:  # damaged EXIF raises many types
+        return None
+    return found if isinstance(found, str) and found.startswith(HISTORY_MARK) else None
+
+
+def _drop_history(tags: dict[int, Any]) -> None:
+    """Remove how an earlier picture was made: it does not hold for the next one."""
+    camera = tags.get(_EXIF_IFD, {})
+    if str(camera.get(_IMAGE_HISTORY, "")).startswith(HISTORY_MARK):
+        del camera[_IMAGE_HISTORY]
+        if not camera:
+            del tags[_EXIF_IFD]
 
 
 def _collect(source: Image.Exif) -> dict[int, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from fast_style.errors import ImageWriteError, UsageError, describe
 from fast_style.images import Photo, format_from_suffix
 from fast_style.images.decoding import open_picture
+from fast_style.images.provenance import Provenance
 from fast_style.inference.guide_files import GuideFiles
 from fast_style.inference.guides import Guides, check_mask_count
 from fast_style.inference.stylizer import Painted, Stylizer
@@ -68,6 +69,11 @@ def pillow_format(name: str | None) -> str | None:
         return format_from_suffix(f"picture.{name}")
     except ImageWriteError:
         raise UsageError(f"this installation of Pillow cannot write {name.upper()} files") from None
+
+
+def writes_note(output: OutputOptions) -> bool:
+    """Return whether outputs say how they were made."""
+    return output.note and output.strip != "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +198,7 @@ class Pipeline(ABC):
         format: Pillow's name of the output format; None for that of each input.
         quality: of lossy formats; None for the format's default.
         strip: metadata that is left out.
+        provenance: how the pictures are made, for the note in each; None writes none.
         workers: number of threads.
     """
 
@@ -204,6 +211,7 @@ class Pipeline(ABC):
         workers: int | None = None,
         polish: Polish | None = None,
         guides: GuideFiles | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         """Store what to do with each picture.
 
@@ -214,6 +222,8 @@ class Pipeline(ABC):
             workers: threads that read and write; 0 does one picture after the other, None chooses.
             polish: refines the network's picture before its strength and colours are applied.
             guides: the masks of each picture; none if None.
+            provenance: how the pictures are made; left out if `output` asks for no note or no
+                metadata.
 
         Raises:
             UsageError: the installed Pillow cannot write the format, or the number of masks does
@@ -225,6 +235,7 @@ class Pipeline(ABC):
         self.stylizer, self.options = stylizer, options or StyleOptions()
         self.format, self.quality = pillow_format(output.format), output.quality
         self.strip = output.strip
+        self.provenance = provenance if writes_note(output) else None
         self.workers = default_workers(stylizer.engine.device) if workers is None else workers
         self._polish = polish
 
@@ -310,6 +321,12 @@ class Pipeline(ABC):
     @abstractmethod
     def _save(self, photo: Photo, task: PictureTask) -> tuple[str, ...]:
         """Write a picture and return notes on it; called in a thread unless it is `alone`."""
+
+    def _history(self, source: str, size: int | None = None) -> str | None:
+        """Return the note for a picture, or None; the arguments are those of `of_source`."""
+        return (
+            None if self.provenance is None else self.provenance.of_source(source, size).to_text()
+        )
 
     def _inspect_file(self, picture: PictureInFlight) -> None:
         """Inspect the header of a picture that is a local file."""

@@ -153,6 +153,11 @@ class OutputOptions:
         "own notes), all is all of EXIF. The colour profile is always kept.  [default: keep all]",
         None,
     )
+    note: bool = option(
+        "Write into the picture (EXIF, ImageHistory) how it was made: style, options, version. "
+        "--skip-existing compares it.",
+        True,
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""

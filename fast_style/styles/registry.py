@@ -9,7 +9,9 @@ searched; if two of them have the same name, the first one is used:
 """
 
 import difflib
+import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -165,6 +167,25 @@ def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
         UsageError: the text is not a valid mixture.
     """
     return [(load_file(path), share) for path, share in find_parts(style)]
+
+
+def identify_parts(parts: Sequence[tuple[Path, float]]) -> str:
+    """Return a hash that changes with the files of a style or mixture, and with their shares.
+
+    Args:
+        parts: as `find_parts` returns them.
+
+    Raises:
+        ModelFileError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path, share in parts:
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise ModelFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        digest.update(f" {share!r}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def load_file(path: Path) -> StyleModel:
