@@ -15,7 +15,7 @@ from fast_style.images import Photo, read_image
 from fast_style.images.grain import add_grain
 from fast_style.images.resampling import HAMMING, resize_in_strips
 from fast_style.inference import renderer as renderer_module
-from fast_style.inference import stroke_size
+from fast_style.inference import stroke_size as stroke_size_module
 from fast_style.inference.stroke_size import fit_stroke_size, upsample_guided, working_size
 from fast_style.inference.stylizer import Stylizer
 from fast_style.models.model_file import StyleModel
@@ -63,7 +63,7 @@ def combed(y):
     for down, across in slopes:
         steps = (-2, -1, 0, 1, 2) if max(down, abs(across)) == 1 else (-1, 0, 1)
         line = np.s_[..., [2 + i * down for i in steps], [2 + i * across for i in steps]]
-        weight = (bright[line].var(axis=-1) + stroke_size._EVEN) ** -2.0
+        weight = (bright[line].var(axis=-1) + stroke_size_module._EVEN) ** -2.0
         weights = weights + weight
         total = total + weight * near[line].mean(axis=-1)
     return np.moveaxis(np.rint(total / weights), 0, -1)
@@ -84,7 +84,7 @@ def reference(stylized, working, content):
     result = np.empty(content.shape)
     for c in range(3):
         plane = y[..., c]
-        sharp = plane + stroke_size._SHARPENING * (plane - blur(blur(plane)))
+        sharp = plane + stroke_size_module._SHARPENING * (plane - blur(blur(plane)))
         near = windows(plane, 1)
         low, high = near.min(axis=(2, 3)), near.max(axis=(2, 3))
 
@@ -95,10 +95,12 @@ def reference(stylized, working, content):
             for a, b in ((0, 1), (0, 0), (1, 1))
         )
         share = np.minimum(1, cov**2 / (var * var_y + 1))
-        gain = (share * cov + (1 - share) * stroke_size._OWN_GAIN * var) / (
-            var + stroke_size._NOISE
+        gain = (share * cov + (1 - share) * stroke_size_module._OWN_GAIN * var) / (
+            var + stroke_size_module._NOISE
         )
-        gain = windows(gain.clip(stroke_size._LOWEST, stroke_size._HIGHEST), 2).mean(axis=(2, 3))
+        gain = windows(gain.clip(stroke_size_module._LOWEST, stroke_size_module._HIGHEST), 2).mean(
+            axis=(2, 3)
+        )
 
         up = enlarged(sharp.clip(0, 255)[inner], *shape, Image.Resampling.BICUBIC)
         low, high, gain = (
@@ -115,7 +117,7 @@ class TestUpsampleGuided:
         for content, style in ((harsh // 2 + 64, lambda a: painted(a) // 2 + 60), (harsh, painted)):
             working = resize_in_strips(content, *working_size(201, 233, stroke_size), HAMMING)
             stylized = style(working)
-            result = upsample_guided(stylized, working, content)
+            result = stroke_size_module._upsample(stylized, working, content)
             assert result.shape == content.shape
             assert result.dtype == np.uint8
             difference = np.abs(result - reference(stylized, working, content))
@@ -131,9 +133,30 @@ class TestUpsampleGuided:
         content = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
         small = working_size(*shape, scale)
         working, stylized = random.integers(0, 256, (2, *small, 3), dtype=np.uint8)
-        whole = stroke_size._upsample_in_strips(stylized, working, content, 10**6)
-        strips = stroke_size._upsample_in_strips(stylized, working, content, rows)
+        whole = stroke_size_module._upsample_in_strips(stylized, working, content, 10**6)
+        strips = stroke_size_module._upsample_in_strips(stylized, working, content, rows)
         np.testing.assert_array_equal(strips, whole)
+
+    @pytest.mark.parametrize(("scale", "between"), [(1, []), (2.4, []), (4, [2]), (8, [4, 2])])
+    def test_a_large_enlargement_is_made_in_equal_steps(self, photo, scale, between):
+        content = photo[:192, :240]
+        working = resize_in_strips(content, round(192 / scale), round(240 / scale), HAMMING)
+        result = upsample_guided(painted(working), working, content)
+        stylized = painted(working)
+        for factor in between:
+            finer = resize_in_strips(content, 192 // factor, 240 // factor, HAMMING)
+            stylized, working = stroke_size_module._upsample(stylized, working, finer), finer
+        expected = stroke_size_module._upsample(stylized, working, content)
+        np.testing.assert_array_equal(result, expected)
+
+    def test_specks_of_the_working_scale_do_not_become_visible(self):
+        """Single pixels of noise in the stylized picture, enlarged six times, stay small."""
+        random = np.random.default_rng(0)
+        content = np.full((600, 600, 3), 90, np.uint8)
+        noisy = np.clip(random.normal(128, 12, (100, 100, 3)), 0, 255).astype(np.uint8)
+        result = upsample_guided(noisy, np.full_like(noisy, 90), content)
+        plain = np.asarray(Image.fromarray(noisy).resize((600, 600), Image.Resampling.BICUBIC))
+        assert result[..., 1].std() < 0.45 * plain[..., 1].std()
 
     def test_flat_pictures_are_unchanged(self):
         flat = np.full((9, 11, 3), (200, 3, 90), np.uint8)

@@ -11,12 +11,16 @@ gain `a` only adds the detail of the photo that the working scale has lost::
 
     up(stylized) + up(a) * (photo - up(working))
 
+A large enlargement is made in steps, each with the photo of its size.
+
 Everything works on arrays, in strips of rows, so that the memory beside the pictures is that of a
 strip. The strips give the same picture as the whole, bit for bit: all sums are exact or in a fixed
 order.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +30,9 @@ from fast_style.images.color import scale_luma_weights
 from fast_style.images.resampling import (
     BICUBIC,
     BILINEAR,
+    HAMMING,
     VerticalWeights,
+    resize_in_strips,
     resize_rows,
     round_to_bytes,
     split_rows,
@@ -69,6 +75,10 @@ _LINES = tuple(
 _LINE_REACH = 2
 _EVEN = 20.0  # variance, in squared levels, below which all directions count alike
 _SHARPENING = 0.9
+
+_LARGEST_STEP = 2.4
+"""A larger enlargement is made in several steps. Of one, two and three steps for a factor of 5, two
+looked best on ten photos of 6 to 20 megapixels: one leaves specks, three lose fine hair."""
 
 _LUMA = scale_luma_weights(256)
 _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend on
@@ -134,6 +144,28 @@ def upsample_guided(stylized: Pixels, working: Pixels, photo: Pixels) -> Pixels:
             "expected a stylized picture and a photo of the same shape, and a full photo that is "
             f"no smaller; the shapes are {stylized.shape}, {working.shape} and {photo.shape}"
         )
+    for height, width in _sizes_between(working.shape[:2], photo.shape[:2]):
+        larger = resize_in_strips(photo, height, width, HAMMING)
+        stylized, working = _upsample(stylized, working, larger), larger
+    return _upsample(stylized, working, photo)
+
+
+def _sizes_between(small: tuple[int, ...], large: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the heights and widths between two sizes, in equal steps of `_LARGEST_STEP` or less.
+
+    A step's strokes are smoothed and sharpened anew: one large step would enlarge the network's
+    single pixels to visible specks and staircases.
+    """
+    times = max(after / before for before, after in zip(small, large, strict=True))
+    steps = math.ceil(math.log(times, _LARGEST_STEP))
+    return [
+        (min(round(small[0] * ratio), large[0]), min(round(small[1] * ratio), large[1]))
+        for ratio in (times ** (step / steps) for step in range(1, steps))
+    ]
+
+
+def _upsample(stylized: Pixels, working: Pixels, photo: Pixels) -> Pixels:
+    """Enlarge a stylized picture in one step, see `upsample_guided`."""
     rows = max(_REACH, _STRIP_PIXELS // working.shape[1])
     return _upsample_in_strips(stylized, working, photo, rows)
 
