@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +37,7 @@ from fast_style.images.icc import choose_conversion
 from fast_style.images.modes import array_to_rgb, image_to_rgb, read_sample_range
 from fast_style.images.photo import Photo, to_pil
 from fast_style.images.resampling import resize_long_side, resize_to
+from fast_style.images.tensors import is_tensor, tensor_to_array
 from fast_style.options import DEFAULT_MAX_MEGAPIXELS
 
 __all__ = [
@@ -55,7 +57,8 @@ __all__ = [
     "write_image",
 ]
 
-#: What `read_image` takes: a path, the bytes of a file, a binary stream, a Pillow image, an array.
+#: What `read_image` takes: a path, the bytes of a file, a binary stream, a Pillow image, an array;
+#: also a torch tensor, (C, H, W), which is not named here since torch may not be installed.
 ImageSource = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Image | npt.NDArray[Any]
 
 #: The suffixes, in lower case, of the files in a folder that are taken for pictures. (The format is
@@ -88,7 +91,7 @@ def read_image(
         source: A path; the bytes of a file; a binary stream (read from its beginning if it can
             seek, and left open); a Pillow image (its current frame, not changed); or an array of
             shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), sRGB, of type uint8, uint16, bool, or
-            float in [0, 1].
+            float in [0, 1]. A torch tensor has its channels first, as torch has them: (C, H, W).
         max_megapixels: Pictures whose header claims more than this many million pixels are refused
             before they are decoded; ``math.inf`` accepts all.
         name: What to call the picture in messages; the path if None.
@@ -105,30 +108,38 @@ def read_image(
         ImageTooLargeError: If there are more pixels than the limit.
         UsageError: If source is none of these types, or max_megapixels is not positive.
     """
-    if not max_megapixels > 0:
-        raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels} was given")
-    if isinstance(source, np.ndarray):
-        name = name or "the array"
-        if source.ndim >= 2:
-            check_size(source.shape[1], source.shape[0], name, max_megapixels)
-        return Photo(*array_to_rgb(source, name))
-    if isinstance(source, Image.Image):
-        name = name or os.fsdecode(getattr(source, "filename", "") or "the image")
-        check_size(*source.size, name, max_megapixels)
-        with explain_decoder_errors(name, source.format or "image"):
-            return _decode_photo(source, name, None)
+    if not (isinstance(max_megapixels, Real) and max_megapixels > 0):
+        raise UsageError(f"max_megapixels must be more than 0, and {max_megapixels!r} was given")
+    if is_tensor(source):
+        source, name = tensor_to_array(source, name or "the tensor"), name or "the tensor"
+    if isinstance(source, np.ndarray | Image.Image):
+        return _from_memory(source, name, max_megapixels)
     if isinstance(source, bytes | bytearray):
         return _from_stream(io.BytesIO(source), name or "the picture", max_megapixels, at_least)
     if isinstance(source, str | os.PathLike):
         return _from_path(source, name or os.fsdecode(source), max_megapixels, at_least)
     if not hasattr(source, "read"):
         raise UsageError(
-            "a picture must be a path, bytes, a binary stream, a Pillow image or an array, and "
-            f"{type(source).__name__} was given"
+            "a picture must be a path, bytes, a binary stream, a Pillow image, an array or a "
+            f"tensor, and {type(source).__name__} was given"
         )
     given = getattr(source, "name", None)
     name = name or (given if isinstance(given, str) else "the picture")
     return _from_stream(source, name, max_megapixels, at_least)
+
+
+def _from_memory(
+    source: npt.NDArray[Any] | Image.Image, name: str | None, max_megapixels: float
+) -> Photo:
+    if isinstance(source, np.ndarray):
+        name = name or "the array"
+        if source.ndim >= 2:
+            check_size(source.shape[1], source.shape[0], name, max_megapixels)
+        return Photo(*array_to_rgb(source, name))
+    name = name or os.fsdecode(getattr(source, "filename", "") or "the image")
+    check_size(*source.size, name, max_megapixels)
+    with explain_decoder_errors(name, source.format or "image"):
+        return _decode_photo(source, name, None)
 
 
 def _from_path(

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def encode_image(
             encoding fails.
     """
     name, known = _find_format(format)
-    if quality is not None and not (isinstance(quality, int) and 1 <= quality <= 100):
+    if quality is not None and not (isinstance(quality, Integral) and 1 <= quality <= 100):
         raise UsageError(f"quality must be an integer from 1 to 100, and {quality!r} was given")
     if max(photo.width, photo.height) > known.max_side:
         raise ImageWriteError(
@@ -306,7 +307,7 @@ def _flatten_on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
 
 
 def _find_format(format: str) -> tuple[str, _Format]:
-    name = format.upper()
+    name = str(format).upper()
     name = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG"}.get(name, name)
     known = _FORMATS.get(name)
     if known is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, to_pil
 from fast_style.images.color import blend, preserve_color
 from fast_style.images.masks import Mask
+from fast_style.images.tensors import is_tensor
 from fast_style.inference.ensemble import AreaEnsemble, Ensemble
 from fast_style.inference.guides import (
     Guides,
@@ -171,6 +172,7 @@ class Stylizer:
         )
         self.max_megapixels = PipelineOptions(max_megapixels=max_megapixels).max_megapixels
         loaded = [_load_models(one) for one in _split_styles(style)]
+        self._models, self._options = [list(parts) for parts in loaded], options
         mixtures = [_how_to_mix(parts) for parts in loaded]
         self.mixed_by = "pictures" if "pictures" in mixtures else mixtures[0]
         renderers = [_make_renderer(parts, options, max_megapixels) for parts in loaded]
@@ -178,6 +180,10 @@ class Stylizer:
         self._tile = tile
         self._renderer = renderers[0] if self.styles == 1 else AreaEnsemble(renderers)
         self.card, self.engine = self._renderer.card, self._renderer.engine
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the models and the options; the engine is created again where it is unpickled."""
+        return _rebuild, (self._models, self._options, self.max_megapixels)
 
     @classmethod
     def from_options(
@@ -320,6 +326,13 @@ class Stylizer:
         return fit_stroke_size(height, width, self.card.best_size)
 
 
+def _rebuild(
+    models: list[list[tuple[StyleModel, float]]], options: EngineOptions, max_megapixels: float
+) -> Stylizer:
+    """Create a stylizer from what a pickle contains."""
+    return Stylizer.from_options(models, options, max_megapixels=max_megapixels)
+
+
 def _split_styles(style: StyleSource) -> Sequence[OneStyle]:
     """Return the styles of a list; a list of models with their shares is a single one."""
     if not isinstance(style, list | tuple):
@@ -349,11 +362,16 @@ def _load_models(style: OneStyle) -> Sequence[tuple[StyleModel, float]]:
         return [(style, 1.0)]
     if isinstance(style, str | os.PathLike):
         return load_parts(style)
-    if not isinstance(style, Image.Image | np.ndarray):
+    if isinstance(style, list | tuple) and all(isinstance(part, tuple) for part in style):
         return style
+    if not (isinstance(style, Image.Image | np.ndarray) or is_tensor(style)):
+        raise UsageError(
+            "a style must be a name, a path, a model, a list of models with their shares, or a "
+            f"picture, and {type(style).__name__} was given"
+        )
     from fast_style.styles.prediction import predict_style  # it loads an engine
 
-    return [(predict_style(style), 1.0)]
+    return [(predict_style(style), 1.0)]  # type: ignore[arg-type]
 
 
 def _resize(photo: Photo, size: int | None) -> Photo:

@@ -7,7 +7,7 @@ their forms from the fields; `check_options` refuses a value with the same sente
 from collections.abc import Mapping
 from dataclasses import field, fields
 from functools import cache
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -74,14 +74,18 @@ _LOSS_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 def check_options(config: Any) -> None:
     """Check the type and the bounds of every field of a dataclass made with `option`.
 
-    Numbers, flags and choices are checked; fields of other types are left to the caller.
+    Numbers, flags and choices are checked; fields of other types are left to the caller. Numbers
+    and flags of numpy become Python's, which JSON can hold.
 
     Raises:
         OptionError: a value has the wrong type, is none of the choices, or is out of its bounds.
     """
     hints = type_hints(config.__class__)
     for spec in fields(config):
-        _check_option(spec.name, getattr(config, spec.name), hints[spec.name], spec.metadata)
+        given = getattr(config, spec.name)
+        plain = _check_option(spec.name, given, hints[spec.name], spec.metadata)
+        if plain is not given:
+            object.__setattr__(config, spec.name, plain)  # a frozen dataclass, while it is made
 
 
 def select_options(options: Any, bundle: type[Bundle]) -> Bundle:
@@ -107,19 +111,25 @@ def type_hints(config: Any) -> dict[str, Any]:
     return get_type_hints(config)
 
 
-def _check_option(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
+def _check_option(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> Any:
+    """Check a value, and return it as one of Python's own types."""
     choices, types = split_hint(hint)
     if (isinstance(value, str) and value in choices) or (value is None and NoneType in types):
-        return
+        return value
     wanted = next((kind for kind in types if kind is not NoneType), None)
     if wanted is None:
         raise _option_error(name, value, f"one of {', '.join(choices)}")
-    if wanted is bool and not isinstance(value, bool):
+    if wanted is bool:
+        if isinstance(value, bool):
+            return value
+        if str(getattr(value, "dtype", "")) == "bool" and not getattr(value, "shape", ()):
+            return bool(value)
         raise _option_error(name, value, "True or False")
     if wanted not in (int, float):
-        return
+        return value
     number = "a whole number" if wanted is int else "a number"
-    is_number = isinstance(value, int if wanted is int else Real) and not isinstance(value, bool)
+    kind = Integral if wanted is int else Real
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
     if not choices:
         if not is_number:
             raise _option_error(name, value, number)
@@ -128,6 +138,7 @@ def _check_option(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -
         most = f" to {bounds['maximum']}" if "maximum" in bounds else " or more"
         number += f" of {bounds['minimum']}{most}"
         raise _option_error(name, value, f"{', '.join(choices)} or {number}")
+    return value if isinstance(value, int | float) else wanted(value)
 
 
 def _check_bounds(name: str, value: Any, bounds: Mapping[str, Any]) -> None:
