@@ -49,10 +49,16 @@ def test_texts_become_values_and_missing_fields_have_defaults():
         ({"name": "a", "size": "1e2"}, "size is '1e2'; expected a whole number"),
         ({"name": "a", "size": "1_0"}, "size is '1_0'; expected a whole number"),
         ({"name": "a", "size": "\uff19"}, "size is '\uff19'; expected a whole number"),
-        ({"name": "a", "strength": "nan"}, "strength is 'nan'; expected a number from 0 to 1"),
-        ({"name": "a", "strength": "1e999"}, "strength is '1e999'; expected a number from 0 to 1"),
-        ({"name": "a", "strength": ""}, "strength is ''; expected a number from 0 to 1"),
-        ({"name": "a", "preserve_color": "1"}, "preserve_color is '1'; expected true or false"),
+        ({"name": "a", "strength": "nan"}, "strength is 'nan'; expected a number from 0 to 1.5"),
+        (
+            {"name": "a", "strength": "1e999"},
+            "strength is '1e999'; expected a number from 0 to 1.5",
+        ),
+        ({"name": "a", "strength": ""}, "strength is ''; expected a number from 0 to 1.5"),
+        (
+            {"name": "a", "preserve_color": "1"},
+            "preserve_color is '1'; expected one of luminance, histogram, chroma or true or false",
+        ),
         ({"name": "a", "mode": "x" * 99}, f"mode is '{'x' * 60}'; expected one of luma, histogram"),
         (
             {"name": "a", "scale": "0"},
@@ -77,7 +83,7 @@ def test_schema_has_types_bounds_defaults_and_help():
     assert "secret" not in properties
     assert properties["name"] == {"type": "string", "description": "A name."}
     assert properties["strength"]["minimum"] == 0
-    assert properties["strength"]["maximum"] == 1
+    assert properties["strength"]["maximum"] == 1.5
     assert properties["strength"]["default"] == 1.0
     help_text = StyleOptions.__dataclass_fields__["strength"].metadata["help"]
     assert properties["strength"]["description"] == help_text

@@ -16,7 +16,7 @@ from fast_style.cli.exit_codes import (
     debug_option,
     debugging,
 )
-from fast_style.cli.options import json_option, options_from, quiet_option
+from fast_style.cli.options import StyleCommand, json_option, options_from, quiet_option
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MAX_PRINTED_FAILURES = 20
 """Failures that are printed; the table contains all."""
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=StyleCommand, epilog=EXIT_CODES)
 @click.argument("source", metavar="INPUT")
 @click.option(
     "--output",

@@ -53,13 +53,15 @@ class FilePipeline(Pipeline):
             task = picture.task
             _make_folder(task.target)
             quality = VideoOptions(quality=self.quality or _ANIMATION_QUALITY)
+            guides = self._guides.read(task.source)
             result = stylize_video(
                 task.source,
                 task.target,
                 self.stylizer,
                 options=self.options,
                 video_options=quality,
-                mask=list(self._guides.read(task.source).masks),
+                mask=list(guides.masks),
+                colors_of=guides.colors,
             )
             picture.width, picture.height = result.width, result.height
             picture.notes = result.notes

@@ -50,6 +50,7 @@ def options_from(
         @wraps(command)
         def call_with_config(*args: Any, **values: Any) -> Any:
             own = {spec.name: values.pop(spec.name) for spec in specs}
+            own = {name: value for name, value in own.items() if value is not None}
             return command(*args, **values, **{parameter: config(**own)})
 
         decorated: Any = call_with_config
@@ -86,6 +87,12 @@ def styles_option(command: Command) -> Command:
         multiple=True,
         help=f"{_STYLE_HELP} Several, each with its own --mask, share the picture.",
     )(command)
+
+
+def colors_of_option(command: Command) -> Command:
+    """Add `--colors-of` to a command."""
+    help_text = "Give the result the colours of a picture, in place of the style's."
+    return click.option("--colors-of", metavar="PICTURE", help=help_text)(command)
 
 
 def mask_option(command: Command) -> Command:
@@ -125,6 +132,8 @@ def _click_option(spec: "Field[Any]", hint: Any, default: Any) -> Callable[[Any]
         if default is True:
             flag += f"/--no-{flag[2:]}"
         return click.option(flag, is_flag=True, default=default, help=spec.metadata["help"])
+    if "flag_value" in spec.metadata:
+        return _FlagWithValue.option(flag, spec, split_hint(hint)[0])
     required = default is MISSING
     return click.option(
         flag,
@@ -148,6 +157,54 @@ def _click_type(hint: Any) -> Any:
     if choices:
         return click.Choice(choices, case_sensitive=False)
     return click.Path(path_type=Path) if wanted[0] is Path else wanted[0]
+
+
+class _FlagWithValue(click.Option):
+    """A flag that may be followed by one of some names: `--preserve-color [histogram]`.
+
+    click takes whatever follows such an option for its value. Here that is only so if it is one of
+    the names, so that an argument can follow the flag too.
+    """
+
+    @classmethod
+    def option(
+        cls, flag: str, spec: "Field[Any]", choices: tuple[str, ...]
+    ) -> Callable[[Any], Any]:
+        return click.option(
+            flag,
+            spec.name,
+            cls=cls,
+            type=click.Choice(choices, case_sensitive=False),
+            is_flag=False,
+            flag_value=spec.metadata["flag_value"],
+            default=None,
+            show_default=False,
+            metavar=f"[{spec.metadata['metavar']}]",
+            help=spec.metadata["help"],
+        )
+
+    def expand(self, args: list[str]) -> list[str]:
+        """Add the value to the flag where none of the names follows it."""
+        assert isinstance(self.type, click.Choice)
+        names, flag, expanded = self.type.choices, self.opts[0], list(args)
+        for i, arg in enumerate(args):
+            if arg == "--":
+                break
+            following = args[i + 1].lower() if i + 1 < len(args) else ""
+            if arg == flag and following not in names:
+                expanded[i] = f"{flag}={self.flag_value}"
+        return expanded
+
+
+class StyleCommand(click.Command):
+    """A command whose options may be flags with an optional value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse arguments; see `_FlagWithValue`."""
+        for param in self.params:
+            if isinstance(param, _FlagWithValue):
+                args = param.expand(args)
+        return super().parse_args(ctx, args)
 
 
 class _ChoiceOrNumber(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic since 8.5

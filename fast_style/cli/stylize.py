@@ -11,6 +11,8 @@ import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, debugging
 from fast_style.cli.options import (
+    StyleCommand,
+    colors_of_option,
     json_option,
     mask_option,
     options_from,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from fast_style.inference.stylizer import Stylizer
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=StyleCommand, epilog=EXIT_CODES)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @styles_option
 @click.option(
@@ -44,7 +46,14 @@ if TYPE_CHECKING:
     "NAME-STYLE.EXT beside each picture, FOLDER-STYLE beside a folder]",
 )
 @mask_option
+@colors_of_option
 @options_from(StyleOptions, "style_options")
+@click.option(
+    "--variants",
+    type=click.IntRange(2, 16),
+    metavar="N",
+    help="Write a small sheet of N variants of each picture, to choose one with --variant.",
+)
 @refine_option
 @click.option(
     "--polish",
@@ -127,6 +136,8 @@ class _Request:
     styles: tuple[str, ...]
     output: str | None
     masks: tuple[str, ...]
+    colors_of: str | None
+    variants: int | None
     style_options: StyleOptions
     refine: float | None
     polish: int | None
@@ -146,6 +157,10 @@ def _check_request(request: _Request) -> None:
     _check_streams(request.inputs, standard_output(request.output), request.as_json)
     if request.style_images and request.polish is None:
         raise click.UsageError("--style-image is the painting for --polish N: give both")
+    if request.polish is not None and request.variants is not None:
+        raise click.UsageError("--variants shows what the network gives: leave out --polish")
+    if request.colors_of is not None and request.style_options.color_mode is not None:
+        raise click.UsageError("--preserve-color and --colors-of are two choices: give one")
     if request.polish is not None and len(request.styles) > 1:
         raise click.UsageError("--polish is for one style or mixture, and several were given")
 
@@ -170,7 +185,9 @@ def _make_plan(request: _Request, parts: "Sequence[tuple[Path, float]]") -> "Out
         recursive=request.recursive,
         skip_existing=request.skip_existing,
         provenance=_describe_making(request, name, parts),
-        first_frame=request.first_frame or request.polish is not None,
+        first_frame=request.first_frame
+        or request.polish is not None
+        or request.variants is not None,
     )
 
 
@@ -193,6 +210,8 @@ def _describe_making(
         polish=request.polish,
         style_images=request.style_images,
         masks=request.masks,
+        colors_of=request.colors_of,
+        variants=request.variants,
     )
 
 
@@ -235,7 +254,8 @@ def _make_pipeline(
         request.output_options,
         workers=request.pipeline_options.workers,
         polish=_make_polish(request.polish, styles[0], request.style_images, device, reporter),
-        guides=GuideFiles(request.masks),
+        guides=GuideFiles(request.masks, request.colors_of),
+        variants=request.variants or 1,
         provenance=plan.provenance,
     )
 

@@ -13,6 +13,8 @@ import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, SOME_FAILED, debug_option, one_line, print_message
 from fast_style.cli.options import (
+    StyleCommand,
+    colors_of_option,
     json_option,
     options_from,
     quiet_option,
@@ -56,7 +58,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
         return rate
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=StyleCommand, epilog=EXIT_CODES)
 @click.argument("source", metavar="INPUT")
 @styles_option
 @click.option(
@@ -68,6 +70,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     ".apng), numbered pictures (frames/%06d.png), or - for yuv4mpeg to stdout. An existing file is "
     "overwritten unless it is the input.",
 )
+@colors_of_option
 @options_from(StyleOptions, "style_options")
 @click.option(
     "--mask",
@@ -141,7 +144,7 @@ def video(
             video_options=video_options,
             mask=masks,
             progress=progress,
-            **more,  # start, end, rate, resume
+            **more,  # colors_of, start, end, rate, resume
         )
     seconds = time.perf_counter() - begin
     if not quiet:

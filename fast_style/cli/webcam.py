@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, debug_option, print_message
-from fast_style.cli.options import options_from, quiet_option
+from fast_style.cli.options import StyleCommand, options_from, quiet_option
 from fast_style.cli.video import require_extra
 from fast_style.options import MASK_OPTIONS, EngineOptions, StyleOptions, VideoOptions
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fast_style.video.camera import Screen
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=StyleCommand, epilog=EXIT_CODES)
 @click.option(
     "--style",
     "-s",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fast_style.errors import UsageError
+from fast_style.options import MAX_STRENGTH
 
 __all__ = ["LUMA_WEIGHTS", "blend", "preserve_color", "scale_luma_weights"]
 
@@ -85,22 +86,25 @@ def blend(
     Args:
         stylized: The stylized picture, shape (H, W, 3), RGB, uint8, values in [0, 255].
         content: The photo, same shape, type and range.
-        strength: Stylization strength in [0, 1]: 0 gives the photo, 1 the stylized picture.
+        strength: Stylization strength in [0, 1.5]: 0 gives the photo, 1 the stylized picture; more
+            exaggerates the difference.
         mask: What the strength is multiplied by, shape (H, W), uint8, 0 to 255 for 1; 1 everywhere
             if None.
 
     Returns:
-        ``content + strength * mask * (stylized - content)`` rounded to the nearest integer, shape
-        (H, W, 3), uint8. Without a mask, at 0 and at 1 the photo or the stylized array itself is
-        returned, not a copy.
+        ``content + strength * mask * (stylized - content)`` rounded to the nearest integer and
+        clipped, shape (H, W, 3), uint8. Without a mask, at 0 and at 1 the photo or the stylized
+        array itself is returned, not a copy.
 
     Raises:
-        UsageError: If strength is outside [0, 1], an array is not uint8 of shape (H, W, 3), or the
-            two differ in shape, or the mask from them.
+        UsageError: If strength is outside [0, 1.5], an array is not uint8 of shape (H, W, 3), or
+            the two differ in shape, or the mask from them.
     """
     _check_pair(stylized, content)
-    if not 0.0 <= strength <= 1.0:  # written so that NaN fails too
-        raise UsageError(f"strength must be a number from 0 to 1, and {strength} was given")
+    if not 0.0 <= strength <= MAX_STRENGTH:  # written so that NaN fails too
+        raise UsageError(
+            f"strength must be a number from 0 to {MAX_STRENGTH}, and {strength} was given"
+        )
     if mask is not None and (mask.dtype != np.uint8 or mask.shape != content.shape[:2]):
         raise UsageError(
             f"the mask must be a uint8 array of shape {content.shape[:2]}, as high and wide as the "
@@ -120,10 +124,12 @@ def blend(
         change -= photo
         if mask is not None:
             weight = weights[mask[rows]]
-        change *= weight  # at most 255 * 65536, far inside int32
+        change *= weight  # at most 255 * 1.5 * 65536, far inside int32
         change += _HALF
         change >>= 16
         photo += change
+        if strength > 1.0:
+            np.clip(photo, 0, 255, out=photo)
         result[rows] = photo
     return result
 

@@ -3,10 +3,10 @@
 A convolutional network maps a flat area, such as an overexposed sky, to a flat area, in which its
 filters find no structure. Noise on the input, in training and afterwards, gives it some. It is
 added to the network's input only, not to the photo that the content loss compares with. The noise
-is one fixed pattern, so that the same photo always gives the same result.
+is one fixed pattern for each seed, so that the same photo always gives the same result.
 """
 
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ _SIDE = 256
 
 
 def add_grain(
-    pixels: NDArray[np.uint8], amplitude: int, offset: tuple[int, int] = (0, 0)
+    pixels: NDArray[np.uint8], amplitude: int, offset: tuple[int, int] = (0, 0), seed: int = 0
 ) -> NDArray[np.uint8]:
     """Add noise, uniformly distributed over [-amplitude, amplitude], to a picture.
 
@@ -26,6 +26,7 @@ def add_grain(
         pixels: RGB, shape (H, W, 3), values 0-255; not changed.
         amplitude: in levels, 0 to `GRAIN_LIMIT`; with 0 the array itself is returned.
         offset: position in the repeated pattern, as rows down and columns across.
+        seed: of the pattern.
 
     Returns:
         A picture of the same shape and type.
@@ -43,7 +44,7 @@ def add_grain(
     tiles = 1, -(-width // _SIDE), 1
     up, down = (
         np.tile(np.roll(part, (-offset[0], -offset[1]), axis=(0, 1)), tiles)[:, :width]
-        for part in _pattern(amplitude)
+        for part in _pattern(amplitude, seed)
     )
     room = 255 - up
     grainy = np.empty_like(pixels)
@@ -58,11 +59,11 @@ def add_grain(
     return grainy
 
 
-@cache
-def _pattern(amplitude: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+@lru_cache(maxsize=8)
+def _pattern(amplitude: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return what the noise adds to each value and what it subtracts; one of the two is 0."""
     # A bit generator whose stream numpy guarantees not to change.
-    rng = np.random.Generator(np.random.PCG64(0))
+    rng = np.random.Generator(np.random.PCG64(seed))
     uniform = rng.random((_SIDE, _SIDE, 3))
     noise = np.floor(uniform * (2 * amplitude + 1)).astype(np.int16) - np.int16(amplitude)
     return noise.clip(0).astype(np.uint8), (-noise).clip(0).astype(np.uint8)

@@ -44,11 +44,16 @@ class Ensemble:
         self.engine: Engine = self._members[0][0].engine
 
     def render(
-        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+        self,
+        pixels: Pixels,
+        stroke_size: float,
+        shares: NDArray[np.uint8] | None = None,
+        variant: int = 0,
     ) -> Pixels:
         """Stylize a picture in every style and mix the results, see `Renderer.render`."""
         return mix_pictures(
-            (member.render(pixels, stroke_size), share) for member, share in self._members
+            (member.render(pixels, stroke_size, None, variant), share)
+            for member, share in self._members
         )
 
 
@@ -71,7 +76,11 @@ class AreaEnsemble:
         self.engine: Engine = members[0].engine
 
     def render(
-        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+        self,
+        pixels: Pixels,
+        stroke_size: float,
+        shares: NDArray[np.uint8] | None = None,
+        variant: int = 0,
     ) -> Pixels:
         """Stylize a picture in every style and put the results together by their areas.
 
@@ -79,6 +88,7 @@ class AreaEnsemble:
             pixels: as for `Renderer.render`.
             stroke_size: as for `Renderer.render`.
             shares: the share of each style, shape (N, H, W); they sum to 255.
+            variant: as in `StyleOptions`.
 
         Returns:
             As `Renderer.render`.
@@ -90,7 +100,7 @@ class AreaEnsemble:
             if not share.any():
                 continue
             total += share
-            picture = member.render(pixels, stroke_size)
+            picture = member.render(pixels, stroke_size, None, variant)
             if result is None:
                 result = picture
                 continue

@@ -9,31 +9,34 @@ from typing import Literal
 from fast_style.errors import UnreadableImageError
 from fast_style.images.folder import find_pictures, fold_name
 from fast_style.images.masks import Mask, read_mask
-from fast_style.inference.guides import ALPHA, Guides
+from fast_style.inference.guides import ALPHA, Guides, read_colors
 
 __all__ = ["GuideFiles"]
 
 
 class GuideFiles:
-    """Reads the masks of each photo; safe for threads."""
+    """Reads the masks of each photo; safe for threads.
 
-    def __init__(self, masks: Sequence[str] = ()) -> None:
-        """Find the masks; a mask that serves all photos is read here.
+    Attributes:
+        count: number of masks of a photo.
+    """
+
+    def __init__(self, masks: Sequence[str] = (), colors_of: str | None = None) -> None:
+        """Find the masks; pictures that serve all photos are read here.
 
         Args:
             masks: for each: a picture's path, `alpha` for each photo's own opacity, or a folder
                 with a picture for each photo, of the photo's name with any suffix. Subfolders are
                 searched; of several of one name, that in the folders most like the photo's is
                 taken.
+            colors_of: the path of the picture whose colours are taken.
 
         Raises:
             ImageError: a file cannot be read.
         """
         self._masks = [_MaskFolder(one) if os.path.isdir(one) else _read(one) for one in masks]
-
-    def __len__(self) -> int:
-        """Count the masks of a photo."""
-        return len(self._masks)
+        self.count = len(masks)
+        self._colors = None if colors_of is None else read_colors(colors_of)
 
     def read(self, photo: str) -> Guides:
         """Read the masks of a photo.
@@ -44,9 +47,8 @@ class GuideFiles:
         Raises:
             ImageError: there is none for it, or it cannot be read.
         """
-        return Guides(
-            [one.read(photo) if isinstance(one, _MaskFolder) else one for one in self._masks]
-        )
+        masks = [one.read(photo) if isinstance(one, _MaskFolder) else one for one in self._masks]
+        return Guides(masks, self._colors)
 
 
 class _MaskFolder:

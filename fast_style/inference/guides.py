@@ -1,4 +1,4 @@
-"""Pictures beside the photo that say where each style is applied."""
+"""Pictures beside the photo that say where each style is applied, and in which colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.errors import UsageError
-from fast_style.images import ImageSource, Photo
+from fast_style.images import ImageSource, Photo, read_image
+from fast_style.images.color_transfer import ColorStatistics, measure_colors
 from fast_style.images.masks import Mask, divide_areas, fit_mask, read_mask
 from fast_style.options import StyleOptions
 
@@ -20,15 +21,20 @@ __all__ = [
     "Areas",
     "Guides",
     "MaskSource",
+    "check_colors",
     "check_mask_count",
     "find_areas",
-    "read_masks",
+    "read_colors",
+    "read_guides",
 ]
 
 ALPHA: Literal["alpha"] = "alpha"
 """In place of a mask: the photo's own opacity."""
 
 MaskSource = ImageSource | Literal["alpha"]
+
+_COLOR_SIDE = 256
+"""Sides that a picture keeps when it is read for its colours, in pixels."""
 
 _STRETCHED = 0.02
 """Relative difference of proportions from which a mask that is stretched is noted."""
@@ -41,9 +47,11 @@ class Guides:
     Attributes:
         masks: where each style is applied, of any size, or `ALPHA`. For one style, one mask or
             none; for several, one for each, or one less: then the last style has the rest.
+        colors: statistics of the colours that the picture is to have; None leaves them.
     """
 
     masks: Sequence[Mask | Literal["alpha"]] = ()
+    colors: ColorStatistics | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,19 +73,51 @@ class Areas:
         return self.coverage is not None and not self.coverage.any()
 
 
-def read_masks(given: MaskSource | Sequence[MaskSource] | None) -> Guides:
-    """Read one mask or several, each from a picture, or `ALPHA`.
+def read_guides(
+    masks: MaskSource | Sequence[MaskSource] | None = None,
+    colors_of: ImageSource | ColorStatistics | None = None,
+) -> Guides:
+    """Read the pictures that guide a style.
+
+    Args:
+        masks: one or several, each a picture or `ALPHA`.
+        colors_of: the picture whose colours are taken, or their statistics.
 
     Raises:
         ImageError: one cannot be read.
     """
-    if given is None:
-        return Guides()
-    several: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
-    is_alpha = [isinstance(one, str) and one == ALPHA for one in several]
-    return Guides(
-        [ALPHA if alpha else read_mask(one) for alpha, one in zip(is_alpha, several, strict=True)]
-    )
+    several: list[Any] = list(masks) if isinstance(masks, list | tuple) else [masks]
+    read = [
+        ALPHA if isinstance(one, str) and one == ALPHA else read_mask(one)
+        for one in several
+        if one is not None
+    ]
+    if colors_of is None or isinstance(colors_of, ColorStatistics):
+        return Guides(read, colors_of)
+    return Guides(read, read_colors(colors_of))
+
+
+def read_colors(source: ImageSource) -> ColorStatistics:
+    """Measure the colours of a picture.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    photo = read_image(source, at_least=_COLOR_SIDE)
+    return measure_colors(photo.pixels, photo.alpha)
+
+
+def check_colors(guides: Guides | None, options: StyleOptions) -> None:
+    """Check that not both the photo's and another picture's colours are asked for.
+
+    Raises:
+        UsageError: they are.
+    """
+    if guides is not None and guides.colors is not None and options.color_mode is not None:
+        raise UsageError(
+            "the photo's colours cannot be kept (--preserve-color) and another picture's taken "
+            "(--colors-of) at once: choose one"
+        )
 
 
 def find_areas(

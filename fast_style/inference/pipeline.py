@@ -212,6 +212,7 @@ class Pipeline(ABC):
         polish: Polish | None = None,
         guides: GuideFiles | None = None,
         provenance: Provenance | None = None,
+        variants: int = 1,
     ) -> None:
         """Store what to do with each picture.
 
@@ -224,20 +225,21 @@ class Pipeline(ABC):
             guides: the masks of each picture; none if None.
             provenance: how the pictures are made; left out if `output` asks for no note or no
                 metadata.
+            variants: above 1, a sheet of that many variants is made of each picture.
 
         Raises:
             UsageError: the installed Pillow cannot write the format, or the number of masks does
                 not fit the styles.
         """
         self._guides = guides or GuideFiles()
-        check_mask_count(len(self._guides), stylizer.styles)
+        check_mask_count(self._guides.count, stylizer.styles)
         output = output or OutputOptions()
         self.stylizer, self.options = stylizer, options or StyleOptions()
         self.format, self.quality = pillow_format(output.format), output.quality
         self.strip = output.strip
         self.provenance = provenance if writes_note(output) else None
         self.workers = default_workers(stylizer.engine.device) if workers is None else workers
-        self._polish = polish
+        self._polish, self._variants = polish, variants
 
     def run(self, tasks: Sequence[PictureTask]) -> Generator[PictureResult, None, None]:
         """Stylize pictures, and yield the result of each as soon as it is known, in their order.
@@ -365,7 +367,17 @@ class Pipeline(ABC):
         if picture.photo is None:
             return
         with picture.step():
-            if self._polish is None or self.options.strength == 0:
+            if self._variants > 1:
+                from fast_style.inference.variants import variant_sheet  # it draws
+
+                picture.photo = variant_sheet(
+                    self.stylizer,
+                    picture.photo,
+                    self.options,
+                    picture.guides,
+                    count=self._variants,
+                )
+            elif self._polish is None or self.options.strengths == (0, 0):
                 picture.photo = self.stylizer.stylize_photo(
                     picture.photo, self.options, picture.guides
                 )

@@ -113,6 +113,8 @@ class RemoteStylizer:
         # Strength, colours and masks are applied here, by `Painted.finish`.
         longest = max(content.width, content.height)
         asked = {"size": longest, "stroke_size": options.stroke_size}
+        if options.variant:
+            asked["variant"] = options.variant
         answer = self._service.request(
             "POST",
             "/v1/stylize",
@@ -132,7 +134,7 @@ class RemoteStylizer:
                 f"{self._service.name} sent a picture of {pixels.shape[1]}x{pixels.shape[0]} "
                 f"pixels for a photo of {content.width}x{content.height}"
             )
-        return Painted(content, pixels, areas.coverage)
+        return Painted(content, pixels, areas.coverage, guides.colors if guides else None)
 
 
 def remote_styles(

@@ -25,6 +25,12 @@ _MAX_WHOLE_BYTES, _ALWAYS_WHOLE_BYTES = 2 << 30, 32 << 20
 memory is free; one that needs less than the second is never."""
 
 
+_MIRRORED = 4
+"""Variants that differ by mirroring."""
+_LEAST_GRAIN = 4
+"""Levels of noise of the variants that differ by it."""
+
+
 class Renderer(Protocol):
     """Renders pixels in a style, with one network or an ensemble of several.
 
@@ -37,7 +43,11 @@ class Renderer(Protocol):
     engine: Engine
 
     def render(
-        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+        self,
+        pixels: Pixels,
+        stroke_size: float,
+        shares: NDArray[np.uint8] | None = None,
+        variant: int = 0,
     ) -> Pixels:
         """Stylize a picture at full strength.
 
@@ -46,6 +56,7 @@ class Renderer(Protocol):
             stroke_size: as in `StyleOptions`, as a number.
             shares: for a renderer of several styles with areas, the share of each style, shape
                 (N, H, W), uint8; they sum to 255 in each pixel. Others do not use it.
+            variant: as in `StyleOptions`.
 
         Returns:
             The stylized picture, of the same shape and type.
@@ -76,13 +87,17 @@ class NetworkRenderer:
         self._model, self._tile, self._max_megapixels = model, options.tile, max_megapixels
 
     def render(
-        self, pixels: Pixels, stroke_size: float, shares: NDArray[np.uint8] | None = None
+        self,
+        pixels: Pixels,
+        stroke_size: float,
+        shares: NDArray[np.uint8] | None = None,
+        variant: int = 0,
     ) -> Pixels:
         """Stylize a picture at full strength, see `Renderer.render`."""
         height, width = pixels.shape[:2]
         working = working_size(height, width, stroke_size)
         if working == (height, width):
-            return self._run(add_grain(pixels, self.card.grain))
+            return self._run_variant(pixels, variant)
         if stroke_size < 1 and working[0] * working[1] > self._max_megapixels * 1e6:
             raise ImageTooLargeError(
                 f"strokes of size {stroke_size:g} on {width}x{height} pixels take a picture of "
@@ -90,10 +105,24 @@ class NetworkRenderer:
                 "megapixels: give a larger stroke size or a smaller size, or raise the limit"
             )
         resized = resize_in_strips(pixels, *working, BICUBIC if stroke_size < 1 else HAMMING)
-        stylized = self._run(add_grain(resized, self.card.grain))
+        stylized = self._run_variant(resized, variant)
         if stroke_size < 1:
             return resize_in_strips(stylized, height, width, HAMMING)
         return upsample_guided(stylized, resized, pixels)
+
+    def _run_variant(self, pixels: Pixels, variant: int) -> Pixels:
+        """Add grain and run the network.
+
+        Other noise alone changes little. The strokes of a mirrored picture run the other way, and
+        are as good: variants 1 to 3 are mirrored in width, in height, and in both, and so on.
+        Further ones differ from these by their noise, in networks without grain too.
+        """
+        mirrored = tuple(axis for axis, bit in ((1, 1), (0, 2)) if variant & bit)
+        if mirrored:
+            pixels = np.ascontiguousarray(np.flip(pixels, mirrored))
+        grain = self.card.grain if variant < _MIRRORED else max(self.card.grain, _LEAST_GRAIN)
+        stylized = self._run(add_grain(pixels, grain, seed=variant))
+        return np.ascontiguousarray(np.flip(stylized, mirrored)) if mirrored else stylized
 
     def _run(self, pixels: Pixels) -> Pixels:
         """Run the network on a picture, whole or in strips."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,25 +14,26 @@ from PIL import Image
 from fast_style.engines import GraphEngine
 from fast_style.errors import UsageError
 from fast_style.images import ImageSource, Photo, read_image, to_pil
-from fast_style.images.color import blend, preserve_color
-from fast_style.images.masks import Mask
 from fast_style.images.tensors import is_tensor
 from fast_style.inference.ensemble import AreaEnsemble, Ensemble
 from fast_style.inference.guides import (
     Guides,
     MaskSource,
+    check_colors,
     check_mask_count,
     find_areas,
-    read_masks,
+    read_guides,
 )
 from fast_style.inference.memory_errors import memory_errors_explained
-from fast_style.inference.renderer import NetworkRenderer, Pixels, Renderer
+from fast_style.inference.painted import Painted
+from fast_style.inference.renderer import NetworkRenderer, Renderer
 from fast_style.inference.stroke_size import fit_stroke_size
 from fast_style.inference.visible_part import render_visible
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import StyleModel
 from fast_style.options import (
     DEFAULT_MAX_MEGAPIXELS,
+    ColorMode,
     DeviceChoice,
     EngineChoice,
     EngineOptions,
@@ -66,38 +67,6 @@ which sum to 1, or a picture in memory: a Pillow image or an array."""
 
 StyleSource = OneStyle | Sequence[OneStyle]
 """One style, or a list of several, each of which is applied where its mask is white."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Painted:
-    """A photo and the network's picture of it, to be finished in any way without the network.
-
-    Attributes:
-        content: the photo, at the size that was worked at.
-        pixels: the stylized photo at full strength: RGB in sRGB, uint8, of the shape of
-            `content.pixels`.
-        coverage: how much of each pixel is painted, shape (H, W), 0 to 255; None for all of it.
-    """
-
-    content: Photo
-    pixels: Pixels
-    coverage: Mask | None = None
-
-    def finish(self, options: StyleOptions | None = None) -> Photo:
-        """Apply the strength and the choice of colours, which takes some milliseconds.
-
-        Args:
-            options: `strength` and `preserve_color` are used; the defaults if None.
-
-        Returns:
-            The photo that `Stylizer.stylize_photo` returns for the same options, bit for bit.
-        """
-        options = options or StyleOptions()
-        pixels = self.pixels
-        if options.preserve_color:
-            pixels = preserve_color(pixels, self.content.pixels)
-        finished = blend(pixels, self.content.pixels, options.strength, self.coverage)
-        return self.content.with_pixels(finished)
 
 
 class Stylizer:
@@ -202,9 +171,14 @@ class Stylizer:
         image: ImageSource,
         *,
         mask: MaskSource | Sequence[MaskSource] | None = None,
+        colors_of: ImageSource | None = None,
         size: int | None = None,
         strength: float = 1.0,
-        preserve_color: bool = False,
+        color_strength: float | None = None,
+        stroke_strength: float | None = None,
+        preserve_color: ColorMode | bool = False,
+        color_share: float = 1.0,
+        variant: int = 0,
         feather: float = 0,
         invert_mask: bool = False,
         stroke_size: StrokeSize = "auto",
@@ -219,11 +193,19 @@ class Stylizer:
                 where the photo stays, or `"alpha"` for the photo's own opacity. For several
                 styles, a list of masks, in their order; without the last one, the last style has
                 the rest.
+            colors_of: a picture whose colours the result is given.
             size: the longest that the long side may be, in pixels: a larger picture is resized
                 first, a smaller one keeps its size. None works at the picture's own size.
-            strength: stylization strength in [0, 1]: 0 returns the photo, 1 the full style; values
-                between blend the two pixel by pixel.
-            preserve_color: whether the photo's colours are kept and only its brightness stylized.
+            strength: stylization strength in [0, 1.5]: 0 returns the photo, 1 the full style;
+                values between blend the two pixel by pixel, and values above 1 are bolder.
+            color_strength: of the style's colours alone; `strength` if None.
+            stroke_strength: of the style's strokes alone; `strength` if None.
+            preserve_color: whether and how the photo's colours are kept: `luminance` or True (only
+                brightness is stylized), `histogram` (the picture's colours are mapped as a whole)
+                or `chroma` (as `luminance`, in Oklab).
+            color_share: how much of the photo's colours is kept, or of those of `colors_of` taken,
+                in [0, 1].
+            variant: another picture of the same photo and style for each number.
             feather: width of the soft edge of masks, in pixels.
             invert_mask: whether black and white are swapped in masks.
             stroke_size: `auto`, for strokes that take the same share of every picture: that at the
@@ -243,12 +225,17 @@ class Stylizer:
         options = StyleOptions(
             size=size,
             strength=strength,
+            color_strength=color_strength,
+            stroke_strength=stroke_strength,
             preserve_color=preserve_color,
+            color_share=color_share,
+            variant=variant,
             feather=feather,
             invert_mask=invert_mask,
             stroke_size=stroke_size,
         )
-        guides = read_masks(mask)
+        guides = read_guides(mask, colors_of)
+        check_colors(guides, options)
         photo = read_image(image, max_megapixels=self.max_megapixels)
         return to_pil(self.stylize_photo(photo, options, guides))
 
@@ -273,7 +260,7 @@ class Stylizer:
         """
         options = options or StyleOptions()
         # At strength 0 the network's picture would not be used.
-        if options.strength == 0:
+        if options.strengths == (0, 0):
             check_mask_count(len(guides.masks) if guides else 0, self.styles)
             with memory_errors_explained(photo, options, network=False):
                 return _resize(photo, options.size)
@@ -288,7 +275,8 @@ class Stylizer:
 
         Args:
             photo: as in `stylize_photo`.
-            options: `size`, `stroke_size` and what is about masks are used; the defaults if None.
+            options: `size`, `stroke_size`, `variant` and what is about masks are used; the
+                defaults if None.
             guides: as in `stylize_photo`.
 
         Returns:
@@ -306,12 +294,15 @@ class Stylizer:
             content, areas = find_areas(content, guides, options, self.styles)
             if areas.is_empty:  # no need for the network
                 return Painted(content, content.pixels, areas.coverage)
+            colors = guides.colors if guides is not None else None
             if content.alpha is not None and not content.alpha.any():
                 note = "wholly transparent: there is nothing to stylize"
                 content = replace(content, notes=(*content.notes, note))
             stroke_size = self.fit_stroke_size(content.height, content.width, options.stroke_size)
-            pixels = render_visible(self._renderer, content, stroke_size, areas.shares)
-            return Painted(content, pixels, areas.coverage)
+            pixels = render_visible(
+                self._renderer, content, stroke_size, areas.shares, options.variant
+            )
+            return Painted(content, pixels, areas.coverage, colors)
 
     def fit_stroke_size(self, height: int, width: int, stroke_size: StrokeSize = "auto") -> float:
         """Return the stroke size for a picture as a number: what `auto` stands for, or itself.

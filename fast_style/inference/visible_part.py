@@ -25,6 +25,7 @@ def render_visible(
     content: Photo,
     stroke_size: float,
     shares: NDArray[np.uint8] | None = None,
+    variant: int = 0,
 ) -> Pixels:
     """Stylize the visible part of a picture at full strength.
 
@@ -33,6 +34,7 @@ def render_visible(
         content: the picture; hidden colours do not change what is visible in the result.
         stroke_size: as for `Renderer.render`.
         shares: as for `Renderer.render`.
+        variant: as for `Renderer.render`.
 
     Returns:
         RGB, shape (H, W, 3), uint8; `content.pixels` if all is transparent.
@@ -42,13 +44,13 @@ def render_visible(
     """
     pixels, alpha = content.pixels, content.alpha
     if alpha is None:
-        return renderer.render(pixels, stroke_size, shares)
+        return renderer.render(pixels, stroke_size, shares, variant)
     box = find_visible_box(alpha, round(_MARGIN * max(1.0, stroke_size)))
     if box is None:
         return pixels
     visible = np.ascontiguousarray(fill_hidden(pixels[box], alpha[box]))
     part = None if shares is None else np.ascontiguousarray(shares[:, box[0], box[1]])
-    stylized = renderer.render(visible, stroke_size, part)
+    stylized = renderer.render(visible, stroke_size, part, variant)
     if stylized.shape == pixels.shape:
         return stylized
     sides = zip(box, pixels.shape, strict=False)

@@ -12,6 +12,7 @@ PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 OutputFormat = Literal["jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif"]
 VideoCodec = Literal["auto", "h264", "h265", "av1", "vp9", "prores", "gif"]
 StripChoice = Literal["location", "all"]
+ColorMode = Literal["luminance", "histogram", "chroma"]
 AudioChoice = Literal["copy", "none"]
 Tile = Literal["auto", "off"] | int
 """How large pictures are processed on a CPU: see `EngineOptions.tile`."""
@@ -25,6 +26,11 @@ GRAIN_LIMIT = 64
 MIN_STROKE_SIZE, MAX_STROKE_SIZE = 0.25, 16
 """Bounds of `StyleOptions.stroke_size`. The cost of finer strokes grows with the square of their
 inverse; coarser ones leave the network next to nothing to paint."""
+
+MAX_STRENGTH = 1.5
+"""Beyond it, most values are clipped."""
+
+MAX_VARIANT = 2**31 - 1
 
 MAX_FEATHER = 4096
 """The widest soft edge of a mask, in pixels."""
@@ -61,13 +67,49 @@ class StyleOptions:
         metavar="PIXELS",
     )
     strength: float = option(
-        "Stylization strength: 0 is the photo, 1 the full style.",
+        "Stylization strength: 0 is the photo, 1 the full style, more is bolder.",
+        1.0,
+        minimum=0,
+        maximum=MAX_STRENGTH,
+        metavar="0..1.5",
+    )
+    color_strength: float | None = option(
+        "Strength of the style's colours, apart from its strokes.  [default: --strength]",
+        None,
+        minimum=0,
+        maximum=MAX_STRENGTH,
+        metavar="0..1.5",
+    )
+    stroke_strength: float | None = option(
+        "Strength of the style's strokes, apart from its colours.  [default: --strength]",
+        None,
+        minimum=0,
+        maximum=MAX_STRENGTH,
+        metavar="0..1.5",
+    )
+    preserve_color: ColorMode | bool = option(
+        "Keep the photo's colours. luminance: the style changes brightness only; histogram: the "
+        "style's colours are changed as a whole to the photo's; chroma: as luminance, in a space "
+        "made for the eye.",
+        False,
+        flag_value="luminance",
+        metavar="luminance|histogram|chroma",
+    )
+    color_share: float = option(
+        "How much of the photo's colours --preserve-color keeps, and how much of a picture's "
+        "--colors-of takes.",
         1.0,
         minimum=0,
         maximum=1,
         metavar="0..1",
     )
-    preserve_color: bool = option("Keep the photo's colours.", False)
+    variant: int = option(
+        "Another, equally good picture for each number, from other noise.",
+        0,
+        minimum=0,
+        maximum=MAX_VARIANT,
+        metavar="N",
+    )
     feather: float = option(
         "Width of the soft edge of masks, in pixels.",
         0,
@@ -90,6 +132,22 @@ class StyleOptions:
     def __post_init__(self) -> None:
         """Check every value."""
         check_options(self)
+
+    @property
+    def strengths(self) -> tuple[float, float]:
+        """The strengths of colours and strokes."""
+        color, strokes = self.color_strength, self.stroke_strength
+        return (
+            self.strength if color is None else color,
+            self.strength if strokes is None else strokes,
+        )
+
+    @property
+    def color_mode(self) -> ColorMode | None:
+        """The way in which the photo's colours are kept; None if they are not."""
+        if isinstance(self.preserve_color, bool):
+            return "luminance" if self.preserve_color else None
+        return self.preserve_color
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

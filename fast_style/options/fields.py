@@ -35,7 +35,7 @@ def option(help_text: str, default: Any = ..., *, cli: bool = True, **metadata: 
         cli: whether `cli.options.options_from` makes a command-line option of it.
         metadata: `minimum` and `maximum` (both allowed values), or `above` (not allowed itself);
             `metavar`, what `--help` shows for the value; `envvar`, an environment variable that
-            sets it.
+            sets it; `flag_value`, what the flag stands for without a value.
     """
     metadata = {"help": help_text, "cli": cli, **metadata}
     if default is ...:
@@ -124,7 +124,8 @@ def _check_option(name: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -
             return value
         if str(getattr(value, "dtype", "")) == "bool" and not getattr(value, "shape", ()):
             return bool(value)
-        raise _option_error(name, value, "True or False")
+        names = f"{', '.join(choices)}, " if choices else ""
+        raise _option_error(name, value, f"{names}True or False")
     if wanted not in (int, float):
         return value
     number = "a whole number" if wanted is int else "a number"

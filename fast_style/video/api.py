@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from fast_style.errors import UsageError, VideoError
-from fast_style.inference.guides import MaskSource, read_masks
+from fast_style.images import ImageSource
+from fast_style.images.color_transfer import ColorStatistics
+from fast_style.inference.guides import MaskSource, check_colors, read_guides
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions, VideoOptions
 from fast_style.video.encoding import choose_encoding, container_of
@@ -71,6 +73,7 @@ def stylize_video(
     options: StyleOptions | None = None,
     video_options: VideoOptions | None = None,
     mask: MaskSource | Sequence[MaskSource] | None = None,
+    colors_of: ImageSource | ColorStatistics | None = None,
     start: float | None = None,
     end: float | None = None,
     rate: Fraction | None = None,
@@ -91,6 +94,7 @@ def stylize_video(
         options: how each frame is stylized.
         video_options: how still the strokes are held, and how it is encoded.
         mask: where the style is applied, in all frames alike; as for `Stylizer.stylize`.
+        colors_of: a picture whose colours each frame is given.
         start: time of the first frame, in seconds; it becomes 0.
         end: time before which the last frame is shown, in seconds.
         rate: frames per second of numbered pictures; None for 25.
@@ -112,7 +116,8 @@ def stylize_video(
     with ExitStack() as opened:
         read = opened.enter_context(closing(_open_source(source, options.size, start, end, rate)))
         stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
-        guides = read_masks(mask)
+        guides = read_guides(mask, colors_of)
+        check_colors(guides, options)
         video = VideoStylizer(stylizer, steady=chosen.steady, options=options, guides=guides)
         name = stylizer.card.name if isinstance(style, Stylizer) else str(style)
         times = {"from": start, "to": end, "rate": str(rate)}
@@ -137,6 +142,7 @@ def _describe_job(source: str, style: str, video: VideoStylizer) -> dict[str, An
         "options": asdict(video.options),
         "steady": video.steady,
         "masks": [zlib.crc32(np.asarray(mask).tobytes()) for mask in video.guides.masks],
+        "colors": None if video.guides.colors is None else video.guides.colors.mean.tolist(),
     }
 
 

@@ -148,7 +148,7 @@ class VideoStylizer:
 
     def paint(self, prepared: Prepared) -> Painted | None:
         """Run the network on a frame; None where its picture is not needed."""
-        if prepared.repeats or self.options.strength == 0:
+        if prepared.repeats or self.options.strengths == (0, 0):
             return None
         content = prepared.content
         if self._stroke_size is None:  # one for all frames, also where their size changes
@@ -175,7 +175,7 @@ class VideoStylizer:
                 for mask in masks
                 if not isinstance(mask, str)
             ]
-            self._fitted = Guides(fitted)
+            self._fitted = Guides(fitted, self.guides.colors)
         return self._fitted
 
     def finish(self, prepared: Prepared, painted: Painted | None) -> Pixels:
@@ -186,7 +186,8 @@ class VideoStylizer:
             self._output = prepared.content.pixels
             return self._output
         steadied = self._steadier.apply(painted.pixels, prepared.motion)
-        finished = Painted(prepared.content, steadied, painted.coverage).finish(self.options)
+        painted = replace(painted, content=prepared.content, pixels=steadied)
+        finished = painted.finish(self.options)
         self._output = finished.pixels
         return self._output
 
