@@ -4,10 +4,10 @@
 same result to the last bit. Pillow cannot promise that: it knows where a strip lies in single
 precision only, and rounds differently from the whole picture. Hence the vertical pass is a product
 with a matrix of weights that are multiples of 2^-15, for which float32 holds all sums over bytes
-exactly, in any order; the horizontal pass is Pillow's, row by row. On one thread it is faster than
-Pillow. But numpy's BLAS computes the product with all cores, and where other threads are busy on
-them it waits: several times as long for a photo, and more for a small picture. Hence Pillow is used
-wherever memory allows it.
+exactly, in any order; the horizontal pass is Pillow's, row by row. numpy's BLAS would compute a
+large product with all cores, and where other programs are busy on them its threads wait for each
+other: a hundred times as long for a photo. Hence products are computed in blocks so small that BLAS
+takes the calling thread alone.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ Floats = npt.NDArray[np.float32]
 
 _STRIP_ROWS = 32  # of the result: more would make the matrix of weights larger and emptier
 _STRIP_VALUES = 1 << 22  # of the source, which a strip holds as float32
+_BLOCK_ROWS = 8  # of a product: more would make the matrix emptier
+_BLOCK_PRODUCTS = 1 << 18  # multiplications up to which OpenBLAS computes on the calling thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def resize_in_strips(pixels: Pixels, height: int, width: int, filter: Filter) ->
     for first, last in split_rows(height, _strip_rows(pixels, weights)):
         start, stop = weights.source_rows(first, last)
         source = pixels[start:stop].reshape(stop - start, -1).astype(np.float32)
-        rows = round_to_bytes(weights.as_matrix(first, last) @ source)
+        rows = round_to_bytes(weights.multiply(source, start, first, last))
         result[first:last] = resize_rows(
             rows.reshape(last - first, *pixels.shape[1:]), width, filter
         )
@@ -273,7 +275,28 @@ class VerticalWeights:
         """
         start, stop = self.source_rows(first, last)
         rows = planes[:, start - origin : stop - origin].astype(np.float32)
-        result: Floats = np.matmul(self.as_matrix(first, last), rows)
+        return self.multiply(rows, start, first, last)
+
+    def multiply(self, source: Floats, origin: int, first: int, last: int) -> Floats:
+        """Compute the new rows [first, last) on the calling thread.
+
+        Args:
+            source: Source rows from row `origin` on, shape (..., k, w).
+            origin: Number of the first of them.
+            first: The first new row.
+            last: The new row to stop before.
+
+        Returns:
+            Shape (..., last - first, w), not rounded.
+        """
+        width = source.shape[-1]
+        result = np.empty((*source.shape[:-2], last - first, width), np.float32)
+        for top, bottom in split_rows(last - first, _BLOCK_ROWS):
+            matrix = self.as_matrix(first + top, first + bottom)
+            start = int(self.first[first + top]) - origin
+            rows = source[..., start : start + matrix.shape[1], :]
+            for left, right in split_rows(width, max(1, _BLOCK_PRODUCTS // matrix.size)):
+                np.matmul(matrix, rows[..., left:right], out=result[..., top:bottom, left:right])
         return result
 
 
