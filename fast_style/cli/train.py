@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -23,9 +24,9 @@ def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: 
     """Train a style model from a painting, with photos of your own or those that ship.
 
     Shows each loss and the time left, writes preview pictures to RUNS/NAME/previews and TensorBoard
-    logs to RUNS/NAME/tensorboard, and the model to MODELS/NAME.safetensors. Ctrl-C and SIGTERM save
-    a checkpoint; the same command with --resume continues from it. With --predictor it trains what
-    predicts styles from a folder of paintings, and writes RUNS/NAME/NAME.safetensors.
+    logs to RUNS/NAME/tensorboard, and the model to MODELS/NAME.safetensors. Ctrl-C, SIGTERM and
+    SIGHUP save a checkpoint; the same command with --resume continues from it. With --predictor it
+    trains what predicts styles from a folder of paintings, and writes RUNS/NAME/NAME.safetensors.
 
     \b
     fast-style train --style-image painting.jpg --photos photos/ --name my-style
@@ -43,15 +44,22 @@ def train(context: click.Context, config: TrainingConfig, as_json: bool, quiet: 
     from fast_style.training.trainer import train as run
 
     result = run(config, quiet=quiet, inputs=inputs)
+    from fast_style.training.session import is_first_process
+
+    # Of a training on several devices, the first process prints and has the exit code; Lightning
+    # kills it when another one has a code of its own.
+    if not is_first_process():
+        return
     if as_json:
         document = dataclasses.asdict(result)
         click.echo(json.dumps({k: _plain(v) for k, v in document.items()}, indent=2))
     if result.signal is not None:
         if not quiet:
-            click.echo(
-                f"stopped at step {result.steps}; the same command with --resume continues",
-                err=True,
-            )
+            with suppress(OSError):  # after SIGHUP there is no terminal
+                click.echo(
+                    f"stopped at step {result.steps}; the same command with --resume continues",
+                    err=True,
+                )
         context.exit(128 + result.signal)
     if not quiet:
         click.echo(

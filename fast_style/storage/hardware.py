@@ -5,6 +5,7 @@ import importlib.util
 import math
 import os
 import platform
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -107,6 +108,16 @@ def visible_cores() -> int:
 def usable_cores() -> int:
     """Count the cores that this process may run on and has the quota for."""
     return core_limit() or visible_cores()
+
+
+def shared_memory_left() -> int | None:
+    """Return the free bytes for memory that processes share; None on systems without `/dev/shm`."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return shutil.disk_usage(_ROOT / "dev/shm").free
+    except OSError:
+        return 0
 
 
 def available_memory() -> int:

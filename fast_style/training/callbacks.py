@@ -1,12 +1,10 @@
-"""Callbacks of a training run: time limit, checkpoints, interrupts, bad losses, loss curve."""
+"""Callbacks of a training run: time limit, checkpoints, bad losses, loss curve."""
 
 import copy
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -128,45 +126,6 @@ class Checkpoints(StepCallback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the last state, however the run ended."""
         self.save(trainer)
-
-
-class Interrupts(StepCallback):
-    """Ends the run after the current step on Ctrl-C or SIGTERM; a second signal ends it at once.
-
-    Attributes:
-        received: the signal that ended the run, or None.
-    """
-
-    def __init__(self, notify: Notify) -> None:
-        """Create the callback; `notify` is called when a signal comes."""
-        self.notify = notify
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Install the handlers; Lightning's own ones would lose the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        self.notify(f"{name}: saving after this step (once more to stop without saving)")
-
-    def after_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
-    ) -> None:
-        """Stop between two steps, on all devices at the same one."""
-        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            trainer.should_stop = True
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Restore the previous handlers."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
 
 
 class NonFiniteGuard(StepCallback):

@@ -5,7 +5,7 @@ So a resumed run sees exactly the photos that it would have seen, and needs no s
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -20,11 +20,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fast_style.errors import ImageError, TrainingDataError
 from fast_style.images import read_image, resize_long_side
 from fast_style.images.grain import add_grain
-from fast_style.storage.hardware import usable_cores
+from fast_style.storage.hardware import shared_memory_left, usable_cores
 from fast_style.training.config import TrainingConfig
 
 _ZOOM = 1.25
 """Largest ratio of a photo's short side to the side of its crop, for crops of various scales."""
+
+_PREFETCH = 4
+"""Batches that each loader process has ready."""
+
+WORKER_SECONDS = 300
+"""How long a batch may take before the training ends with an error."""
 
 _ENDLESS = 1 << 40  # steps of a run that only the time limit ends
 _TRIES = 20
@@ -174,21 +180,43 @@ def default_workers() -> int:
     return min(8, max(1, usable_cores() // 2))
 
 
+def fitting_workers(wanted: int, config: TrainingConfig, processes: int) -> int:
+    """Return how many loader processes the shared memory is enough for, `wanted` at most.
+
+    Batches go through shared memory. Containers often have little (64 MB in Docker), and where it
+    is full, a loader fails in a way that torch waits for without end.
+
+    Args:
+        wanted: number of loader processes.
+        config: the options, with a batch size.
+        processes: trainings on this machine, one for each device.
+    """
+    free = shared_memory_left()
+    if free is None or wanted == 0:
+        return wanted
+    assert config.batch_size is not None
+    batch = 2 * config.batch_size * 3 * config.crop_size**2  # with grain and without
+    return min(wanted, free // 2 // (processes * (_PREFETCH + 1) * batch))
+
+
 def _ignore_interrupts(_: int) -> None:
     # Ctrl-C, `timeout` and service managers signal the whole process group. The trainer ends its
     # loaders itself, and a loader ends when its trainer is gone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
 
 
 class PhotoDataModule(pl.LightningDataModule):
     """The photos of a training run, in the order that (seed, step) gives."""
 
-    def __init__(self, config: TrainingConfig, photos: list[Path]) -> None:
-        """Prepare the photos of a run with these options."""
+    def __init__(
+        self, config: TrainingConfig, photos: list[Path], notify: Callable[[str], None]
+    ) -> None:
+        """Prepare the photos of a run with these options; `notify` shows a sentence."""
         super().__init__()
-        self.config, self.photos = config, photos
+        self.config, self.photos, self.notify = config, photos, notify
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader that starts at the trainer's current step."""
@@ -203,9 +231,15 @@ class PhotoDataModule(pl.LightningDataModule):
             trainer.global_rank,
             trainer.world_size,
         )
-        workers = self.config.workers
-        if workers is None:
-            workers = default_workers()
+        wanted = self.config.workers
+        if wanted is None:
+            wanted = default_workers()
+        workers = fitting_workers(wanted, self.config, trainer.num_devices)
+        if workers < wanted:
+            self.notify(
+                f"/dev/shm is small: {workers or 'no'} processes load photos, and not {wanted} (in "
+                "Docker, --shm-size 1g makes it larger)"
+            )
         return DataLoader(
             PhotoCrops(self.photos, self.config.crop_size, self.config.grain, self.config.seed),
             batch_sampler=sampler,
@@ -213,7 +247,8 @@ class PhotoDataModule(pl.LightningDataModule):
             num_workers=workers,
             worker_init_fn=_ignore_interrupts if workers else None,
             pin_memory=trainer.strategy.root_device.type == "cuda",
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=_PREFETCH if workers else None,
+            timeout=WORKER_SECONDS if workers else 0,
         )
 
 

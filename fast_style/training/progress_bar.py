@@ -4,6 +4,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -98,7 +100,8 @@ class ProgressDisplay:
         if self._bar is not None:
             progress, task = self._bar
             progress.update(task, completed=completed, total=total, count=count, description=status)
-            progress.refresh()
+            with self._no_terminal_tolerated():
+                progress.refresh()
         elif self.is_due():
             self._last_line = time.monotonic()
             self.print(f"{count}  {status}".rstrip())
@@ -107,17 +110,27 @@ class ProgressDisplay:
         """Print a line, above the bar if there is one."""
         if self.quiet:
             return
-        if self._bar is None:
-            click.echo(text, err=True)
-        else:
-            # Without markup: a file name may look like it.
-            console = self._bar[0].console
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with self._no_terminal_tolerated():
+            if self._bar is None:
+                click.echo(text, err=True)
+            else:
+                # Without markup: a file name may look like it.
+                console = self._bar[0].console
+                console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def _no_terminal_tolerated(self) -> Iterator[None]:
+        """Show nothing more once stderr cannot be written: a closed terminal stops no work."""
+        try:
+            yield
+        except OSError:
+            self.quiet, self._bar = True, None
 
     def stop(self) -> None:
         """Remove the bar, or leave it as it is; the terminal is then as before."""
         if self._bar is not None:
-            self._bar[0].stop()
+            with self._no_terminal_tolerated():
+                self._bar[0].stop()
             self._bar = None
 
 

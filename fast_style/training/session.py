@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,23 +12,28 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from fast_style.engines.torch_device import accelerator_device, respect_core_limit, use_bf16
 from fast_style.errors import TrainingError
 from fast_style.training.callbacks import (
     Checkpoints,
-    Interrupts,
     LossCurve,
     NonFiniteGuard,
     TimeBudget,
 )
 from fast_style.training.config import TrainingConfig
-from fast_style.training.data import PhotoDataModule
+from fast_style.training.data import WORKER_SECONDS, PhotoDataModule
+from fast_style.training.interrupts import Interrupts, StoppedAtOnce
 from fast_style.training.lightning_module import TrainingModule
 from fast_style.training.progress import TrainingProgress, UnreadablePhotos
 from fast_style.training.progress_bar import ProgressDisplay
+
+_LOCK_SECONDS = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +118,24 @@ class TrainingSession:
         return self.interrupts.received is None
 
     def fit(self, module: TrainingModule, data: PhotoDataModule) -> None:
-        """Train, from the beginning or from the checkpoint of `config.resume`."""
+        """Train, from the beginning or from the checkpoint of `config.resume`.
+
+        Raises:
+            TrainingError: processes that load photos or train on other devices ended or hang.
+        """
         resume_from = self.config.checkpoint_path if self.config.resume else None
-        with _quiet_lightning():
-            self.trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+        try:
+            with _quiet_lightning():
+                self.trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
+        except StoppedAtOnce as stop:
+            if isinstance(launcher := self.trainer.strategy.launcher, _SubprocessScriptLauncher):
+                launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+            signal.raise_signal(stop.number)  # whoever handled signals before decides how it ends
+            raise
+        except RuntimeError as error:
+            if isinstance(error, TrainingError) or (reason := _explain(error)) is None:
+                raise
+            raise TrainingError(reason) from error
 
     def losses(self) -> dict[str, float]:
         """Return the last step's losses by name."""
@@ -138,6 +158,51 @@ class TrainingSession:
         )
 
 
+def is_first_process() -> bool:
+    """Return whether this process is the first of a training on one or several devices."""
+    return int(rank_zero_only.rank) == 0  # type: ignore[attr-defined]
+
+
+@contextmanager
+def run_lock(config: TrainingConfig) -> Iterator[None]:
+    """Keep other trainings from using the name of a run at the same time.
+
+    Raises:
+        TrainingError: another training uses it.
+    """
+    if not is_first_process():  # the first one has it
+        yield
+        return
+    path = config.runs / f".{config.name}.lock"
+    try:
+        config.runs.mkdir(parents=True, exist_ok=True)
+        # Loaders of a run that was killed hold its lock for some seconds more.
+        with FileLock(path, timeout=_LOCK_SECONDS):
+            yield
+    except Timeout as error:
+        raise TrainingError(
+            f"another training uses the name {config.name!r} in {config.runs} at present: wait "
+            "for its end, or train under another --name"
+        ) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise TrainingError(f"{error.filename} cannot be made: {error.strerror}") from error
+
+
+def _explain(error: RuntimeError) -> str | None:
+    """Return a sentence for an error of torch about other processes; None for another error."""
+    text = str(error)
+    if "DataLoader" in text:
+        return (
+            f"the processes that load photos ended, or took more than {WORKER_SECONDS} seconds for "
+            "a batch: give --workers 0, or more shared memory (docker run --shm-size 1g)"
+        )
+    if any(mark in text for mark in ("closed by peer", "reset by peer", "Broken pipe")):
+        return "another process of this training has ended; its message says why"
+    return None
+
+
 def choose_batch_size(
     config: TrainingConfig, photos: int, on_cpu: int, on_gpu: int
 ) -> TrainingConfig:
@@ -157,7 +222,7 @@ def choose_batch_size(
 
 def make_folders(config: TrainingConfig) -> None:
     """Make the folders before training, so that an error shows at once."""
-    if config.overwrite:
+    if config.overwrite and is_first_process():
         shutil.rmtree(config.run_folder, ignore_errors=True)
     try:
         for folder in (config.run_folder, config.models):

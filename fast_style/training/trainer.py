@@ -22,7 +22,9 @@ from fast_style.training.session import (
     TrainingResult,
     TrainingSession,
     choose_batch_size,
+    is_first_process,
     make_folders,
+    run_lock,
 )
 
 __all__ = ["TrainingResult", "train"]
@@ -45,21 +47,33 @@ def train(
             reads them here.
 
     Returns:
-        The outcome. A run that Ctrl-C or SIGTERM ended has saved its checkpoint.
+        The outcome. A run that Ctrl-C, SIGTERM or SIGHUP ended has saved its checkpoint.
 
     Raises:
         TrainingDataError: no painting, no photos, too few photos.
         NameTakenError: a model or run of this name exists, and neither resume nor overwrite is set.
         ResumeError: there is nothing to resume, or the options differ from the run's.
-        TrainingError: the losses do not stay finite, or the accelerator cannot be used.
+        TrainingError: the losses do not stay finite, the accelerator cannot be used, or another
+            training uses the name at the same time.
     """
+    quiet = quiet or not is_first_process()
     display = ProgressDisplay(quiet=quiet, seconds_between_lines=SECONDS_BETWEEN_LINES)
 
-    if config.predictor:
-        assert not isinstance(inputs, TrainingInputs)
-        return train_predictor(config, display, callbacks, inputs)
-    assert not isinstance(inputs, PredictorInputs)
+    with run_lock(config):
+        if config.predictor:
+            assert not isinstance(inputs, TrainingInputs)
+            return train_predictor(config, display, callbacks, inputs)
+        assert not isinstance(inputs, PredictorInputs)
+        return _train_style(config, display, callbacks, inputs)
 
+
+def _train_style(
+    config: TrainingConfig,
+    display: ProgressDisplay,
+    callbacks: Sequence[pl.Callback],
+    inputs: TrainingInputs | None,
+) -> TrainingResult:
+    """Train a style and write its file; see `train`."""
     # 1) Read photos and paintings; check the options against them.
     inputs = inputs or read_inputs(config)
     for note in inputs.notes:
@@ -71,7 +85,7 @@ def train(
 
     # 2) Build the network with its initial weights, and the perceptual loss.
     module = _build_module(config, inputs, display.print)
-    data = PhotoDataModule(config, inputs.photos)
+    data = PhotoDataModule(config, inputs.photos, display.print)
     previews = Previews(inputs.preview, config.run_folder / "previews", config.preview_every)
     session = TrainingSession(config, previews, display, callbacks)
     crops = balancing_crops(data.photos).to(session.device)

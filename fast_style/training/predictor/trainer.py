@@ -72,7 +72,7 @@ def train_predictor(
     pool = StylePool(reader, inputs.weights, objective, config.style_size, seed)
     module = PredictorModule(config, model, objective, pool, fits_descriptor=unfitted)
     module.started_from = origin
-    data = PhotoDataModule(config, inputs.photos)
+    data = PhotoDataModule(config, inputs.photos, display.print)
 
     # 3) Train, from the beginning or from a checkpoint.
     if unfitted:
