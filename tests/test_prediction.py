@@ -194,3 +194,21 @@ def test_a_picture_in_memory_is_a_style(painting, astronaut):
     path = Stylizer(painting).stylize(astronaut, size=48)
     for style in (Image.open(painting), np.asarray(Image.open(painting))):
         np.testing.assert_array_equal(Stylizer(style).stylize(astronaut, size=48), path)
+
+
+def test_a_larger_style_size_gives_other_parameters_and_is_refused_for_models(
+    workplace, painting, astronaut, model_file
+):
+    Image.open(astronaut).resize((96, 96)).save("photo.png")
+    for size in (128, 256):
+        arguments = ["stylize", "photo.png", "--style", painting, "--style-size", size]
+        result = invoke(*arguments, "-o", f"{size}.png")
+        assert result.code == 0, result.err
+        expected = Stylizer(predict_style(painting, style_size=size)).stylize("photo.png")
+        difference = np.abs(np.asarray(Image.open(f"{size}.png"), int) - np.asarray(expected, int))
+        assert difference.max() <= 1
+    assert (np.asarray(Image.open("128.png")) != np.asarray(Image.open("256.png"))).any()
+    model = failure("stylize", "photo.png", "--style", model_file, "--style-size", 256, code=2)
+    assert model.startswith("a style size is for pictures")
+    with pytest.raises(UsageError, match="style_size is 4096; expected 2048 or less"):
+        predict_style(painting, style_size=4096)

@@ -222,7 +222,9 @@ def test_a_form_without_one_photo_is_refused(client, jpeg):
     problem(client.post("/v1/stylize", files={"other": jpeg}, data=data), 422)
     problem(client.post("/v1/stylize", data=data, files={"photo": (None, "text")}), 422)
     two = [("photo", jpeg), ("photo", jpeg)]
-    assert "more files" in problem(client.post("/v1/stylize", files=two, data=data), 400)
+    assert "one photo" in problem(client.post("/v1/stylize", files=two, data=data), 422)
+    three = [*two, ("style_image", jpeg)]
+    assert "more files" in problem(client.post("/v1/stylize", files=three, data=data), 400)
     assert "content type" in problem(client.post("/v1/stylize", data=data), 415)
     assert "content type" in problem(client.post("/v1/stylize", content=jpeg), 415)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from fast_style.cli.exit_codes import debug_option, print_message
-from fast_style.cli.options import quiet_option
+from fast_style.cli.options import options_from, quiet_option
 from fast_style.cli.refine import refine_file, refine_option
+from fast_style.options import PredictionOptions
 
 
 @click.group()
@@ -32,6 +33,7 @@ def models() -> None:
 )
 @click.option("--offline", is_flag=True, help="Make no connections ($FAST_STYLE_OFFLINE=1).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing style of this name.")
+@options_from(PredictionOptions, "prediction_options")
 @refine_option
 @quiet_option
 @debug_option
@@ -42,6 +44,7 @@ def add(
     max_size: int,
     offline: bool,
     overwrite: bool,
+    prediction_options: PredictionOptions,
     refine: float | None,
     quiet: bool,
 ) -> None:
@@ -62,11 +65,17 @@ def add(
 
         painting = Path(source)
         new_style_path(name or painting.stem, overwrite=overwrite)  # before a minute of training
-        model = refine_file(painting, refine, quiet=quiet)
+        model = refine_file(painting, refine, prediction_options, quiet=quiet)
         path = add_model(model, name or painting.stem, painting=painting, overwrite=overwrite)
         digits = file_sha256(path)
     elif "://" not in source:
-        path = add_file(Path(source), name=name, sha256=sha256, overwrite=overwrite)
+        path = add_file(
+            Path(source),
+            name=name,
+            sha256=sha256,
+            overwrite=overwrite,
+            style_size=prediction_options.style_size,
+        )
         digits = file_sha256(path)
     elif offline or is_offline():
         raise DownloadError(

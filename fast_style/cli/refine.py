@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fast_style.errors import MissingExtraError, UsageError
+from fast_style.options import PredictionOptions
 
 if TYPE_CHECKING:
     from fast_style.models.model_file import StyleModel
@@ -20,12 +21,15 @@ refine_option = click.option(
 )
 
 
-def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
+def refine_file(
+    painting: Path, seconds: float, options: PredictionOptions, *, quiet: bool
+) -> "StyleModel":
     """Refine the style of a picture, or return the model that an earlier call has kept.
 
     Args:
         painting: the picture's file.
         seconds: training time.
+        options: the size of the painting.
         quiet: show no progress.
 
     Raises:
@@ -44,7 +48,9 @@ def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
             "--style PAINTING.jpg"
         )
     content = hashlib.sha256(painting.read_bytes()).hexdigest()
-    key = hashlib.sha256(f"{content} {load_predictor().digest} {seconds:g}".encode()).hexdigest()
+    size = options.style_size or load_predictor().style_size
+    parts = f"{content} {load_predictor().digest} {seconds:g} {size}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
     refined = DiskCache("refined", limit=50)  # model files, of 0.9 MB each
     kept = refined.load(key)
     if kept is not None:
@@ -54,6 +60,6 @@ def refine_file(painting: Path, seconds: float, *, quiet: bool) -> "StyleModel":
             raise MissingExtraError("--refine", package, "train")
     from fast_style.training.refine import refine_style  # it loads torch
 
-    model = refine_style(painting, seconds, quiet=quiet)
+    model = refine_style(painting, seconds, style_size=options.style_size, quiet=quiet)
     refined.store(key, model_to_bytes(model.card, model.weights))
     return model

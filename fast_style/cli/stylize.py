@@ -21,10 +21,16 @@ from fast_style.cli.options import (
     styles_option,
 )
 from fast_style.cli.refine import refine_file, refine_option
-from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
+from fast_style.options import (
+    EngineOptions,
+    OutputOptions,
+    PipelineOptions,
+    PredictionOptions,
+    StyleOptions,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fast_style.cli.file_pipeline import FilePipeline
     from fast_style.cli.output_plan import OutputPlan
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
     from fast_style.images.provenance import Provenance
     from fast_style.inference.pipeline import PictureResult, Polish
     from fast_style.inference.stylizer import Stylizer
+    from fast_style.models.model_file import StyleModel
+
+    Models = Sequence[tuple[StyleModel, float]]
 
 
 @click.command(cls=StyleCommand, epilog=EXIT_CODES)
@@ -48,6 +57,7 @@ if TYPE_CHECKING:
 @mask_option
 @colors_of_option
 @options_from(StyleOptions, "style_options")
+@options_from(PredictionOptions, "prediction_options")
 @click.option(
     "--variants",
     type=click.IntRange(2, 16),
@@ -102,23 +112,25 @@ def stylize(context: click.Context, /, **values: Any) -> None:
     request = _Request(**values)
     _check_request(request)
     # Imported here, so that help and errors in the options come at once.
-    from fast_style.cli.progress import ProgressReporter
-    from fast_style.inference.guides import check_mask_count
     from fast_style.styles.registry import find_parts
 
-    check_mask_count(len(request.masks), len(request.styles))
     styles = [find_parts(style) for style in request.styles]
-    plan = _make_plan(request, [part for one in styles for part in one])
-    reporter = ProgressReporter(quiet=request.quiet, debug=debugging())
-    _report_plan(plan, reporter)
     models = [
         found[0][0] if len(found) == 1 else text
         for text, found in zip(request.styles, styles, strict=True)
     ]
+    load = _begin_loading(request, models, styles)
+    from fast_style.cli.progress import ProgressReporter
+    from fast_style.inference.guides import check_mask_count
+
+    check_mask_count(len(request.masks), len(request.styles))
+    plan = _make_plan(request, [part for one in styles for part in one])
+    reporter = ProgressReporter(quiet=request.quiet, debug=debugging())
+    _report_plan(plan, reporter)
     document = {"style": " + ".join(map(str, models)), **_describe_plan(plan)}
     done = 0
     if plan.tasks:
-        pipeline = _make_pipeline(request, plan, models, styles, reporter)
+        pipeline = _make_pipeline(request, plan, load(), styles, reporter)
         done = _run_pipeline(pipeline, plan, reporter, document)
     failed = len(plan.errors) + len(plan.tasks) - done
     reporter.summary(done, len(plan.skipped), failed)
@@ -139,6 +151,7 @@ class _Request:
     colors_of: str | None
     variants: int | None
     style_options: StyleOptions
+    prediction_options: PredictionOptions
     refine: float | None
     polish: int | None
     style_images: tuple[str, ...]
@@ -163,6 +176,41 @@ def _check_request(request: _Request) -> None:
         raise click.UsageError("--preserve-color and --colors-of are two choices: give one")
     if request.polish is not None and len(request.styles) > 1:
         raise click.UsageError("--polish is for one style or mixture, and several were given")
+
+
+def _begin_loading(
+    request: _Request,
+    models: "Sequence[Path | str]",
+    styles: "Sequence[Sequence[tuple[Path, float]]]",
+) -> "Callable[[], list[Models]]":
+    """Begin to load styles in a thread if one is predicted; return what waits for the models.
+
+    To predict a style takes longer than to import the rest of the command.
+
+    Args:
+        request: the options.
+        models: the model file or the mixture of each style.
+        styles: the files of each style, with their shares.
+    """
+    from fast_style.models.model_file import is_picture
+    from fast_style.storage.background import BackgroundCall
+    from fast_style.styles.registry import check_style_size, load_parts
+
+    options, seconds = request.prediction_options, request.refine
+    paths = [path for found in styles for path, _ in found]
+    check_style_size(options.style_size, paths)
+
+    def load() -> "list[Models]":
+        if seconds is None:
+            return [load_parts(model, style_size=options.style_size) for model in models]
+        return [
+            [(refine_file(Path(model), seconds, options, quiet=request.quiet), 1.0)]
+            for model in models
+        ]
+
+    if seconds is None and any(is_picture(path) for path in paths):
+        return BackgroundCall(load).result
+    return load
 
 
 def _make_plan(request: _Request, parts: "Sequence[tuple[Path, float]]") -> "OutputPlan":
@@ -206,6 +254,7 @@ def _describe_making(
         identify_parts(parts),
         request.style_options,
         request.output_options,
+        style_size=request.prediction_options.style_size,
         refine=request.refine,
         polish=request.polish,
         style_images=request.style_images,
@@ -231,7 +280,7 @@ def _report_plan(plan: "OutputPlan", reporter: "ProgressReporter") -> None:
 def _make_pipeline(
     request: _Request,
     plan: "OutputPlan",
-    models: "Sequence[Path | str]",
+    models: "Sequence[Models]",
     styles: "Sequence[Sequence[tuple[Path, float]]]",
     reporter: "ProgressReporter",
 ) -> "FilePipeline":
@@ -240,7 +289,7 @@ def _make_pipeline(
     Args:
         request: the options.
         plan: what is read and written.
-        models: the model file or the mixture of each style.
+        models: the loaded models of each style, with their shares.
         styles: the model files of each style, with their shares.
         reporter: gets notes.
     """
@@ -311,18 +360,13 @@ def _check_streams(inputs: tuple[str, ...], output: str | None, as_json: bool) -
 
 
 def _load_stylizer(
-    models: "Sequence[Path | str]", request: _Request, reporter: "ProgressReporter"
+    models: "Sequence[Models]", request: _Request, reporter: "ProgressReporter"
 ) -> "Stylizer":
     from fast_style.engines import unused_gpu
     from fast_style.inference.stylizer import Stylizer
 
-    seconds, options = request.refine, request.engine_options
-    sources = [
-        model if seconds is None else refine_file(Path(model), seconds, quiet=request.quiet)
-        for model in models
-    ]
-    limit = request.pipeline_options.max_megapixels
-    stylizer = Stylizer.from_options(sources, options, max_megapixels=limit)
+    options, limit = request.engine_options, request.pipeline_options.max_megapixels
+    stylizer = Stylizer.from_options(models, options, max_megapixels=limit)
     if stylizer.mixed_by == "pictures":
         reporter.note(
             "these styles differ in size or base, so their pictures are mixed instead of their "

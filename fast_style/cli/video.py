@@ -21,7 +21,7 @@ from fast_style.cli.options import (
     standard_output,
     styles_option,
 )
-from fast_style.options import EngineOptions, StyleOptions, VideoOptions
+from fast_style.options import EngineOptions, PredictionOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
     from fast_style.video.api import VideoResult
@@ -82,6 +82,7 @@ class _Rate(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "where the video stays. Repeated for several styles, in their order; without the last mask, "
     "the last style has the rest.",
 )
+@options_from(PredictionOptions, "prediction_options")
 @options_from(VideoOptions, "video_options")
 @click.option("--from", "start", type=_Time(), help="Time of the first frame.")
 @click.option("--to", "end", type=_Time(), help="Time before which the last frame is shown.")
@@ -100,6 +101,7 @@ def video(
     masks: tuple[str, ...],
     output: str,
     style_options: StyleOptions,
+    prediction_options: PredictionOptions,
     video_options: VideoOptions,
     engine_options: EngineOptions,
     as_json: bool,
@@ -123,7 +125,7 @@ def video(
     from fast_style.inference.guides import check_mask_count
     from fast_style.inference.stylizer import Stylizer
     from fast_style.storage.hardware import installed
-    from fast_style.styles.registry import find_parts
+    from fast_style.styles.registry import check_style_size, find_parts, load_parts
 
     require_extra("fast-style video", installed)
     from fast_style.video.api import stylize_video
@@ -133,7 +135,10 @@ def video(
     chosen = [
         one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
     ]
-    stylizer = Stylizer.from_options(chosen, engine_options)
+    size = prediction_options.style_size
+    check_style_size(size, [path for one in several for path, _ in one])
+    models = [load_parts(style, style_size=size) for style in chosen]
+    stylizer = Stylizer.from_options(models, engine_options)
     begin = time.perf_counter()
     with _progress_bar(quiet) as progress:
         result = stylize_video(

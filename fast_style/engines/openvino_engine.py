@@ -5,7 +5,7 @@ import platform
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -23,6 +23,7 @@ from fast_style.engines.base import (
     check_batch,
     choose_precision,
 )
+from fast_style.engines.norm_template import fill, mark, shares_template
 from fast_style.engines.onnx.banded_graph import build_banded_graph
 from fast_style.engines.onnx.graph import (
     INPUT,
@@ -51,7 +52,7 @@ again takes so little time that pictures of alternating sizes are not slower, se
 """
 
 COMPILED = DiskCache("compiled", limit=24)
-"""Compiled networks; each file is about as large as the model file."""
+"""Compiled networks; each file is about as large as the model file, and the predictor's 36 MB."""
 
 
 def _import_openvino() -> Any:
@@ -137,8 +138,14 @@ class OpenVINOEngine:
         self._precision = choose_precision(
             precision, native, automatic, "openvino on this processor"
         )
+        compiled = None
         # A graph frozen to one picture's statistics is used once, so it is not cached.
-        compiled = _compile(graph, self._precision, keep=cache and statistics is None)
+        self._keep = cache and statistics is None
+        if self._keep and shares_template(model):
+            compiled = _compile_from_template(model, self._precision)
+            self._keep = compiled is None  # the template stands for all of them on disk
+        if compiled is None:
+            compiled = _compile(graph, self._precision, _identity(graph, self._keep))
         self._request = compiled.create_infer_request()
         self._measuring: Any = None
         self._large: tuple[tuple[int, int], Any] | None = None  # (height, width), request
@@ -209,8 +216,12 @@ class OpenVINOEngine:
                 graph = build_graph(
                     self._model.card.network, self._model.weights, statistics=self._statistics
                 )
-                keep = self._cache and self._statistics is None
-                compiled = _compile(graph, self._precision, keep, streams=self._concurrency)
+                compiled = _compile(
+                    graph,
+                    self._precision,
+                    _identity(graph, self._keep),
+                    streams=self._concurrency,
+                )
                 requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
                 for _ in range(self._concurrency):
                     requests.put(compiled.create_infer_request())
@@ -227,7 +238,7 @@ class OpenVINOEngine:
         if self._large is None or self._large[0] != (height, width):
             self._large = None  # free its memory before the next graph is compiled
             graph = build_banded_graph(self._model.card.network, self._model.weights, height, width)
-            compiled = _compile(graph, self._precision, keep=False)
+            compiled = _compile(graph, self._precision)
             self._large = ((height, width), compiled.create_infer_request())
         return self._large[1]
 
@@ -247,7 +258,7 @@ class OpenVINOEngine:
                     statistics_input=self._statistics is not None,
                     measure=True,
                 )
-                compiled = _compile(graph, self._precision, keep=self._cache)
+                compiled = _compile(graph, self._precision, _identity(graph, self._cache))
                 self._measuring = compiled.create_infer_request()
             result: NormStatistics = self._measuring.infer(inputs, share_inputs=True)[MEASURED]
         return result
@@ -263,15 +274,20 @@ class OpenVINOEngine:
         return _load_graph(graph, self._precision, self._lock)
 
 
-def load_graph(graph: bytes) -> GraphFunction:
+def load_graph(build: Callable[[], bytes], identity: str = "") -> GraphFunction:
     """Load any graph, without a style network; see `engines.cpu_graph.load_cpu_graph`."""
     native = _native_precisions()
     precision: Precision = "bf16" if "bf16" in native else "fp32"
-    return _load_graph(graph, precision, threading.Lock())
+    return _load_graph(build, precision, threading.Lock(), identity.encode())
 
 
-def _load_graph(graph: bytes, precision: Precision, lock: threading.Lock) -> GraphFunction:
-    request = _compile(graph, precision, keep=False).create_infer_request()
+def _load_graph(
+    graph: bytes | Callable[[], bytes],
+    precision: Precision,
+    lock: threading.Lock,
+    identity: bytes = b"",
+) -> GraphFunction:
+    request = _compile(graph, precision, identity).create_infer_request()
 
     def run(inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> dict[str, Any]:
         shared = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
@@ -289,16 +305,59 @@ def _native_precisions() -> list[Precision]:
     return [precision for precision in _HINTS if precision.upper() in capabilities]
 
 
-def _compile(graph: bytes, precision: Precision, keep: bool, streams: int = 1) -> Any:
+def _identity(graph: bytes, keep: bool) -> bytes:
+    """Return what `_compile` keeps a graph under: the graph itself, or nothing."""
+    return graph if keep else b""
+
+
+def _compile(
+    graph: bytes | Callable[[], bytes],
+    precision: Precision,
+    identity: bytes = b"",
+    *,
+    streams: int = 1,
+) -> Any:
     """Compile an ONNX graph, or load it from the cache on disk.
 
     Args:
-        graph: a serialized ONNX ModelProto.
+        graph: a serialized ONNX ModelProto, or a function that builds it where it is not cached.
         precision: the precision to compute in.
-        keep: whether to use the cache on disk.
+        identity: what stands for the graph in the cache on disk; if empty, it is not cached.
         streams: the number of requests that share the cores.
     """
-    core = _core()
+    core, options = _core(), _options(precision, streams)
+    if identity:
+        key = _key(identity, options)
+        blob = COMPILED.load(key)
+        if blob is not None:
+            # The file is undamaged, but OpenVINO may still reject it: then the graph is compiled.
+            with suppress(Exception):
+                return core.import_model(blob, "CPU", options)
+    compiled = core.compile_model(core.read_model(_built(graph)), "CPU", options)
+    if identity:
+        with suppress(Exception):  # not every build of OpenVINO can export
+            COMPILED.store(key, _export(compiled))
+    return compiled
+
+
+def _compile_from_template(model: StyleModel, precision: Precision) -> Any:
+    """Compile a style by `norm_template`; None if this build of OpenVINO does not allow it."""
+    network, core, options = model.card.network, _core(), _options(precision)
+    marked = mark(network, model.weights)
+    graph = build_graph(network, marked)
+    key = _key(graph, options)
+    with suppress(Exception):
+        blob = COMPILED.load(key)
+        if blob is None:
+            blob = _export(core.compile_model(core.read_model(graph), "CPU", options))
+            COMPILED.store(key, blob)
+        filled = fill(blob, network, marked, model.weights)
+        return None if filled is None else core.import_model(filled, "CPU", options)
+    return None
+
+
+def _options(precision: Precision, streams: int = 1) -> dict[str, Any]:
+    """Return OpenVINO's options for a network."""
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -309,21 +368,24 @@ def _compile(graph: bytes, precision: Precision, keep: bool, streams: int = 1) -
     limit = core_limit()
     if limit is not None:
         options["INFERENCE_NUM_THREADS"] = limit
-    if not keep:
-        return core.compile_model(core.read_model(graph), "CPU", options)
+    return options
 
-    # The key holds everything that the compiled model depends on. OpenVINO's own cache (CACHE_DIR)
-    # leaves half-written files behind, and must parse the graph before it can look it up.
+
+def _key(identity: bytes, options: dict[str, Any]) -> str:
+    """Return the key in the cache on disk: a hash of all that a compiled network depends on.
+
+    OpenVINO's own cache (CACHE_DIR) leaves half-written files behind, and must parse the graph
+    before it can look it up.
+    """
     environment = [_import_openvino().__version__, platform.machine(), visible_cores(), options]
-    environment += [core.get_property("CPU", about) for about in _PROCESSOR]
-    key = hashlib.sha256(repr(environment).encode() + graph).hexdigest()
-    blob = COMPILED.load(key)
-    if blob is not None:
-        # The file is undamaged, but OpenVINO may still reject it: then the graph is compiled.
-        with suppress(Exception):
-            return core.import_model(blob, "CPU", options)
-    compiled = core.compile_model(core.read_model(graph), "CPU", options)
-    with suppress(Exception):  # not every build of OpenVINO can export
-        exported = compiled.export_model()
-        COMPILED.store(key, exported if isinstance(exported, bytes) else exported.getvalue())
-    return compiled
+    environment += [_core().get_property("CPU", about) for about in _PROCESSOR]
+    return hashlib.sha256(repr(environment).encode() + identity).hexdigest()
+
+
+def _export(compiled: Any) -> bytes:
+    exported = compiled.export_model()
+    return exported if isinstance(exported, bytes) else exported.getvalue()
+
+
+def _built(graph: bytes | Callable[[], bytes]) -> bytes:
+    return graph if isinstance(graph, bytes) else graph()

@@ -77,6 +77,28 @@ class StylePredictor:
     training: Mapping[str, Any]
     digest: str
 
+    def predict(self, statistics: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the parameters for one painting.
+
+        Args:
+            statistics: shape (D,), the raw statistics of step 1, as
+                `engines.onnx.predictor_graph` computes them.
+
+        Returns:
+            Shape (N,), N = `parameter_count(network)`.
+        """
+        constants = self.constants
+        centered = statistics - constants["descriptor.center"]
+        hidden = _silu(self._linear("first", centered / constants["descriptor.deviation"]))
+        hidden = hidden + _silu(self._linear("second", hidden))
+        return constants["predictor.start"] + self._linear("last", hidden)
+
+    def _linear(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        weight, bias = (self.constants[f"predictor.{name}.{part}"] for part in ("weight", "bias"))
+        # Not @: BLAS threads spin on for a while, and the style network needs the cores.
+        linear: NDArray[np.float32] = np.einsum("ij,j->i", weight, values) + bias
+        return linear
+
     def fold(self, parameters: NDArray[np.float32]) -> Weights:
         """Return the weights of a plain style network for one painting.
 
@@ -92,6 +114,11 @@ class StylePredictor:
                 first += channels
         weights["output.bias"] = (parameters[2 * total :] * BIAS_UNIT).astype(np.float32)
         return weights
+
+
+def _silu(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    smooth: NDArray[np.float32] = values / (1 + np.exp(-np.maximum(values, -80)))
+    return smooth
 
 
 def parameter_count(network: NetworkConfig) -> int:

@@ -38,6 +38,10 @@ MAX_FEATHER = 4096
 MASK_OPTIONS = ("feather", "invert_mask")
 """Fields of `StyleOptions` for masks, which videos do not have."""
 
+MIN_STYLE_SIZE, MAX_STYLE_SIZE = 32, 2048
+"""Bounds of `PredictionOptions.style_size`. Prediction costs as many pixels; at 2048 it takes some
+seconds and 3 GB."""
+
 MIN_SHEET_SIZE, MAX_SHEET_SIZE = 64, 2048
 """Bounds of the longest side of each picture on a contact sheet, in pixels."""
 
@@ -179,6 +183,28 @@ class EngineOptions:
     )
     concurrency: int = option(
         "Pictures of several threads that may be in the network at once.", 1, minimum=1, cli=False
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        check_options(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionOptions:
+    """How a style is predicted from a picture; each field's metadata says what it means.
+
+    Raises:
+        OptionError: a value has the wrong type or is out of its bounds.
+    """
+
+    style_size: int | None = option(
+        "For a style that is a picture: long side to which it is resized, in pixels; larger gives "
+        "larger strokes.  [default: what the predictor was trained on, 384]",
+        None,
+        minimum=MIN_STYLE_SIZE,
+        maximum=MAX_STYLE_SIZE,
+        metavar="PIXELS",
     )
 
     def __post_init__(self) -> None:

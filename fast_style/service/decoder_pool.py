@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from fast_style.images import Photo
-from fast_style.service.decoder_process import ACK, ANSWER, REQUEST, read_exactly
+from fast_style.service.decoder_process import ACK, ANSWER, PHOTO, REQUEST, read_exactly
 from fast_style.service.problems import Problem
 
 __all__ = ["DecoderPool"]
@@ -187,12 +187,13 @@ class DecoderPool:
         """The ids of the running processes."""
         return [decoder.process.pid for decoder in self._all]
 
-    async def decode(self, body: bytes, size: int | None = None) -> Photo:
+    async def decode(self, body: bytes, size: int | None = None, name: str = PHOTO) -> Photo:
         """Decode a photo.
 
         Args:
             body: the bytes of its file.
             size: the longest long side, in pixels, as for `Stylizer.stylize`.
+            name: what to call the photo in messages.
 
         Returns:
             The photo as `read_image` returns it, resized if it is larger than `size`.
@@ -215,29 +216,31 @@ class DecoderPool:
                     raise Problem(
                         422,
                         _UNUSABLE,
-                        "the photo's file cannot be decoded: decoding it took more than "
+                        f"{name}'s file cannot be decoded: decoding it took more than "
                         f"{self._seconds:g} seconds, or ended its process; convert it to PNG or "
                         "JPEG",
                     ) from death
                 continue
-            return self._photo(head, blocks)
+            return self._photo(head, blocks, name)
         raise Problem(
             503, "No decoder", "photos cannot be decoded now", headers={"Retry-After": "1"}
         )
 
-    def _photo(self, head: dict[str, Any], blocks: list[Any]) -> Photo:
+    def _photo(self, head: dict[str, Any], blocks: list[Any], name: str) -> Photo:
         problem = head.get("problem")
         if problem == "size":
             raise Problem(
                 422,
                 "The picture is too large",
-                f"the photo has more than {self._max_megapixels:g} megapixels by its header: make "
-                "it smaller first",
+                f"{name} has more than {self._max_megapixels:g} megapixels by its header: make it "
+                "smaller first",
             )
-        if problem == "kind":
-            raise Problem(415, "Not a picture", str(head["detail"]))
         if problem is not None:
-            raise Problem(422, _UNUSABLE, str(head["detail"]))
+            # The process calls every picture the photo.
+            detail = str(head["detail"]).replace(PHOTO, name)
+            if problem == "kind":
+                raise Problem(415, "Not a picture", detail)
+            raise Problem(422, _UNUSABLE, detail)
         pixels, alpha, exif, profile = blocks
         return Photo(
             pixels,

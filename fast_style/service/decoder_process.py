@@ -20,7 +20,7 @@ from fast_style.errors import ImageError, ImageTooLargeError
 from fast_style.images import Photo, read_image
 from fast_style.images.decoding import detect_format
 
-__all__ = ["ACK", "ANSWER", "REQUEST", "read_exactly"]
+__all__ = ["ACK", "ANSWER", "PHOTO", "REQUEST", "read_exactly"]
 
 REQUEST = struct.Struct("<QI")
 """Header of a request: bytes of the file, long side to resize it to (0: none)."""
@@ -32,6 +32,7 @@ ACK = b"\x06"
 """Sent once when the process is ready, and each time it has received a whole file."""
 
 PHOTO = "the photo"
+"""What messages call the picture."""
 
 
 def read_exactly(stream: BinaryIO, target: memoryview) -> None:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
 from fast_style.errors import StyleNotFoundError, UsageError, shorten
+from fast_style.images import Photo, to_pil
 from fast_style.inference.stylizer import Stylizer
 from fast_style.inference.stylizer_cache import StylizerCache, StylizerKey
+from fast_style.models.predictor import load_predictor
 from fast_style.service.problems import Problem
 from fast_style.service.settings import ServiceSettings
 from fast_style.styles.mixing import looks_like_mixture, parse_mixture
 from fast_style.styles.registry import StyleEntry, list_styles
 
-__all__ = ["StyleCache"]
+__all__ = ["STYLE_IMAGE", "StyleCache"]
 
 _LISTING_SECONDS = 2.0
 """How long a listing of the styles is used; models may come and go while the service runs."""
 
 _SHOWN = 5
+
+_MAX_PREDICTED = 4
+"""Styles predicted from clients' pictures that stay loaded."""
+
+STYLE_IMAGE = "style_image"
+"""What messages call such a picture."""
 
 
 class StyleCache:
@@ -34,13 +43,15 @@ class StyleCache:
         """Make an empty cache for the engine that the settings choose."""
         self._settings, self._options = settings, settings.engine_options()
         self._stylizers = StylizerCache(settings.loaded, warm_up=_predict_once)
+        # Pictures of clients must not displace the styles that are loaded.
+        self._predicted = StylizerCache(_MAX_PREDICTED)
         self._loader = ThreadPoolExecutor(1, "loader")  # loading uses all cores by itself
         self._entries: dict[str, StyleEntry] = {}
         self._listed = float("-inf")
 
     def __len__(self) -> int:
         """Count the styles that are loaded."""
-        return len(self._stylizers)
+        return len(self._stylizers) + len(self._predicted)
 
     async def entries(self) -> Mapping[str, StyleEntry]:
         """Return all styles of the registry by name, including those that cannot be used."""
@@ -115,6 +126,42 @@ class StyleCache:
         # A load that has begun is completed for others even if this request is cancelled.
         return await loop.run_in_executor(self._loader, self._stylizers.get_or_load, key, load)
 
+    async def get_predicted(
+        self, file: bytes, style_size: int | None, decode: Callable[[], Awaitable[Photo]]
+    ) -> Stylizer:
+        """Return the stylizer of a style that is a picture, and predict it first if necessary.
+
+        Args:
+            file: the picture's file; its hash identifies the style.
+            style_size: see `predict_style`.
+            decode: decodes the file; not called for a style that is loaded.
+
+        Raises:
+            Problem: the picture cannot be read, or is no style.
+            FastStyleError: the style cannot be loaded.
+        """
+        predictor = await asyncio.to_thread(load_predictor)
+        size = style_size or predictor.style_size
+        key = (hashlib.sha256(file).hexdigest(), size, predictor.digest)
+        loaded = self._predicted.find(key)
+        if loaded is not None:
+            return loaded
+        picture = await decode()
+        load = partial(self._predict, picture, size)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._loader, self._predicted.get_or_load, key, load)
+
+    def _predict(self, picture: Photo, size: int) -> Stylizer:
+        """Predict a style; its compiled network is not kept on disk, its parameters are."""
+        from fast_style.styles.prediction import predict_style  # it loads an engine
+
+        model = predict_style(to_pil(picture), name=STYLE_IMAGE, style_size=size)
+        return Stylizer.from_options(
+            model,
+            dataclasses.replace(self._options, cache=False),
+            max_megapixels=self._settings.max_megapixels,
+        )
+
     async def warm(self) -> None:
         """Load the styles that are to be ready before the first request.
 
@@ -137,6 +184,7 @@ class StyleCache:
         """Stop loading, and drop all styles."""
         self._loader.shutdown(wait=False, cancel_futures=True)
         self._stylizers.clear()
+        self._predicted.clear()
 
 
 def _predict_once(stylizer: Stylizer) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fast_style.errors import UsageError
-from fast_style.options import StyleOptions, option
+from fast_style.options import MAX_STYLE_SIZE, MIN_STYLE_SIZE, StyleOptions, option
 from fast_style.service.multipart import Form
 from fast_style.service.option_form import OptionForm
 from fast_style.styles.mixing import MOST_PARTS
@@ -31,6 +31,7 @@ IMAGE_MEDIA_TYPES = "image/jpeg, image/png, image/webp, image/*"
 
 MAX_SIZE = 65_500  # the longest side of a JPEG
 MAX_STYLE_LENGTH = 2000
+LARGEST_STYLE = 1024  # prediction takes a second on two cores
 _SHARE = r"(?:[1-9][0-9]{0,3}(?:\.[0-9]{1,6})?|0?\.[0-9]{0,5}[1-9])"
 
 
@@ -39,7 +40,15 @@ class StylizeRequest(StyleOptions):
     """What a client asks for: the options of a style, and those of the answer."""
 
     style: str = option(
-        "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME for equal shares."
+        "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME for equal shares. "
+        "Not with style_image.",
+        "",
+    )
+    style_size: int | None = option(
+        "Only with style_image: the long side to which it is resized; larger gives larger strokes.",
+        None,
+        minimum=MIN_STYLE_SIZE,
+        maximum=MAX_STYLE_SIZE,
     )
     format: Literal["jpeg", "png", "webp"] | None = option(
         "If left out: png for a photo with transparency, else jpeg.", None
@@ -49,33 +58,61 @@ class StylizeRequest(StyleOptions):
     )
 
 
-STYLIZE_FORM = OptionForm(StylizeRequest, "the form", files=("photo",), maximum={"size": MAX_SIZE})
+FILES = ("photo", "style_image")
+
+STYLIZE_FORM = OptionForm(
+    StylizeRequest,
+    "the form",
+    files=FILES,
+    maximum={"size": MAX_SIZE, "style_size": LARGEST_STYLE},
+)
 
 
-def parse_stylize_form(form: Form) -> tuple[StylizeRequest, bytes]:
+def parse_stylize_form(form: Form) -> tuple[StylizeRequest, bytes, bytes | None]:
     """Parse the form of a request for one picture.
 
     Returns:
-        The options and the photo's file; whether there is such a style is not checked.
+        The options, the photo's file, and the file of the picture that is the style, if it is one;
+        whether there is such a style is not checked.
 
     Raises:
-        UsageError: a field is missing, unknown or out of its range, or there is not one photo.
+        UsageError: a field is missing, unknown or out of its range, there is not one photo, or
+            there is not one style.
     """
     for name in form.files:
-        if name not in ("photo", *STYLIZE_FORM.model.model_fields):
+        if name not in (*FILES, *STYLIZE_FORM.model.model_fields):
             raise STYLIZE_FORM.refuse_unknown(name)
-    photos = form.files.get("photo", [])
-    if len(photos) != 1 or len(form.files) > 1 or "photo" in form.fields:
+    photo, style_image = (_only_file(form, name) for name in FILES)
+    if photo is None or set(form.files) - set(FILES):
         raise UsageError(
-            "the form must have one file, named photo, with a filename in its part of the form"
+            "the form must have one file, named photo, with a filename in its part of the form; "
+            "and it may have another, named style_image"
         )
     request = STYLIZE_FORM.parse(form.fields)
+    if (style_image is None) == (not request.style):
+        raise UsageError(
+            "the form must have either the field style, a name of GET /v1/styles, or the file "
+            "style_image, a picture that is the style"
+        )
+    if style_image is None and request.style_size is not None:
+        raise UsageError("style_size is for a style_image: leave it out, or use stroke_size")
     if len(request.style) > MAX_STYLE_LENGTH:
         raise UsageError(
             f"style has {len(request.style)} characters; expected the name of a style (GET "
             "/v1/styles) or a mixture, NAME:0.6,NAME:0.4"
         )
-    return request, photos[0].file.read()
+    return request, photo, style_image
+
+
+def _only_file(form: Form, name: str) -> bytes | None:
+    """Return the file of a name; None if there is none, or more than one."""
+    uploads = form.files.get(name, [])
+    if name in form.fields or len(uploads) > 1:
+        raise UsageError(
+            f"the form must have at most one {name}, and it must be a file, with a filename in its "
+            "part of the form"
+        )
+    return uploads[0].file.read() if uploads else None
 
 
 def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
@@ -92,16 +129,19 @@ def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
         if len(names) > 1:
             style["examples"].append(f"{names[0]}:0.6,{names[1]}:0.4")
     properties["style"] |= style
-    schema["required"].append("photo")
+    del properties["style"]["default"]
+    binary = {"type": "string", "format": "binary"}
     schema["properties"] = {
-        "photo": {
-            "type": "string",
-            "format": "binary",
-            "description": "A picture file: JPEG, PNG, WebP, TIFF, AVIF, GIF, BMP and others.",
-        },
+        "photo": binary
+        | {"description": "A picture file: JPEG, PNG, WebP, TIFF, AVIF, GIF, BMP and others."},
+        "style_image": binary
+        | {"description": "A picture that is the style, in place of `style`: such a file too."},
         **properties,
     }
-    encoding = {"photo": {"contentType": IMAGE_MEDIA_TYPES}}
+    schema["required"] = ["photo"]
+    schema["oneOf"] = [{"required": ["style"]}, {"required": ["style_image"]}]
+    schema["dependentRequired"] = {"style_size": ["style_image"]}
+    encoding = {name: {"contentType": IMAGE_MEDIA_TYPES} for name in FILES}
     media = {"schema": schema, "encoding": encoding}
     return {"required": True, "content": {"multipart/form-data": media}}
 

@@ -50,10 +50,10 @@ class DiskCache:
         """Return the content stored under a key; None if it is missing or damaged."""
         try:
             path = self.folder / f"{key}{_SUFFIX}"
-            content = path.read_bytes()
+            with path.open("rb", buffering=0) as file:  # read() in one piece
+                digest, stored = file.read(_DIGEST), file.read()
         except (OSError, RuntimeError):  # RuntimeError: a user without a home folder
             return None
-        digest, stored = content[:_DIGEST], content[_DIGEST:]
         if hashlib.sha256(stored).digest() != digest:
             return None
         with suppress(OSError):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from fast_style.engines.base import GraphFunction
 from fast_style.engines.cpu_graph import load_cpu_graph
 from fast_style.engines.onnx.predictor_graph import (
+    GRAPH_VERSION,
     MINIMUM_SIDE,
     PAINTING,
-    PARAMETERS,
+    STATISTICS,
     build_predictor_graph,
 )
 from fast_style.errors import UsageError
@@ -26,6 +28,8 @@ from fast_style.models.predictor import (
     load_predictor,
 )
 from fast_style.models.vgg_weights import load_vgg_weights
+from fast_style.options import PredictionOptions
+from fast_style.storage.background import BackgroundCall
 from fast_style.storage.disk_cache import DiskCache
 
 PREDICTED = DiskCache("predicted", limit=1000)
@@ -56,22 +60,27 @@ def predict_style(
 
     Raises:
         ImageError: the picture cannot be read.
-        UsageError: the picture is too narrow, or has no visible pixel.
+        UsageError: the picture is too narrow, or has no visible pixel; or the size is out of the
+            bounds of `PredictionOptions`.
         WeightsError: the predictor's file is missing or damaged.
     """
     predictor = predictor or load_predictor()
-    size = style_size or predictor.style_size
-    photo = read_image(painting, at_least=size)
+    size = PredictionOptions(style_size=style_size).style_size or predictor.style_size
     label = name or _label(painting)
-    shown = os.fsdecode(painting) if isinstance(painting, str | os.PathLike) else label
-    pixels = _prepare(photo, size, shown)
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    key = hashlib.sha256(f"{digest} {predictor.digest}".encode()).hexdigest()
+    source, digest = _identify(painting, size)
+    key = hashlib.sha256(f"{digest} {size} {predictor.digest}".encode()).hexdigest()
     kept = PREDICTED.load(key) if cache else None
     if kept is not None:
         parameters = np.frombuffer(kept, "<f4")
     else:
-        parameters = _load_graph(predictor)({PAINTING: pixels[None]}, [PARAMETERS])[PARAMETERS][0]
+        loading = BackgroundCall(lambda: _load_graph(predictor))
+        path = os.fsdecode(painting) if isinstance(painting, str | os.PathLike) else None
+        photo = (
+            source if isinstance(source, Photo) else read_image(source, at_least=size, name=path)
+        )
+        pixels = _prepare(photo, size, path or label)
+        statistics = loading.result()({PAINTING: pixels[None]}, [STATISTICS])[STATISTICS][0]
+        parameters = predictor.predict(statistics)
         if cache:
             PREDICTED.store(key, parameters.astype("<f4").tobytes())
     card = ModelCard(
@@ -88,6 +97,21 @@ def predict_style(
         },
     )
     return StyleModel(card, predictor.fold(np.asarray(parameters, np.float32)))
+
+
+def _identify(painting: ImageSource, size: int) -> tuple[bytes | Photo, str]:
+    """Read a painting and return its hash: a file's content, not yet decoded, or pixels."""
+    if isinstance(painting, str | os.PathLike):
+        with suppress(OSError):  # `read_image` has a sentence for it
+            data = Path(painting).read_bytes()
+            return data, hashlib.sha256(data).hexdigest()
+    if isinstance(painting, bytes):
+        return painting, hashlib.sha256(painting).hexdigest()
+    photo = read_image(painting, at_least=size)
+    content = hashlib.sha256(repr(photo.pixels.shape).encode())
+    for plane in (photo.pixels, photo.alpha):
+        content.update(b"" if plane is None else plane.tobytes())
+    return photo, content.hexdigest()
 
 
 def _label(painting: ImageSource) -> str:
@@ -111,4 +135,7 @@ def _prepare(photo: Photo, size: int, label: str) -> NDArray[np.uint8]:
 @lru_cache(maxsize=2)
 def _load_graph(predictor: StylePredictor) -> GraphFunction:
     """Load a predictor's graph, once for the process."""
-    return load_cpu_graph(build_predictor_graph(predictor, load_vgg_weights()))
+    return load_cpu_graph(
+        lambda: build_predictor_graph(predictor, load_vgg_weights()),
+        f"predictor {predictor.digest}, graph {GRAPH_VERSION}",
+    )

@@ -11,13 +11,19 @@ searched; if two of them have the same name, the first one is used:
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fast_style.errors import ModelFileError, StyleNotFoundError, UnreadableImageError, shorten
+from fast_style.errors import (
+    ModelFileError,
+    StyleNotFoundError,
+    UnreadableImageError,
+    UsageError,
+    shorten,
+)
 from fast_style.models.card import ModelCard
 from fast_style.models.model_file import SUFFIX, StyleModel, is_picture, load_model, read_card
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
@@ -152,11 +158,14 @@ def find_parts(style: str | os.PathLike[str]) -> list[tuple[Path, float]]:
     return [(path, share) for path, share in shares.items() if share > 0]
 
 
-def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
+def load_parts(
+    style: str | os.PathLike[str], *, style_size: int | None = None
+) -> list[tuple[StyleModel, float]]:
     """Load a style or the styles of a mixture.
 
     Args:
         style: as in `find_parts`.
+        style_size: as for `load_file`.
 
     Returns:
         Models and their shares, which sum to 1.
@@ -166,7 +175,7 @@ def load_parts(style: str | os.PathLike[str]) -> list[tuple[StyleModel, float]]:
         ModelFileError: a file is not a valid model file.
         UsageError: the text is not a valid mixture.
     """
-    return [(load_file(path), share) for path, share in find_parts(style)]
+    return [(load_file(path, style_size=style_size), share) for path, share in find_parts(style)]
 
 
 def identify_parts(parts: Sequence[tuple[Path, float]]) -> str:
@@ -188,11 +197,25 @@ def identify_parts(parts: Sequence[tuple[Path, float]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def load_file(path: Path) -> StyleModel:
+def check_style_size(style_size: int | None, paths: Iterable[Path]) -> None:
+    """Refuse a style size for styles none of which is a picture.
+
+    Raises:
+        UsageError: a size was given, and all files are models.
+    """
+    if style_size is not None and not any(is_picture(path) for path in paths):
+        raise UsageError(
+            "a style size is for a style that is a picture, and none is: leave --style-size out, "
+            "or give the painting's file as the style; --stroke-size suits every style"
+        )
+
+
+def load_file(path: Path, *, style_size: int | None = None) -> StyleModel:
     """Load a model file, or predict a style from a picture.
 
     Args:
         path: a file; whether it is a picture is told by its first bytes.
+        style_size: of a picture, see `predict_style`; a model file has strokes of its own.
 
     Raises:
         ModelFileError: the file is neither a sound model file nor a readable picture.
@@ -203,7 +226,7 @@ def load_file(path: Path) -> StyleModel:
     from fast_style.styles.prediction import predict_style  # it loads an engine
 
     try:
-        return predict_style(path)
+        return predict_style(path, style_size=style_size)
     except UnreadableImageError as error:
         raise ModelFileError(
             f"{path} is neither a model file nor a picture that can be a style ({error})"

@@ -66,6 +66,7 @@ def add_file(
     name: str | None = None,
     sha256: str | None = None,
     overwrite: bool = False,
+    style_size: int | None = None,
 ) -> Path:
     """Copy a model file into the user's own folder, or add the style predicted from a picture.
 
@@ -74,6 +75,7 @@ def add_file(
         name: the style's name; None uses the file's name.
         sha256: the expected SHA-256 of the file, in hexadecimal digits; None accepts any.
         overwrite: whether a style of that name may be replaced.
+        style_size: of a picture, see `predict_style`.
 
     Returns:
         The path of the copy.
@@ -85,7 +87,7 @@ def add_file(
         UsageError: the name is not allowed.
     """
     if is_picture(source):
-        return _add_picture(source, name or source.stem, sha256, overwrite)
+        return _add_picture(source, name or source.stem, sha256, overwrite, style_size)
     path = new_style_path(name or source.name.removesuffix(SUFFIX), overwrite=overwrite)
     load_model(source)
     found = file_sha256(source)
@@ -130,7 +132,9 @@ def add_model(model: StyleModel, name: str, *, painting: Path, overwrite: bool =
     return path
 
 
-def _add_picture(source: Path, name: str, sha256: str | None, overwrite: bool) -> Path:
+def _add_picture(
+    source: Path, name: str, sha256: str | None, overwrite: bool, style_size: int | None
+) -> Path:
     new_style_path(name, overwrite=overwrite)  # before any work
     found = file_sha256(source)
     if sha256 is not None and found != sha256.lower():
@@ -138,7 +142,8 @@ def _add_picture(source: Path, name: str, sha256: str | None, overwrite: bool) -
             f"{source} is not the file that was expected: its SHA-256 is {found}, not "
             f"{sha256.lower()}"
         )
-    return add_model(load_file(source), name, painting=source, overwrite=overwrite)
+    model = load_file(source, style_size=style_size)
+    return add_model(model, name, painting=source, overwrite=overwrite)
 
 
 def add_url(

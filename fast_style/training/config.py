@@ -13,6 +13,7 @@ from fast_style.models.card import TEXT_LIMIT, check_values
 from fast_style.models.config import SIZES, NetworkConfig
 from fast_style.options import (
     GRAIN_LIMIT,
+    MIN_STYLE_SIZE,
     VggChoice,
     check_options,
     loss_option,
@@ -108,7 +109,7 @@ class TrainingConfig:
     style_size: int = option(
         "Long side to which the painting is resized, in pixels: larger gives larger strokes.",
         384,
-        minimum=32,
+        minimum=MIN_STYLE_SIZE,
     )
     grain: int = option(
         "Noise on the network's input, in levels (0-255): gives flat areas some texture.",

@@ -20,6 +20,7 @@ from fast_style.models.model_file import StyleModel, load_model
 from fast_style.models.network import StyleNetwork
 from fast_style.models.predictor import load_predictor
 from fast_style.models.widening import can_widen, widen
+from fast_style.options import MAX_STYLE_SIZE
 from fast_style.styles.prediction import predict_style
 from fast_style.styles.registry import load_style
 from fast_style.training.conditional_norm import PaintingNorms
@@ -83,7 +84,7 @@ def find_start(config: TrainingConfig, paintings: Mapping[str, NDArray[np.uint8]
         return None
     if config.init == "prediction":
         predicted = [
-            predict_style(pixels, name=name, style_size=config.style_size)
+            predict_style(pixels, name=name, style_size=min(config.style_size, MAX_STYLE_SIZE))
             for name, pixels in paintings.items()
         ]
         return _start_from(predicted, config)

@@ -11,6 +11,8 @@ from fast_style.errors import UsageError
 from fast_style.images import ImageSource, read_image
 from fast_style.images.photo import visible_pixels
 from fast_style.models.model_file import StyleModel, load_model
+from fast_style.models.predictor import load_predictor
+from fast_style.options import PredictionOptions
 from fast_style.training.config import TrainingConfig
 from fast_style.training.trainer import train
 
@@ -20,6 +22,7 @@ def refine_style(
     seconds: float = 60.0,
     *,
     photos: str | os.PathLike[str] | None = None,
+    style_size: int | None = None,
     name: str = "",
     quiet: bool = True,
 ) -> StyleModel:
@@ -29,6 +32,7 @@ def refine_style(
         painting: as in `fast_style.read_image`.
         seconds: training time, above 0; loading torch takes some seconds more.
         photos: a folder of photos; None uses the small ones that ship.
+        style_size: as for `predict_style`.
         name: the style's name; that of the painting's file if empty.
         quiet: show no progress.
 
@@ -36,13 +40,14 @@ def refine_style(
         A model in memory.
 
     Raises:
-        UsageError: the time is not above 0.
+        UsageError: the time is not above 0, or the size is out of its bounds.
         ImageError: the painting cannot be read.
         TrainingDataError: the folder has no photos.
         KeyboardInterrupt: a signal ended the training.
     """
     if not 0 < seconds < float("inf"):
         raise UsageError(f"seconds must be a number above 0, and {seconds} was given")
+    prediction = PredictionOptions(style_size=style_size)
     picture = read_image(painting)
     label = name or "painting"
     if not name and isinstance(painting, str | os.PathLike):
@@ -55,6 +60,7 @@ def refine_style(
             style_image=file,
             photos=None if photos is None else Path(photos),
             name="refined",
+            style_size=prediction.style_size or load_predictor().style_size,
             max_minutes=seconds / 60,
             runs=Path(folder, "runs"),
             models=Path(folder),

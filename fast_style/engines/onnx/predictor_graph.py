@@ -1,7 +1,8 @@
-"""The predictor as one ONNX graph: a painting in, the norm parameters of the style network out.
+"""The statistics that a style is predicted from as one ONNX graph: a painting in, statistics out.
 
-The graph holds the bundled VGG-16 to relu4_3, the statistics of its features and the perceptron;
-`models.predictor` has the formulas. Second moments are computed of projected features, (R, H*W),
+The graph holds the bundled VGG-16 to relu4_3 and the statistics of its features;
+`models.predictor` has the formulas, and does the rest in NumPy. Second moments are computed of
+projected features, (R, H*W),
 so that no Gram matrix of 512 channels is needed.
 """
 
@@ -12,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_style.engines.onnx.writer import FLOAT, UINT8, Writer
-from fast_style.models.predictor import STYLE_LAYERS, StylePredictor, parameter_count
+from fast_style.models.predictor import STYLE_LAYERS, StylePredictor
 from fast_style.models.vgg_weights import BGR_MEAN, STAGES
 
-PAINTING, PARAMETERS = "painting", "parameters"
-"""Input: RGB uint8, (1, H, W, 3). Output: float32, (1, N)."""
+PAINTING, STATISTICS = "painting", "statistics"
+"""Input: RGB uint8, (1, H, W, 3). Output: float32, (1, D), see `StylePredictor.predict`."""
+
+GRAPH_VERSION = 2
+"""To be raised with every change of the graph, which is cached compiled."""
 
 MINIMUM_SIDE = 16
 """Shortest side of a painting in pixels: relu4_3 sees it at an eighth."""
@@ -36,13 +40,10 @@ def build_predictor_graph(
     """
     writer = Writer()
     statistics = _describe_layers(writer, predictor.constants, _add_vgg(writer, vgg))
-    raw = writer.op("Concat", *statistics, axis=1)
-    centered = writer.op("Sub", raw, writer.constant(predictor.constants["descriptor.center"]))
-    deviation = writer.constant(predictor.constants["descriptor.deviation"])
-    _add_perceptron(writer, predictor.constants, writer.op("Div", centered, deviation))
-    count = parameter_count(predictor.network)
+    writer.op("Concat", *statistics, axis=1, output=STATISTICS)
+    count = predictor.constants["descriptor.center"].size
     return writer.finish(
-        [(PAINTING, UINT8, (1, "height", "width", 3))], [(PARAMETERS, FLOAT, (1, count))]
+        [(PAINTING, UINT8, (1, "height", "width", 3))], [(STATISTICS, FLOAT, (1, count))]
     )
 
 
@@ -75,20 +76,26 @@ def _add_vgg(writer: Writer, vgg: Mapping[str, NDArray[np.float16]]) -> dict[str
 def _describe_layers(
     writer: Writer, constants: Mapping[str, NDArray[Any]], features: Mapping[str, str]
 ) -> list[str]:
-    """Add the statistics of the features; return their names in the descriptor's order."""
+    """Add the statistics of the features; return their names in the descriptor's order.
+
+    Means are poolings and projections convolutions, for which the engine need not move the features
+    into another memory layout.
+    """
     found: list[str] = []
+    row = writer.constant(np.array([1, -1]))
     for layer, name in features.items():
         projection = constants[f"descriptor.projection_{layer}"]  # (C, R)
-        channels, rank = projection.shape
-        columns = writer.op("Reshape", name, writer.constant(np.array([1, channels, -1])))
-        mean = writer.op("ReduceMean", columns, axes=(2,), keepdims=0)
-        square = writer.op("Mul", columns, columns)
-        moment = writer.op("ReduceMean", square, axes=(2,), keepdims=0)
+        rank = projection.shape[1]
+        mean = writer.op("Reshape", writer.op("GlobalAveragePool", name), row)
+        square = writer.op("GlobalAveragePool", writer.op("Mul", name, name))
+        moment = writer.op("Reshape", square, row)
         found.append(writer.op("Sqrt", mean))
         found.append(writer.op("Sqrt", writer.op("Sqrt", moment)))
-        projected = writer.op("MatMul", writer.constant(projection.T[None]), columns)
+        kernel = writer.constant(projection.T[:, :, None, None])  # (R, C, 1, 1)
+        shape = writer.constant(np.array([1, rank, -1]))
+        projected = writer.op("Reshape", writer.op("Conv", name, kernel), shape)
         other = writer.op("Transpose", projected, perm=(0, 2, 1))
-        pixels = writer.op("Gather", writer.op("Shape", columns), writer.constant(np.array([2])))
+        pixels = writer.op("Gather", writer.op("Shape", projected), writer.constant(np.array([2])))
         moments = writer.op("MatMul", projected, other)
         moments = writer.op("Div", moments, writer.op("Cast", pixels, to=FLOAT))
         flat = writer.op("Reshape", moments, writer.constant(np.array([1, rank * rank])))
@@ -97,20 +104,3 @@ def _describe_layers(
         root = writer.op("Sqrt", writer.op("Abs", low))
         found.append(writer.op("Mul", writer.op("Sign", low), root))
     return found
-
-
-def _add_perceptron(writer: Writer, constants: Mapping[str, NDArray[Any]], descriptor: str) -> None:
-    """Add the perceptron, from the descriptor to the graph's output."""
-
-    def linear(name: str, value: str) -> str:
-        weight = writer.constant(constants[f"predictor.{name}.weight"])
-        bias = writer.constant(constants[f"predictor.{name}.bias"])
-        return writer.op("Gemm", value, weight, bias, transB=1)
-
-    def silu(value: str) -> str:
-        return writer.op("Mul", value, writer.op("Sigmoid", value))
-
-    hidden = silu(linear("first", descriptor))
-    hidden = writer.op("Add", hidden, silu(linear("second", hidden)))
-    start = writer.constant(constants["predictor.start"])
-    writer.op("Add", linear("last", hidden), start, output=PARAMETERS)

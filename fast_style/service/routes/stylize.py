@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -20,7 +20,8 @@ from fast_style.service.admission import BodyMemory
 from fast_style.service.multipart import read_form
 from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
-from fast_style.service.stylize_form import FORMATS, StylizeRequest, parse_stylize_form
+from fast_style.service.style_cache import STYLE_IMAGE
+from fast_style.service.stylize_form import FILES, FORMATS, StylizeRequest, parse_stylize_form
 
 __all__ = ["router"]
 
@@ -68,18 +69,19 @@ async def stylize(request: Request) -> Response:
         form = await read_form(
             request,
             max_bytes=settings.max_body_bytes,
+            max_files=len(FILES),
             idle_seconds=settings.idle_seconds,
             total_seconds=settings.body_seconds,
             on_bytes=memory.reserve,
         )
         try:
-            options, photo = parse_stylize_form(form)
+            options, photo, style_image = parse_stylize_form(form)
         finally:
             form.close()
         try:
             async with asyncio.timeout(settings.request_seconds):
-                work = _Work(state, options, photo, memory)
-                del photo
+                work = _Work(state, options, photo, style_image, memory)
+                del photo, style_image
                 return await _cancel_on_disconnect(request, work.run())
         except TimeoutError as error:
             raise Problem(
@@ -95,10 +97,15 @@ class _Work:
     """One picture on its way through the stages."""
 
     def __init__(
-        self, state: ServiceState, options: StylizeRequest, photo: bytes, memory: BodyMemory
+        self,
+        state: ServiceState,
+        options: StylizeRequest,
+        photo: bytes,
+        style_image: bytes | None,
+        memory: BodyMemory,
     ) -> None:
         self._state, self._options, self._memory = state, options, memory
-        self._file = photo
+        self._file, self._style_image = photo, style_image
 
     async def run(self) -> Response:
         """Decode, stylize and encode the photo."""
@@ -106,16 +113,16 @@ class _Work:
         start = time.perf_counter()
         times: dict[str, float] = {}
         # 1) Check the style: a request for one that does not exist need not wait for a slot.
-        parts = await state.styles.parts(options.style)
+        label = "predicted" if self._style_image is not None else await self._check_style()
         async with state.admission.slot() as slot:
             waited = time.perf_counter() - start
-            # 2) Decode in another process; the body is not needed after that.
+            # 2) Decode in another process, and load the style; then the body is not needed.
             with state.metrics.timed("decode", times):
                 photo = await state.decoders.decode(self._file, options.size)
-            self._file = b""
+            stylizer = await self._load_style()
+            self._file, self._style_image = b"", None
             self._memory.release()
             # 3) Stylize in a thread, which may have to wait for others.
-            stylizer = await state.styles.get(options.style)
             submitted = time.perf_counter()
             began, ended, photo = await slot.run(
                 state.network, _stylize, stylizer, photo, options, state.large
@@ -128,9 +135,25 @@ class _Work:
                 format = options.format or ("jpeg" if photo.alpha is None else "png")
                 data, _ = await slot.run(state.writers, _encode, photo, format)
         state.metrics.megapixels.inc(photo.width * photo.height / 1e6)
-        state.metrics.pictures.labels(parts[0][0].name if len(parts) == 1 else "mixture").inc()
+        state.metrics.pictures.labels(label).inc()
         headers = _headers(photo, stylizer, times, time.perf_counter() - start)
         return Response(data, headers=headers, media_type=FORMATS[format])
+
+    async def _check_style(self) -> str:
+        """Check that the style exists, and return its label in the metrics."""
+        parts = await self._state.styles.parts(self._options.style)
+        return parts[0][0].name if len(parts) == 1 else "mixture"
+
+    async def _load_style(self) -> Stylizer:
+        """Return the style's stylizer, loaded or predicted."""
+        state, file = self._state, self._style_image
+        if file is None:
+            return await state.styles.get(self._options.style)
+
+        def decode() -> Awaitable[Photo]:
+            return state.decoders.decode(file, name=STYLE_IMAGE)
+
+        return await state.styles.get_predicted(file, self._options.style_size, decode)
 
 
 def _headers(
