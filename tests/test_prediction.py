@@ -209,6 +209,6 @@ def test_a_larger_style_size_gives_other_parameters_and_is_refused_for_models(
         assert difference.max() <= 1
     assert (np.asarray(Image.open("128.png")) != np.asarray(Image.open("256.png"))).any()
     model = failure("stylize", "photo.png", "--style", model_file, "--style-size", 256, code=2)
-    assert model.startswith("a style size is for pictures")
+    assert model.startswith("a style size is for a style that is a picture")
     with pytest.raises(UsageError, match="style_size is 4096; expected 2048 or less"):
         predict_style(painting, style_size=4096)
