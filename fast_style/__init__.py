@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         VideoError,
         WeightsError,
     )
-    from fast_style.images import read_image
+    from fast_style.images import READABLE_SUFFIXES, read_image
     from fast_style.images.encoding import encode_image
     from fast_style.images.photo import Photo
     from fast_style.images.resampling import resize_long_side
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from fast_style.video.video_stylizer import VideoStylizer
 
 __all__ = [
+    "READABLE_SUFFIXES",
     "SIZES",
     "DownloadError",
     "EngineError",
@@ -163,7 +164,7 @@ _MODULES = {
         "VideoError",
         "WeightsError",
     ),
-    "fast_style.images": ("read_image",),
+    "fast_style.images": ("READABLE_SUFFIXES", "read_image"),
     "fast_style.images.encoding": ("encode_image",),
     "fast_style.images.photo": ("Photo",),
     "fast_style.images.resampling": ("resize_long_side",),

@@ -80,8 +80,7 @@ def test_flipped_bytes_raise_nothing_else(files, format, capfd):
     assert texts > 0
     printed = capfd.readouterr()
     assert printed.out == ""
-    if format not in ("TIFF", "LZW"):  # libtiff prints from C
-        assert printed.err == ""
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -129,7 +128,7 @@ def test_a_size_within_the_limit_without_pixels_is_refused():
         (bytes(range(100)), "does not look like a picture: JPEG, PNG"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG.*PNG"),
         (b"<!DOCTYPE html><html></html>", "web page"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC.*JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEI[CF].*JPEG"),
         (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "video"),
         (b"%PDF-1.7\n", "PDF"),
         (b"\xff\xd8\xff\xe0", "JPEG"),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import streamlit as st
 
+from fast_style import READABLE_SUFFIXES
 from fast_style.demo.session import (
     MAX_FILE_MB,
     MAX_PHOTOS,
@@ -16,7 +17,7 @@ from fast_style.demo.session import (
 )
 from fast_style.demo.widgets import show_card
 
-SUFFIXES = ["jpg", "jpeg", "png", "webp", "avif", "tif", "tiff", "bmp", "gif"]
+SUFFIXES = sorted(suffix.removeprefix(".") for suffix in READABLE_SUFFIXES)
 """The files that can be uploaded."""
 
 _SAMPLES = {

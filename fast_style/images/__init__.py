@@ -11,19 +11,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import os
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fast_style.errors import UnreadableImageError, UsageError
-from fast_style.images.decoding import check_size, decode, explain_decoder_errors, open_picture
+from fast_style.images.decoding import (
+    check_size,
+    decode,
+    explain_decoder_errors,
+    open_picture,
+)
 from fast_style.images.encoding import (
     WRITABLE_SUFFIXES,
     encode_image,
@@ -33,8 +40,10 @@ from fast_style.images.encoding import (
     write_image,
 )
 from fast_style.images.exif import read_exif, read_resolution
+from fast_style.images.formats import detect_format
 from fast_style.images.icc import choose_conversion
 from fast_style.images.modes import array_to_rgb, image_to_rgb, read_sample_range
+from fast_style.images.other_decoders import decode_otherwise, has_unsigned_samples, pillow_errs
 from fast_style.images.photo import Photo, to_pil
 from fast_style.images.resampling import resize_long_side, resize_to
 from fast_style.images.tensors import is_tensor, tensor_to_array
@@ -64,11 +73,13 @@ ImageSource = str | os.PathLike[str] | bytes | bytearray | BinaryIO | Image.Imag
 #: The suffixes, in lower case, of the files in a folder that are taken for pictures. (The format is
 #: detected by a file's first bytes; the suffix only saves opening every file of a folder.)
 READABLE_SUFFIXES: frozenset[str] = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".jp2", ".qoi")
-    + (".ppm", ".pgm", ".pbm", ".pnm")
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".gif", ".qoi")
+    + (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm")
     # Found without importing them: they are shared libraries of some megabytes.
     + ((".webp",) if importlib.util.find_spec("PIL._webp") else ())
     + ((".avif",) if importlib.util.find_spec("PIL._avif") else ())
+    + ((".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ())
+    + ((".jxl",) if importlib.util.find_spec("pillow_jxl") else ())
 )
 
 
@@ -170,21 +181,97 @@ def _from_stream(stream: BinaryIO, name: str, max_megapixels: float, at_least: i
             stream = io.BytesIO(stream.read())
         if isinstance(stream.read(0), str):
             raise UsageError(f"{name} is a text stream: open it in binary mode")
-        image = open_picture(stream, name, max_megapixels)
+        kind = detect_format(stream.read(4096))
+        stream.seek(0)
+        try:
+            image = open_picture(stream, name, max_megapixels)
+        except UnreadableImageError as error:
+            # Pillow's plugin has no mode for deep TIFFs of several channels.
+            other = None
+            if kind == "TIFF" and "unknown pixel mode" in str(error.__cause__):
+                with contextlib.suppress(Exception):  # then Pillow's reason is as good
+                    other = decode_otherwise(stream, kind, name, max_megapixels)
+            if other is None:
+                raise
+            return _convert(other.image, name, other.orientation, other.profile, notes=other.notes)
     with explain_decoder_errors(name, image.format or "picture"):
+        if pillow_errs(image, stream):
+            return _decode_where_pillow_errs(image, stream, name, max_megapixels)
         return _decode_photo(image, name, at_least)
+
+
+def _decode_where_pillow_errs(
+    image: ImageFile.ImageFile, stream: BinaryIO, name: str, max_megapixels: float
+) -> Photo:
+    kind = image.format or ""
+    try:
+        other = decode_otherwise(stream, kind, name, max_megapixels)
+    except UnreadableImageError as error:
+        text = str(error)
+        raise UnreadableImageError(
+            text if name in text else f"{name} cannot be used: {text}"
+        ) from error
+    if other is None:
+        title = "JPEG 2000 picture" if kind == "JPEG2000" else kind
+        raise UnreadableImageError(
+            f"{name} is a {title} of a variety that Pillow reads wrongly: pip install "
+            '"fast-style[codecs]", or convert it to 8-bit PNG or JPEG'
+        )
+    orientation, exif, notes = read_exif(image)
+    profile = image.info.get("icc_profile")
+    photo = _convert(
+        other.image,
+        name,
+        orientation,
+        profile if isinstance(profile, bytes) else other.profile,
+        exif=exif,
+        notes=other.notes + notes,
+    )
+    return replace(photo, dpi=read_resolution(image))
 
 
 def _decode_photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
     if at_least is not None and image.format == "JPEG":
         image.draft(None, (at_least, at_least))
     white, sample_factor = read_sample_range(image)
-    decode(image)
+    if image.format == "TIFF":
+        from fast_style.images.libtiff_messages import collect_messages
+
+        with collect_messages() as said:
+            decode(image)
+    else:
+        said = []
+        decode(image)
     if not image.width or not image.height:
         raise UnreadableImageError(f"{name} has no pixels ({image.width}x{image.height})")
     orientation, exif, exif_notes = read_exif(image)
     profile = image.info.get("icc_profile")
-    colors = choose_conversion(profile if isinstance(profile, bytes) else None, image.mode)
+    photo = _convert(
+        image,
+        name,
+        orientation,
+        profile if isinstance(profile, bytes) else None,
+        white=white,
+        sample_factor=sample_factor,
+        exif=exif,
+        notes=exif_notes + _describe_frames(image) + tuple(said),
+    )
+    return replace(photo, dpi=read_resolution(image))
+
+
+def _convert(
+    image: Image.Image,
+    name: str,
+    orientation: int,
+    profile: bytes | None,
+    *,
+    white: int = 65535,
+    sample_factor: int = 1,
+    exif: bytes | None = None,
+    notes: tuple[str, ...] = (),
+) -> Photo:
+    """Convert a loaded image to sRGB, upright."""
+    colors = choose_conversion(profile, image.mode)
     try:
         pixels, alpha, mode_notes = image_to_rgb(
             image,
@@ -197,18 +284,17 @@ def _decode_photo(image: Image.Image, name: str, at_least: int | None) -> Photo:
             inverted_ink=(
                 image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info
             ),
+            unsigned=has_unsigned_samples(image),
         )
     except UnreadableImageError as error:
         raise UnreadableImageError(f"{name} cannot be used: {error}") from None
-    format = image.format
     return Photo(
         pixels,
         alpha,
         exif,
         colors.profile,
-        "JPEG" if format == "MPO" else format,
-        colors.notes + mode_notes + exif_notes + _describe_frames(image),
-        read_resolution(image),
+        "JPEG" if image.format == "MPO" else image.format,
+        colors.notes + mode_notes + notes,
     )
 
 

@@ -6,7 +6,8 @@ import os
 
 from PIL import Image
 
-from fast_style.images.decoding import detect_format, open_picture, silence_pillow
+from fast_style.images.decoding import open_picture, silence_pillow
+from fast_style.images.formats import detect_format
 
 __all__ = ["ANIMATED_SUFFIXES", "count_plays", "is_animated", "still_first"]
 

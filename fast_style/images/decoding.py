@@ -16,7 +16,6 @@ Three things here are done differently from ``PIL.Image.open``, each for a reaso
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import struct
@@ -29,57 +28,23 @@ from typing import Any, BinaryIO, cast
 from PIL import Image, ImageFile
 
 from fast_style.errors import FastStyleError, ImageTooLargeError, UnreadableImageError
+from fast_style.images.formats import (
+    describe_other_file,
+    detect_format,
+    find_plugin,
+    read_claimed_size,
+)
 
 __all__ = [
     "check_size",
     "decode",
-    "detect_format",
     "explain_decoder_errors",
     "open_picture",
     "silence_pillow",
 ]
 
-_PLUGINS = {
-    "JPEG": ("JpegImagePlugin", "JpegImageFile"),  # jpeg_factory would parse MPO as well
-    "PNG": ("PngImagePlugin", "PngImageFile"),
-    "GIF": ("GifImagePlugin", "GifImageFile"),
-    "WEBP": ("WebPImagePlugin", "WebPImageFile"),
-    "TIFF": ("TiffImagePlugin", "TiffImageFile"),
-    "BMP": ("BmpImagePlugin", "BmpImageFile"),
-    "AVIF": ("AvifImagePlugin", "AvifImageFile"),
-    "PPM": ("PpmImagePlugin", "PpmImageFile"),
-    "JPEG2000": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
-    "QOI": ("QoiImagePlugin", "QoiImageFile"),
-}
-
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"II+\x00", "TIFF"),
-    (b"MM\x00+", "TIFF"),
-    (b"BM", "BMP"),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
-    (b"qoif", "QOI"),
-    *((b"P%d%c" % (kind, space), "PPM") for kind in range(1, 7) for space in b" \t\r\n#"),
-    (b"Pf\n", "PPM"),
-)
-
-# Other files that people pass by mistake, with advice.
-_OTHER_FILES = (
-    (b"%PDF", "a PDF document: export the page as PNG"),
-    (b"8BPS", "a Photoshop document: save it as PNG, TIFF or JPEG"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture: convert it to PNG or JPEG"),
-    (b"\xff\x0a", "a JPEG XL picture: convert it to PNG or JPEG"),
-    (b"%!PS", "a PostScript file: convert it to PNG"),
-    (b"PK\x03\x04", "a ZIP archive: unpack it first"),
-    (b"\x1f\x8b", "a gzip archive: unpack it first"),
-)
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_SUBFILE_TYPE, _DNG_VERSION = 0x00FE, 0xC612
+_LOGGERS = ("PIL.TiffImagePlugin", "PIL.PngImagePlugin", "tifffile")
 _CUT_OFF = (EOFError, IndexError, struct.error)
 
 
@@ -104,26 +69,18 @@ def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFil
         raise UnreadableImageError(f"{name} is empty (0 bytes): get a fresh copy of it")
     kind = detect_format(head)
     if kind is None:
-        raise UnreadableImageError(f"{name} {_describe_other_file(head)}")
-    if kind == "WEBP":
-        # Pillow's plugin allocates the whole canvas when it opens a file.
-        check_size(*_read_webp_size(head), name, max_megapixels)
+        raise UnreadableImageError(f"{name} {describe_other_file(head)}")
+    # Some plugins allocate the whole picture when they open a file.
+    check_size(*read_claimed_size(kind, head), name, max_megapixels)
     stream.seek(0)
-    module, class_name = _PLUGINS[kind]
-    try:
-        plugin = importlib.import_module(f"PIL.{module}")
-    except ImportError:
-        plugin = None
-    if plugin is None or not getattr(plugin, "SUPPORTED", True):
-        raise UnreadableImageError(
-            f"{name} is a {kind} picture, which this build of Pillow cannot read: convert it to "
-            "PNG or JPEG"
-        )
+    plugin = find_plugin(kind, name)
     # Without a file name: given one, Pillow may map the file into memory, and a file that shrinks
     # while it is mapped kills the process.
     with explain_decoder_errors(name, kind):
-        image: ImageFile.ImageFile = getattr(plugin, class_name)(_Stream(stream), "")
+        image: ImageFile.ImageFile = _open_with(plugin, kind, stream)
     check_size(*image.size, name, max_megapixels)
+    if kind == "TIFF":
+        _refuse_raw(image, name)
     stored = getattr(image, "_tile_size", None)
     if stored is not None:
         # Pillow allocates a TIFF's pixels when it starts to decode, and compares the size with its
@@ -132,6 +89,32 @@ def open_picture(stream: BinaryIO, name: str, max_megapixels: float) -> ImageFil
         with explain_decoder_errors(name, kind):
             image.im = Image.new(image.mode, stored, None).im
     return image
+
+
+def _open_with(plugin: Any, kind: str, stream: BinaryIO) -> Any:
+    try:
+        return plugin(_Stream(stream), "")
+    except Exception:
+        if kind != "AVIF":
+            raise
+        from fast_style.images.avif_repair import restore_alpha_size
+
+        stream.seek(0)
+        repaired = restore_alpha_size(stream.read())
+        if repaired is None:
+            raise
+        return plugin(io.BytesIO(repaired), "")
+
+
+def _refuse_raw(image: Any, name: str) -> None:
+    """Refuse a TIFF whose first picture is a preview of another one, as in most raw files."""
+    is_dng = _DNG_VERSION in image.tag_v2
+    if is_dng or image.tag_v2.get(_SUBFILE_TYPE, 0) & 1:
+        what = "a DNG" if is_dng else "a camera's raw file or another TIFF"
+        raise UnreadableImageError(
+            f"{name} is {what} whose first picture is only a preview: develop it, and export a "
+            "JPEG or TIFF"
+        )
 
 
 def decode(image: Image.Image) -> None:
@@ -222,6 +205,7 @@ def explain_decoder_errors(name: str, kind: str = "picture") -> Iterator[None]:
             state = "is cut off: the file ends before the picture does"
         else:
             state = "is damaged or of a variety that is not supported"
+        reason = "; ".join([reason, *getattr(error, "__notes__", ())])
         raise UnreadableImageError(
             f"{name} {state} ({kind}: {reason}); get a fresh copy, or convert it to PNG or JPEG"
         ) from error
@@ -244,7 +228,7 @@ def silence_pillow() -> Iterator[None]:
     # match. It is inserted directly: filterwarnings would also reset which warnings were shown.
     entry = ("ignore", None, Warning, here, 0)
     filters = cast("list[Any]", warnings.filters)
-    loggers = [logging.getLogger("PIL.TiffImagePlugin"), logging.getLogger("PIL.PngImagePlugin")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     filters.insert(0, entry)
     for logger in loggers:
         logger.addFilter(here.allows)
@@ -300,68 +284,3 @@ class _Stream:
 
     def tell(self) -> int:
         return self._stream.tell()
-
-
-def detect_format(head: bytes) -> str | None:
-    """Detect the format of a picture by its first bytes.
-
-    Args:
-        head: The first 4096 bytes of the file, or all if it has fewer.
-
-    Returns:
-        Pillow's name of the format, such as "JPEG"; None if it is not one that is read.
-    """
-    for signature, kind in _SIGNATURES:
-        if head.startswith(signature):
-            return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp":
-        length = int.from_bytes(head[:4], "big")
-        brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(length, 256), 4))]
-        if b"avif" in brands or b"avis" in brands:
-            return "AVIF"
-    return None
-
-
-def _describe_other_file(head: bytes) -> str:
-    for signature, description in _OTHER_FILES:
-        if head.startswith(signature):
-            return f"is {description}"
-    if head[4:8] == b"ftyp":
-        if head[8:12] in _HEIC_BRANDS:
-            return (
-                "is a HEIC picture, which needs a decoder that is not built in: convert it to JPEG "
-                "(on an iPhone: Settings, Camera, Formats, Most Compatible)"
-            )
-        return "looks like a video and not like a picture"
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if b"<svg" in start:
-        return "is an SVG drawing, which has no pixels: export it as PNG"
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "is a web page and not a picture: download the picture itself"
-    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
-        return "does not look like a picture: it holds text"
-    return (
-        "does not look like a picture: JPEG, PNG, WebP, TIFF, AVIF, GIF, BMP, JPEG 2000, PPM and "
-        "QOI are read"
-    )
-
-
-def _read_webp_size(head: bytes) -> tuple[int, int]:
-    """Read the width and height of a WebP's canvas; (1, 1) if the header is malformed."""
-    chunk = head[12:16]
-    if chunk == b"VP8X" and len(head) >= 30:
-        return (
-            int.from_bytes(head[24:27], "little") + 1,
-            int.from_bytes(head[27:30], "little") + 1,
-        )
-    if chunk == b"VP8L" and len(head) >= 25:
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if chunk == b"VP8 " and len(head) >= 30:
-        return (
-            int.from_bytes(head[26:28], "little") & 0x3FFF,
-            int.from_bytes(head[28:30], "little") & 0x3FFF,
-        )
-    return 1, 1

@@ -69,6 +69,10 @@ if importlib.util.find_spec("PIL._avif") is not None:
         quality=85,
         has_dpi=False,
     )
+if importlib.util.find_spec("pillow_heif") is not None:
+    _FORMATS["HEIF"] = _Format(
+        (".heic", ".heif", ".hif"), 16384, "HEIC", {"chroma": 444}, quality=85, has_dpi=False
+    )
 _BY_SUFFIX = {suffix: name for name, known in _FORMATS.items() for suffix in known.suffixes}
 
 #: The suffixes, in lower case, of the formats that `write_image` writes.
@@ -131,9 +135,10 @@ def encode_image(
 
     Args:
         photo: The picture, which is not changed.
-        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP" or (if Pillow has it) "AVIF", in either case.
-        quality: 1 to 100, for JPEG (95 if None), WebP (90) and AVIF (85). Lossless formats ignore
-            it.
+        format: "JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF" (if Pillow has it) or "HEIF" (with the
+            extra `heif`), in either case.
+        quality: 1 to 100, for JPEG (95 if None), WebP (90), AVIF (85) and HEIC (85). Lossless
+            formats ignore it.
         history: How the picture was made, in ASCII: written into the EXIF tag ImageHistory, if the
             format holds EXIF.
 
@@ -240,7 +245,12 @@ def _encode(
     if photo.dpi is not None and known.has_dpi:
         settings["dpi"] = photo.dpi
     buffer = io.BytesIO()
-    image.save(buffer, name, **settings)
+    if name == "HEIF":
+        from pillow_heif import from_pillow  # without registering it with Pillow, for all users
+
+        from_pillow(image).save(buffer, **settings)
+    else:
+        image.save(buffer, name, **settings)
     return buffer.getvalue(), tuple(notes)
 
 
@@ -308,7 +318,7 @@ def _flatten_on_white(pixels: Pixels, alpha: Pixels) -> Pixels:
 
 def _find_format(format: str) -> tuple[str, _Format]:
     name = str(format).upper()
-    name = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG"}.get(name, name)
+    name = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG", "HEIC": "HEIF"}.get(name, name)
     known = _FORMATS.get(name)
     if known is None:
         raise ImageWriteError(

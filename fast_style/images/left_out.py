@@ -27,6 +27,8 @@ _SUFFIXES = {
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 
 _HINTS = {
+    "HEIC": 'pip install "fast-style[heif]"',
+    "JPEG XL": 'pip install "fast-style[jxl]"',
     "RAW": "develop them to JPEG or TIFF",
     "video": "fast-style video",
 }

@@ -17,7 +17,13 @@ from PIL import Image, ImageChops
 from fast_style.errors import UnreadableImageError
 from fast_style.images.icc import SrgbConversion
 
-__all__ = ["array_to_rgb", "image_to_rgb", "read_sample_range"]
+__all__ = [
+    "array_to_rgb",
+    "find_sample_range",
+    "image_to_rgb",
+    "read_sample_range",
+    "to_eight_bits",
+]
 
 Pixels = npt.NDArray[np.uint8]
 _Band = tuple[Pixels, Pixels | None]
@@ -64,6 +70,7 @@ def image_to_rgb(
     white: int = 65535,
     sample_factor: int = 1,
     inverted_ink: bool = False,
+    unsigned: bool = False,
 ) -> tuple[Pixels, Pixels | None, tuple[str, ...]]:
     """Convert a loaded Pillow image of any mode.
 
@@ -78,6 +85,7 @@ def image_to_rgb(
         white: Sample value that is white, for 16-bit modes.
         sample_factor: From `read_sample_range`; needed for colour keys.
         inverted_ink: Whether a CMYK image has 0 for full ink.
+        unsigned: Whether an image of mode "I" holds unsigned samples of 32 bits.
 
     Returns:
         Pixels, shape (H, W, 3), uint8; alpha, shape (H, W), uint8, or None; notes.
@@ -86,7 +94,10 @@ def image_to_rgb(
         UnreadableImageError: If a float image holds NaN or infinity.
     """
     width, height = image.size
-    low, high, notes = _find_range(image, white) if image.mode in _DEEP_MODES else (0.0, 1.0, ())
+    low, high = 0.0, 1.0
+    notes: tuple[str, ...] = ()
+    if image.mode in _DEEP_MODES:
+        low, high, notes = _find_range(image, white, unsigned)
     key = _read_color_key(image, sample_factor)
     translucent = image.has_transparency_data and key is None
 
@@ -95,7 +106,7 @@ def image_to_rgb(
         if key is not None:
             alpha = _compute_key_alpha(band, key)
         if image.mode in _DEEP_MODES:
-            band = Image.fromarray(_to_eight_bits(np.asarray(band), low, high))
+            band = Image.fromarray(to_eight_bits(_read_samples(band, unsigned), low, high))
         elif inverted_ink:
             band = ImageChops.invert(band)
         if translucent:
@@ -169,7 +180,7 @@ def array_to_rgb(array: npt.NDArray[Any], name: str) -> tuple[Pixels, Pixels | N
     def pieces() -> Iterator[tuple[slice, _Band]]:
         for rows in _split_bands(*shape[:2]):
             band = planes[rows]
-            eight = band if band.dtype == np.uint8 else _to_eight_bits(band, 0.0, high)
+            eight = band if band.dtype == np.uint8 else to_eight_bits(band, 0.0, high)
             yield rows, (eight[..., :3], eight[..., 3] if shape[2:] == (4,) else None)
 
     return _assemble(pieces, shape[0], shape[1], 1, shape[2:] == (4,))
@@ -208,9 +219,9 @@ def _split_bands(height: int, width: int) -> Iterator[slice]:
         yield slice(top, top + step)
 
 
-def _to_eight_bits(samples: npt.NDArray[Any], low: float, high: float) -> Pixels:
-    """Scale [low, high] to [0, 255], rounding to nearest."""
-    if samples.dtype.kind == "u" and low == 0.0:
+def to_eight_bits(samples: npt.NDArray[Any], low: float, high: float) -> Pixels:
+    """Scale samples of any type and shape from [low, high] to [0, 255], rounding to nearest."""
+    if samples.dtype.kind == "u" and low == 0.0 and high <= 65535.0:
         top = int(high)
         scaled = samples.astype(np.uint32)
         np.minimum(scaled, top, out=scaled)
@@ -227,21 +238,49 @@ def _to_eight_bits(samples: npt.NDArray[Any], low: float, high: float) -> Pixels
     return real.astype(np.uint8)
 
 
-def _find_range(image: Image.Image, white: int) -> tuple[float, float, tuple[str, ...]]:
+def _read_samples(band: Image.Image, unsigned: bool) -> npt.NDArray[Any]:
+    samples = np.asarray(band)
+    return samples.view(np.uint32) if unsigned else samples
+
+
+def _find_range(
+    image: Image.Image, white: int, unsigned: bool
+) -> tuple[float, float, tuple[str, ...]]:
     if image.mode.startswith("I;16"):
         return 0.0, float(white), ()
     width, height = image.size
     low, high = np.inf, -np.inf
     for rows in _split_bands(height, width):
-        band = np.asarray(image.crop((0, rows.start, width, min(rows.stop, height))))
+        band = _read_samples(image.crop((0, rows.start, width, min(rows.stop, height))), unsigned)
         low, high = min(low, float(band.min())), max(high, float(band.max()))
         if not np.isfinite([band.min(), band.max()]).all():
-            raise UnreadableImageError(
-                "its samples are not all numbers (NaN or infinity): replace them in the program "
-                "that wrote it"
-            )
-    normal = 1.0 if image.mode == "F" else 65535.0
-    if low >= 0.0 and high <= normal:
+            low = np.nan
+            break
+    return find_sample_range(low, high, 1.0 if image.mode == "F" else 65535.0)
+
+
+def find_sample_range(
+    low: float, high: float, normal: float | None
+) -> tuple[float, float, tuple[str, ...]]:
+    """Find which samples are black and white, where the type of the samples does not say it.
+
+    Args:
+        low: The lowest sample.
+        high: The highest sample.
+        normal: White, if all samples are from 0 to there; None if there is no such value.
+
+    Returns:
+        The samples that are black and white, and notes.
+
+    Raises:
+        UnreadableImageError: If a sample is NaN or infinite.
+    """
+    if not np.isfinite([low, high]).all():
+        raise UnreadableImageError(
+            "its samples are not all numbers (NaN or infinity): replace them in the program that "
+            "wrote it"
+        )
+    if normal is not None and low >= 0.0 and high <= normal:
         return 0.0, normal, ()
     note = f"samples from {low:.6g} to {high:.6g}: stretched to black and white"
     return low, high if high > low else low + 1.0, (note,)

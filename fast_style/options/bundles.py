@@ -9,7 +9,7 @@ VggChoice = Literal["bundled", "vgg16", "vgg19"]
 EngineChoice = Literal["auto", "openvino", "torch", "onnxruntime"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-OutputFormat = Literal["jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif"]
+OutputFormat = Literal["jpeg", "jpg", "png", "webp", "tiff", "tif", "bmp", "avif", "heic"]
 VideoCodec = Literal["auto", "h264", "h265", "av1", "vp9", "prores", "gif"]
 StripChoice = Literal["location", "all"]
 ColorMode = Literal["luminance", "histogram", "chroma"]
@@ -226,7 +226,7 @@ class OutputOptions:
         None,
     )
     quality: int | None = option(
-        "Quality of JPEG, WebP and AVIF.  [default: 95, 90, 85]",
+        "Quality of JPEG, WebP, AVIF and HEIC.  [default: 95, 90, 85, 85]",
         None,
         minimum=1,
         maximum=100,

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from fast_style.errors import ImageError, ImageTooLargeError
 from fast_style.images import Photo, read_image
-from fast_style.images.decoding import detect_format
+from fast_style.images.formats import detect_format, is_readable
 
 __all__ = ["ACK", "ANSWER", "PHOTO", "REQUEST", "read_exactly"]
 
@@ -59,7 +59,7 @@ def decode(body: bytes, size: int, max_megapixels: float) -> tuple[dict[str, Any
     except ImageTooLargeError:
         return {"problem": "size"}, []
     except ImageError as error:
-        unknown = body and detect_format(body[:4096]) is None
+        unknown = body and not is_readable(detect_format(body[:4096]))
         return {"problem": "kind" if unknown else "content", "detail": str(error)}, []
     return _head(photo), [photo.pixels, photo.alpha, photo.exif, photo.icc_profile]
 
