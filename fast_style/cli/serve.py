@@ -48,4 +48,7 @@ def serve(settings: ServiceSettings, with_jobs: bool, job_settings: JobSettings)
     from fast_style.service.app import create_app
     from fast_style.service.server import serve as run
 
-    run(create_app(settings, job_settings if with_jobs else None), settings)
+    app = create_app(settings, job_settings if with_jobs else None)
+    if with_jobs:
+        app.state.jobs.open()  # an error in the app's own start would be a traceback
+    run(app, settings)

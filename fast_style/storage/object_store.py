@@ -8,6 +8,7 @@ readers would see a file grow, by moving a temporary file. A folder needs no fss
 import contextlib
 import os
 import shutil
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -77,6 +78,21 @@ class ObjectStore:
             except OSError as error:
                 raise UsageError(
                     f"the folder {self.folder} cannot be created: {error.strerror}"
+                ) from error
+
+    def check_writable(self) -> None:
+        """Check that files can be written, if the store is a folder.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        if self.folder is not None:
+            try:
+                with tempfile.TemporaryFile(dir=self.folder):
+                    pass
+            except OSError as error:
+                raise UsageError(
+                    f"the folder {self.folder} cannot be written: {error.strerror}"
                 ) from error
 
     def url(self, name: str) -> str:

@@ -8,11 +8,13 @@ import hashlib
 import json
 import logging
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from fast_style import errors
@@ -99,6 +101,7 @@ class JobClient:
         self._settings = settings
         self.store = ObjectStore(settings.results, extra="serve")
         self.store.create_folder()
+        self.store.check_writable()
         prepare_database(settings)
         self._client = _client(settings)
         self._submitting = threading.Lock()
@@ -277,11 +280,27 @@ def prepare_database(settings: JobSettings) -> None:
     try:
         if settings.sqlite_file is not None:
             settings.sqlite_file.parent.mkdir(parents=True, exist_ok=True)
+            _check_sqlite_writable(settings.sqlite_file)
         DBOS.migrate(settings.database)
-    except (sa.exc.SQLAlchemyError, OSError) as error:
+    except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
         shown = sa.make_url(settings.database).render_as_string(hide_password=True)
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise JobError(f"the database {shown} cannot be opened: {reason}") from error
+
+
+def _check_sqlite_writable(path: Path) -> None:
+    """Begin a transaction that writes: a database that is complete is migrated without one.
+
+    Raises:
+        sqlite3.Error: it cannot be written, or is no database.
+    """
+    database = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("PRAGMA user_version = 0")  # only a write finds that it is read-only
+        database.execute("ROLLBACK")
+    finally:
+        database.close()
 
 
 def _client(settings: JobSettings) -> "DBOSClient":

@@ -14,6 +14,9 @@ _MIN_UPTIME = 10.0
 
 _MAX_PAUSE = 30.0
 
+_FAILING = 2
+"""Short lives of a worker in a row that count as a failure; one may be a kill."""
+
 
 class WorkerSupervisor:
     """Keeps one worker process running.
@@ -36,6 +39,7 @@ class WorkerSupervisor:
         self._stop = threading.Event()
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._short_lives, self._began = 0, 0.0
         self._thread = threading.Thread(target=self._keep, name="worker-supervisor", daemon=True)
 
     @property
@@ -43,6 +47,11 @@ class WorkerSupervisor:
         """The worker's process id; None while none runs."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def failing(self) -> bool:
+        """Whether the worker has ended at once several times, and has not stayed up since."""
+        return self._short_lives >= _FAILING and time.monotonic() - self._began < _MIN_UPTIME
 
     def start(self) -> None:
         """Start the worker, and restart it whenever it ends."""
@@ -67,10 +76,10 @@ class WorkerSupervisor:
     def _keep(self) -> None:
         pause = 0.0
         while not self._stop.wait(pause):
-            began = time.monotonic()
             with self._guard:
                 if self._stop.is_set():
                     return
+                self._began = time.monotonic()
                 self._process = process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.PIPE,
@@ -81,7 +90,10 @@ class WorkerSupervisor:
             process.wait()
             assert process.stdin is not None
             process.stdin.close()
-            if time.monotonic() - began > _MIN_UPTIME:
-                pause = 0.0
+            if time.monotonic() - self._began > _MIN_UPTIME:
+                pause, self._short_lives = 0.0, 0
             else:  # a worker that cannot start must not be restarted without a pause
-                pause = min(_MAX_PAUSE, max(0.5, 2 * pause))
+                pause, self._short_lives = (
+                    min(_MAX_PAUSE, max(0.5, 2 * pause)),
+                    self._short_lives + 1,
+                )

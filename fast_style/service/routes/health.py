@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -13,6 +13,9 @@ from starlette.responses import JSONResponse, Response
 
 from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
+
+if TYPE_CHECKING:
+    from fast_style.service.jobs_state import JobsState
 
 __all__ = ["router"]
 
@@ -52,12 +55,17 @@ async def healthz() -> Response:
 async def readyz(request: Request) -> Response:
     """Answer 503 until styles are loaded, while no process decodes, and during shutdown.
 
-    No key is needed.
+    Also while the worker of the background jobs does not stay up, or their database cannot be
+    reached. No key is needed.
     """
     state: ServiceState = request.app.state.service
-    if state.ready:
+    jobs: JobsState | None = request.app.state.jobs
+    problem = None if state.ready else _why_not_ready(state)
+    if problem is None and jobs is not None:
+        problem = await jobs.find_problem()
+    if problem is None:
         return JSONResponse({"status": "ready"})
-    raise Problem(503, "Not ready", _why_not_ready(state), headers={"Retry-After": "1"})
+    raise Problem(503, "Not ready", problem, headers={"Retry-After": "1"})
 
 
 def _why_not_ready(state: ServiceState) -> str:
