@@ -150,7 +150,7 @@ class TestWithoutAWorker:
             ({"strength": "3"}, "strength is '3'; expected a number from 0 to 1"),
             ({"size": "0"}, "size is '0'; expected a whole number of 1 or more"),
             ({"frobnicate": "1"}, "no field"),
-            ({"kind": "video"}, "expected one of optimize, batch"),
+            ({"kind": "film"}, "expected one of optimize, batch, video"),
         ],
     )
     def test_wrong_fields_are_refused(self, client, photos, options, sentence):
@@ -214,9 +214,10 @@ class TestWithoutAWorker:
     def test_openapi_document_describes_the_forms(self, client):
         document = client.get("/openapi.json").json
         body = document["paths"]["/v1/jobs"]["post"]["requestBody"]
-        batch, optimize = body["content"]["multipart/form-data"]["schema"]["oneOf"]
+        batch, optimize, video = body["content"]["multipart/form-data"]["schema"]["oneOf"]
         assert batch["required"] == ["kind", "style", "photos"]
         assert optimize["required"] == ["kind", "photo", "painting"]
+        assert video["required"] == ["kind", "style", "video"]
         assert optimize["properties"]["size"] == {
             "type": "integer",
             "minimum": 32,

@@ -334,3 +334,43 @@ def test_kills_of_two_workers_on_postgresql_lose_nothing(workplace, photos, post
             for worker in workers:
                 worker.end()
     assert "Traceback" not in log.read_text(), log.read_text()[-3000:]
+
+
+def test_a_video_survives_the_death_of_its_worker(workplace):
+    pytest.importorskip("av")
+    pytest.importorskip("cv2")
+    from fast_style.video.api import stylize_video
+    from tests.video_clips import moving_frames, read_clip, write_clip
+
+    clip = write_clip(workplace / "in.mp4", moving_frames(540), sound=("aac", "mono"))
+    log, port = workplace / "log", free_port()
+    arguments = ["serve", "--port", port, "--warm", "none", "--decoders", 1, "--quiet"]
+    arguments += ["--database", f"sqlite:///{workplace / 'jobs.sqlite'}"]
+    arguments += ["--results", workplace / "files"]
+    client = Client(f"http://127.0.0.1:{port}")
+    server = Process(log, *arguments)
+    try:
+        until(lambda: answers(client), "the service answers")
+        form = [("kind", "video"), ("style", STYLE), ("video", ("in.mp4", clip.read_bytes()))]
+        place = client.post(form).headers["location"]
+        until(lambda: ": part 2" in log.read_text(), "the second part is begun")
+        kill(until(partial(worker_of, server), "there is a worker"))
+        job = client.wait(place, "done", "failed")
+        assert job["state"] == "done", job["error"]
+        assert job["progress"] == {"done": 540, "total": 540, "unit": "frames"}
+        result = client.get(place + "/result")
+        assert result.headers["content-type"] == "video/mp4"
+        (workplace / "job.mp4").write_bytes(result.content)
+        begun = [int(number) for number in re.findall(r": part (\d)", log.read_text())]
+        assert begun.count(1) == 1
+        assert len(begun) <= 4
+    finally:
+        worker = worker_of(server) if server.alive else None
+        server.end()
+        if worker is not None:
+            kill(worker)
+    stylize_video(clip, workplace / "whole.mp4", Stylizer(STYLE))
+    for made, whole in zip(
+        read_clip(workplace / "job.mp4")[0], read_clip(workplace / "whole.mp4")[0], strict=True
+    ):
+        assert (made == whole).all()

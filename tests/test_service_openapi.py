@@ -92,7 +92,7 @@ def test_schemathesis_finds_nothing_in_the_jobs(place):
         assert re.search(r"(\d{3,}) generated, \1 passed", done.stdout), done.stdout[-2000:]
         jobs = service.app.state.jobs.client
         assert {jobs.find(name, owner="").spec.kind for name in jobs.store.names("")} == {
-            *("batch", "optimize"),
+            *("batch", "optimize", "video"),
         }
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import IO, Any
 
 from fast_style.errors import UsageError, shorten
+from fast_style.options import MASK_OPTIONS
 from fast_style.service.jobs.archives import Limits, PhotoArchive
 from fast_style.service.jobs.batch_job import ARCHIVE
 from fast_style.service.jobs.optimize_job import PAINTING, PHOTO
@@ -16,11 +17,14 @@ from fast_style.service.jobs.spec import (
     SERVER_OPTIONS,
     START_PICTURES,
     BatchJobOptions,
+    JobOptions,
     JobSpec,
     Kind,
     OptimizeJobOptions,
+    VideoJobOptions,
     stored_options,
 )
+from fast_style.service.jobs.video_job import VIDEO
 from fast_style.service.multipart import Form
 from fast_style.service.option_form import OptionForm
 from fast_style.service.problems import Problem
@@ -31,11 +35,16 @@ from fast_style.styles.registry import list_styles
 
 __all__ = ["JobForms"]
 
-FILES: dict[Kind, tuple[str, ...]] = {"optimize": ("photo", "painting"), "batch": ("photos",)}
+FILES: dict[Kind, tuple[str, ...]] = {
+    "optimize": ("photo", "painting"),
+    "batch": ("photos",),
+    "video": ("video",),
+}
 _MEDIA_TYPES = {
     "photo": IMAGE_MEDIA_TYPES,
     "painting": IMAGE_MEDIA_TYPES,
     "photos": "application/zip",
+    "video": "video/*, image/gif, image/webp, image/png",
 }
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -67,13 +76,20 @@ class JobForms:
             "batch": OptionForm(
                 BatchJobOptions, "a job of kind batch", files=("kind", *FILES["batch"])
             ),
+            "video": OptionForm(
+                VideoJobOptions,
+                "a job of kind video",
+                files=("kind", *FILES["video"]),
+                hidden=MASK_OPTIONS,
+            ),
         }
 
     @property
     def max_bytes(self) -> int:
         """The largest body of a form, in bytes."""
         pictures = self.max_files * self._settings.max_body_bytes
-        return max(int(self._jobs.batch_megabytes * 1e6), pictures)
+        largest = max(self._jobs.batch_megabytes, self._jobs.video_megabytes)
+        return max(int(largest * 1e6), pictures)
 
     @property
     def max_files(self) -> int:
@@ -103,6 +119,8 @@ class JobForms:
         files = self._collect_files(form, kind)
         if isinstance(options, BatchJobOptions):
             return self._batch_job(options, files), files
+        if isinstance(options, VideoJobOptions):
+            return self._video_job(options), files
         return self._optimize_job(options, files), files
 
     def body(self, names: Iterable[str]) -> dict[str, Any]:
@@ -126,14 +144,18 @@ class JobForms:
             "maxItems": self._jobs.optimize_paintings,
             "description": "One painting or several: the field is repeated.",
         }
-        for kind, schema in (("batch", batch), ("optimize", optimize)):
+        video = self.options["video"].schema()
+        video["properties"]["style"] |= style
+        video["properties"]["video"] = {**_BINARY, "description": "The video."}
+        forms: dict[Kind, Any] = {"batch": batch, "optimize": optimize, "video": video}
+        for kind, schema in forms.items():
             schema["title"] = f"A job of kind {kind}"
             schema["properties"] = {"kind": {"type": "string", "enum": [kind]}} | schema[
                 "properties"
             ]
-            schema["required"] = ["kind", *schema.get("required", ()), *FILES[kind]]  # type: ignore[index]
+            schema["required"] = ["kind", *schema.get("required", ()), *FILES[kind]]
         encoding = {name: {"contentType": types} for name, types in _MEDIA_TYPES.items()}
-        media = {"schema": {"oneOf": [batch, optimize]}, "encoding": encoding}
+        media = {"schema": {"oneOf": list(forms.values())}, "encoding": encoding}
         return {"required": True, "content": {"multipart/form-data": media}}
 
     def _optimize_job(self, options: OptimizeJobOptions, files: dict[str, IO[bytes]]) -> JobSpec:
@@ -155,9 +177,16 @@ class JobForms:
         photos = len(PhotoArchive(files[ARCHIVE], limits).members)
         return self._spec("batch", options, limits=asdict(limits), photos=photos)
 
-    def _spec(
-        self, kind: Kind, options: OptimizeJobOptions | BatchJobOptions, **inputs: Any
-    ) -> JobSpec:
+    def _video_job(self, options: VideoJobOptions) -> JobSpec:
+        _check_style(options.style)
+        if self._jobs.worker == "own" and importlib.util.find_spec("av") is None:
+            raise UsageError(
+                "jobs of kind video need PyAV, which is not installed where this service runs: "
+                'pip install "fast-style[video]" there'
+            )
+        return self._spec("video", options, limits={"seconds": int(self._jobs.video_seconds)})
+
+    def _spec(self, kind: Kind, options: JobOptions, **inputs: Any) -> JobSpec:
         return JobSpec(
             kind=kind,
             options=stored_options(options),
@@ -186,8 +215,9 @@ class JobForms:
                     + (f" to {most}" if most > 1 else "")
                 )
             limit = self._settings.max_body_bytes
-            if name == "photos":
-                limit = int(self._jobs.batch_megabytes * 1e6)
+            if name in ("photos", "video"):
+                archive, video = self._jobs.batch_megabytes, self._jobs.video_megabytes
+                limit = int((archive if name == "photos" else video) * 1e6)
             for number, upload in enumerate(uploads):
                 size = upload.size or 0
                 if size > limit:
@@ -196,7 +226,9 @@ class JobForms:
                         "The body is too large",
                         f"the file {name} has {size:,} bytes, and may have {limit:,}",
                     )
-                stored = {"photo": PHOTO, "photos": ARCHIVE}.get(name, PAINTING.format(number))
+                stored = {"photo": PHOTO, "photos": ARCHIVE, "video": VIDEO}.get(
+                    name, PAINTING.format(number)
+                )
                 files[stored] = upload.file
         return files
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from fast_style.errors import UsageError, VideoError
 from fast_style.images import ImageSource
 from fast_style.images.color_transfer import ColorStatistics
-from fast_style.inference.guides import MaskSource, check_colors, read_guides
+from fast_style.inference.guides import Guides, MaskSource, check_colors, read_guides
 from fast_style.inference.stylizer import Stylizer
 from fast_style.options import StyleOptions, VideoOptions
 from fast_style.video.encoding import choose_encoding, container_of
@@ -33,10 +34,10 @@ from fast_style.video.pictures import (
 )
 from fast_style.video.pipeline import run_pipeline
 from fast_style.video.reading import ContainerSource
-from fast_style.video.source import Pixels, Source, SourceFrame
+from fast_style.video.source import Pixels, Source, SourceFrame, VideoInfo
 from fast_style.video.video_stylizer import Prepared, VideoStylizer
 
-__all__ = ["VideoResult", "stylize_video"]
+__all__ = ["VideoResult", "describe_video", "stylize_part", "stylize_video"]
 
 STANDARD = "-"
 """Stands for stdin as an input, for stdout as an output."""
@@ -110,26 +111,138 @@ def stylize_video(
         FastStyleError: the style cannot be used.
         OSError: a file cannot be read or written.
     """
+    with ExitStack() as opened:
+        guides = read_guides(mask, colors_of)
+        run = _open_run(
+            opened, source, target, style, options, video_options, guides, start, end, rate, resume
+        )
+        run.advance(resume, progress)
+        return run.finish()
+
+
+def describe_video(source: str | os.PathLike[str]) -> tuple[VideoInfo, float | None]:
+    """Return what a video file tells of itself, and its length in seconds as far as it is known.
+
+    Raises:
+        FastStyleError: it cannot be read.
+        OSError: it cannot be opened.
+    """
+    with closing(_open_source(os.fspath(source), None, None, None, None)) as read:
+        count = read.info.count
+        return read.info, None if count is None else float(count / read.info.rate)
+
+
+def stylize_part(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    style: Stylizer,
+    *,
+    options: StyleOptions | None = None,
+    video_options: VideoOptions | None = None,
+    progress: Progress | None = None,
+) -> VideoResult | None:
+    """Stylize the next part of a video, `PART_FRAMES` frames, and store it beside the target.
+
+    Called until it returns a result, it makes what `stylize_video` makes; also where each call is
+    in another process, as long as the parts are there.
+
+    Args:
+        source: a video file, or an animated GIF, WebP or PNG.
+        target: as for `stylize_video`; the parts lie in `PartsFolder(target).path`.
+        style: the stylizer.
+        options: as for `stylize_video`.
+        video_options: likewise.
+        progress: likewise.
+
+    Returns:
+        None while frames may be left; else the result, and the target is written.
+
+    Raises:
+        FastStyleError: as for `stylize_video`.
+        OSError: likewise.
+    """
+    with ExitStack() as opened:
+        run = _open_run(opened, source, target, style, options, video_options, resume=True)
+        return None if run.advance(True, progress, PART_FRAMES) else run.finish()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """A video that is being stylized."""
+
+    target: str
+    read: Source
+    video: VideoStylizer
+    output: Output
+    job: dict[str, Any]
+    notes: list[str]
+
+    def advance(
+        self, resume: bool, progress: Progress | None = None, limit: int | None = None
+    ) -> bool:
+        """Do the frames that are not done yet; returns whether a limit of frames ended that."""
+        output, video = self.output, self.video
+        state = output.begin(self.job, resume=resume)
+        begun = done = output.done
+        if done:
+            video.restore(state)
+
+        def finished(frame: SourceFrame, prepared: Prepared, pixels: Pixels) -> None:
+            nonlocal done
+            output.write(frame, prepared, pixels)
+            done += 1
+            if progress is not None:
+                progress(done, self.read.info.count)
+
+        frames = islice(self.read.frames(output.position), limit)
+        try:
+            run_pipeline(frames, video, finished, is_fresh=lambda index: index % PART_FRAMES == 0)
+        except BaseException:
+            output.abandon()
+            raise
+        if done == 0:
+            raise VideoError(
+                f"{self.read.info.name}: expected a frame between those times, and there is none"
+            )
+        return limit is not None and done - begun == limit
+
+    def finish(self) -> VideoResult:
+        """Put the output together."""
+        frames = self.output.frames
+        notes = [*self.notes, *self.video.notes, *self.output.finish()]
+        info = self.read.info
+        return VideoResult(
+            self.target, frames, info.width, info.height, tuple(notes), self.read.damage
+        )
+
+
+def _open_run(
+    opened: ExitStack,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    style: str | os.PathLike[str] | Stylizer,
+    options: StyleOptions | None,
+    video_options: VideoOptions | None,
+    guides: Guides | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    rate: Fraction | None = None,
+    resume: bool = False,
+) -> _Run:
+    """Check the arguments of `stylize_video`, and open what is read and written."""
     source, target, options = os.fspath(source), os.fspath(target), options or StyleOptions()
     chosen = video_options or VideoOptions()
     _check(source, target, start, end, resume)
-    with ExitStack() as opened:
-        read = opened.enter_context(closing(_open_source(source, options.size, start, end, rate)))
-        stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
-        guides = read_guides(mask, colors_of)
-        check_colors(guides, options)
-        video = VideoStylizer(stylizer, steady=chosen.steady, options=options, guides=guides)
-        name = stylizer.card.name if isinstance(style, Stylizer) else str(style)
-        times = {"from": start, "to": end, "rate": str(rate)}
-        job = _describe_job(source, name, video) | times
-        notes = list(read.notes)
-        output = _open_output(source, target, read, video, chosen, job, notes, opened)
-        frames = _run(read, output, video, job, resume, progress)
-        if frames == 0:
-            raise VideoError(f"{source}: expected a frame between those times, and there is none")
-        notes += [*video.notes, *output.finish()]
-        info = read.info
-        return VideoResult(target, frames, info.width, info.height, tuple(notes), read.damage)
+    read = opened.enter_context(closing(_open_source(source, options.size, start, end, rate)))
+    stylizer = style if isinstance(style, Stylizer) else Stylizer(style)
+    check_colors(guides, options)
+    video = VideoStylizer(stylizer, steady=chosen.steady, options=options, guides=guides)
+    name = stylizer.card.name if isinstance(style, Stylizer) else str(style)
+    times = {"from": start, "to": end, "rate": str(rate)}
+    job = _describe_job(source, name, video) | times
+    notes = list(read.notes)
+    output = _open_output(source, target, read, video, chosen, job, notes, opened)
+    return _Run(target, read, video, output, job, notes)
 
 
 def _describe_job(source: str, style: str, video: VideoStylizer) -> dict[str, Any]:
@@ -172,36 +285,6 @@ def _open_output(
     return PartsOutput(Path(target), encoding, video, extras=extras, offset=offset)
 
 
-def _run(
-    read: Source,
-    output: Output,
-    video: VideoStylizer,
-    job: dict[str, Any],
-    resume: bool,
-    progress: Progress | None,
-) -> int:
-    """Run the frames that are not done yet through the pipeline; returns how many are done."""
-    state = output.begin(job, resume=resume)
-    done = output.done
-    if done:
-        video.restore(state)
-
-    def finished(frame: SourceFrame, prepared: Prepared, pixels: Pixels) -> None:
-        nonlocal done
-        output.write(frame, prepared, pixels)
-        done += 1
-        if progress is not None:
-            progress(done, read.info.count)
-
-    frames = read.frames(output.position)
-    try:
-        run_pipeline(frames, video, finished, is_fresh=lambda index: index % PART_FRAMES == 0)
-    except BaseException:
-        output.abandon()
-        raise
-    return done
-
-
 def _open_source(
     source: str, size: int | None, start: float | None, end: float | None, rate: Fraction | None
 ) -> Source:
@@ -224,7 +307,7 @@ def _identity(source: str) -> list[Any]:
     if source == STANDARD or is_pattern(source):
         return [source]
     stat = os.stat(source)
-    return [os.path.abspath(source), stat.st_size, stat.st_mtime_ns]
+    return [os.path.basename(source), stat.st_size, stat.st_mtime_ns]
 
 
 def _check(

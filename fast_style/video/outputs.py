@@ -31,11 +31,15 @@ class Output(Protocol):
 
     Attributes:
         position: of the last frame that an earlier run has written, or None.
-        done: how many frames it has written.
+        done: how many frames are stored.
     """
 
     position: Position | None
     done: int
+
+    @property
+    def frames(self) -> int:
+        """How many frames are written, stored or not."""
 
     def begin(self, job: Mapping[str, Any], *, resume: bool) -> dict[str, NDArray[Any]]:
         """Begin, or find where an earlier run has stopped; returns the state to continue from."""
@@ -61,6 +65,11 @@ class _Resumable:
         self._parts = PartsFolder(path)
         self._frames = 0  # of the part that is being written
         self._last: tuple[SourceFrame, Prepared] | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many frames are written."""
+        return self.done + self._frames
 
     def begin(self, job: Mapping[str, Any], *, resume: bool) -> dict[str, NDArray[Any]]:
         self._parts.begin(job, resume=resume)
@@ -192,8 +201,11 @@ class PipeOutput:
         self._output = av.open(stream, "w", format="yuv4mpegpipe")
         self._stream = self._output.add_stream("wrapped_avframe", rate=info.rate)
         configure(self._stream.codec_context, self._encoding)
-        self._time_base = info.time_base
-        self._first: int | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many frames are written."""
+        return self.done
 
     def begin(self, job: Mapping[str, Any], *, resume: bool) -> dict[str, NDArray[Any]]:
         """Begin; a pipe cannot be resumed."""

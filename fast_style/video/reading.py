@@ -45,6 +45,16 @@ first pictures may refer to the group before."""
 _MISSING_SECONDS = 1.0  # a video stream that ends so long before its own stated length is damaged
 
 
+_FORMATS = (
+    "3dostr,amv,apng,asf,av1,avi,avs2,avs3,bink,cavsvideo,dirac,dnxhd,dv,dvbtxt,evc,ffmetadata,flac,"
+    "flic,flv,gif,gxf,h261,h263,h264,hevc,ifv,ipmovie,ivf,ivr,live_flv,lvf,lxf,m4v,matroska,webm,"
+    "mjpeg,mlv,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,mpegvideo,mtv,mvi,mxf,nsv,nut,nuv,obu,ogg,"
+    "pmp,r3d,rm,roq,rpl,sdr2,smk,swf,tmv,ty,vc1,vc1test,viv,vvc,wav,webp_pipe,wsvqa,wtv,wv,xmv,"
+    "yuv4mpegpipe,yop"
+)
+"""Formats whose files hold the video itself. A playlist could name any file of this machine."""
+
+
 def open_container(source: str | os.PathLike[str] | BinaryIO, name: str) -> InputContainer:
     """Open a video file.
 
@@ -57,8 +67,12 @@ def open_container(source: str | os.PathLike[str] | BinaryIO, name: str) -> Inpu
         OSError: it cannot be opened.
     """
     try:
-        return av.open(os.fspath(source) if not hasattr(source, "read") else source, mode="r")
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        return av.open(
+            os.fspath(source) if not hasattr(source, "read") else source,
+            mode="r",
+            container_options={"format_whitelist": _FORMATS},
+        )
+    except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EOFError) as error:
         raise VideoError(
             f"{name}: expected a video, and its contents are of no format that is known, or end at "
             "once"

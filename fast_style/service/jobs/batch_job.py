@@ -16,17 +16,13 @@ from fast_style.errors import FastStyleError, ImageError
 from fast_style.images import encode_image, format_from_suffix, read_image
 from fast_style.service.jobs.archives import Limits, PhotoArchive, name_targets
 from fast_style.service.jobs.client import PROGRESS
-from fast_style.service.jobs.context import LOG, WorkerContext
+from fast_style.service.jobs.context import LOG, MAX_ATTEMPTS, WorkerContext
 from fast_style.service.jobs.spec import JobSpec, picture_format
 
 ARCHIVE = "photos.zip"
 RESULT = "result.zip"
 REPORT = "report.json"
 PREVIEWS = "previews"
-
-_BEGUN = "begun.json"
-_MAX_ATTEMPTS = 5
-"""How often a worker may die at a photo, before the photo is taken to be the cause and skipped."""
 
 
 class PhotoRecord(TypedDict):
@@ -131,8 +127,8 @@ class BatchJob:
             "notes": [],
             "error": None,
         }
-        if self._count_attempts(position) > _MAX_ATTEMPTS:
-            record["error"] = f"{member.name}: the worker died at it {_MAX_ATTEMPTS} times"
+        if self._context.count_attempts(self._id, position) > MAX_ATTEMPTS:
+            record["error"] = f"{member.name}: the worker died at it {MAX_ATTEMPTS} times"
             return record
         LOG.info("job %s: photo %d of %d", self._id, position + 1, len(self._photos.members))
         options = self._options
@@ -176,17 +172,6 @@ class BatchJob:
             )
             self._stylize(position)
         raise AssertionError
-
-    def _count_attempts(self, position: int) -> int:
-        """Record that a photo is begun, and return how many times in a row it was."""
-        name = f"{self._id}/{_BEGUN}"
-        try:
-            begun = json.loads(self._context.store.read(name))
-        except (FileNotFoundError, ValueError):
-            begun = {}
-        times = begun.get("times", 0) + 1 if begun.get("position") == position else 1
-        self._context.store.write(name, json.dumps({"position": position, "times": times}).encode())
-        return int(times)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -40,7 +40,7 @@ PROGRESS = "progress.json"
 
 State = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
 
-_UNITS = {"batch": "photos", "optimize": "iterations"}
+_UNITS = {"batch": "photos", "optimize": "iterations", "video": "frames"}
 
 _STATES: dict[str, State] = {
     "ENQUEUED": "queued",

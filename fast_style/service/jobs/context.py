@@ -1,5 +1,6 @@
 """What the jobs of one worker share: the store, loaded styles, and the stop flag."""
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,10 @@ from fast_style.storage.object_store import ObjectStore
 
 LOG = logging.getLogger("fast_style.service.jobs")
 
+MAX_ATTEMPTS = 5
+"""How often a worker may die at one step, before its input is taken to be the cause."""
+
+_BEGUN = "begun.json"
 _MAX_STYLES = 4
 """Styles that stay loaded."""
 
@@ -56,6 +61,17 @@ class WorkerContext:
             with self._step_ended:
                 self._running_steps -= 1
                 self._step_ended.notify_all()
+
+    def count_attempts(self, job_id: str, position: int) -> int:
+        """Record that a step of a job is begun, and return how many times in a row it was."""
+        name = f"{job_id}/{_BEGUN}"
+        try:
+            begun = json.loads(self.store.read(name))
+        except (FileNotFoundError, ValueError):
+            begun = {}
+        times = begun.get("times", 0) + 1 if begun.get("position") == position else 1
+        self.store.write(name, json.dumps({"position": position, "times": times}).encode())
+        return int(times)
 
     def stop(self, seconds: float) -> bool:
         """Let no new step begin, and wait for running ones; return whether all have ended."""

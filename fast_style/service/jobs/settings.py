@@ -51,6 +51,8 @@ class JobSettings:
     unpacked_megabytes: float = option(
         "Largest total size of its photos, unpacked, in millions of bytes.", 4096.0, above=0
     )
+    video_megabytes: float = option("Largest video, in millions of bytes.", 1024.0, above=0)
+    video_seconds: float = option("Longest video, in seconds.", 600.0, above=0)
     optimize_size: int = option(
         "Largest long side of an optimised picture, in pixels.", 1024, minimum=32, maximum=16384
     )

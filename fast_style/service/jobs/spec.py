@@ -2,16 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar, Union
 
 from fast_style.errors import OptionError, UsageError
 from fast_style.images import format_from_suffix
 from fast_style.optimization.config import OptimizeConfig
-from fast_style.options import StyleOptions, option, select_options
+from fast_style.options import (
+    AudioChoice,
+    StyleOptions,
+    VideoCodec,
+    VideoOptions,
+    option,
+    select_options,
+)
 from fast_style.styles.mixing import parse_mixture
 
-Kind = Literal["optimize", "batch"]
+Kind = Literal["optimize", "batch", "video"]
 
 START_PICTURES = ("photo", "painting", "noise")
 """What an optimisation may start from, beside styles by name; not the files of the server."""
@@ -21,7 +28,9 @@ SERVER_OPTIONS = ("content_layers", "style_layers", "vgg", "device", "precision"
 
 _STYLE_NAME = r"\w[\w. -]{0,99}(:[\d.]+)?"
 
-_Options = TypeVar("_Options", "OptimizeJobOptions", "BatchJobOptions")
+JobOptions = Union["OptimizeJobOptions", "BatchJobOptions", "VideoJobOptions"]
+
+_Options = TypeVar("_Options", "OptimizeJobOptions", "BatchJobOptions", "VideoJobOptions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,18 +120,47 @@ class BatchJobOptions(StyleOptions):
             check_style_name(name)
 
 
+def _video_option(name: str) -> Any:
+    """Return an option of `VideoOptions` as a field of another class."""
+    (spec,) = (spec for spec in fields(VideoOptions) if spec.name == name)
+    return field(default=spec.default, metadata=spec.metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoJobOptions(StyleOptions):
+    """The options of a style on a video, and those of the file.
+
+    Raises:
+        UsageError: a value is out of its range, or of another form.
+    """
+
+    style: str = option("A style's name, or a mixture such as starry-night:0.6,great-wave:0.4.")
+    format: Literal["mp4", "webm", "mkv", "mov", "gif", "webp"] = option("Kind of file.", "mp4")
+    steady: float = _video_option("steady")
+    codec: VideoCodec = _video_option("codec")  # noqa: RUF009
+    quality: int | None = _video_option("quality")
+    audio: AudioChoice = _video_option("audio")  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        StyleOptions.__post_init__(self)
+        for name, _ in parse_mixture(self.style):
+            check_style_name(name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job as it is stored in the database: JSON values, which any release can read.
 
     Attributes:
         kind: what is to be done.
-        options: of `OptimizeJobOptions` or `BatchJobOptions`, see `stored_options`.
+        options: of `OptimizeJobOptions`, `BatchJobOptions` or `VideoJobOptions`, see
+            `stored_options`.
         inputs: the folder of the uploaded files, in the store.
         digest: of kind, options and files: two jobs with the same digest are the same.
         paintings: their number.
         photos: their number in a batch.
-        limits: of `archives.Limits`, for a batch.
+        limits: of `archives.Limits`, for a batch; `seconds` of a video.
         max_megapixels: the largest photo that is read.
         expiry_seconds: how long files are kept after the job's end.
     """
@@ -155,8 +193,12 @@ class JobSpec:
         """Return the options of a batch."""
         return _read_options(BatchJobOptions, self.options)
 
+    def video_options(self) -> VideoJobOptions:
+        """Return the options of a video."""
+        return _read_options(VideoJobOptions, self.options)
 
-def stored_options(options: OptimizeJobOptions | BatchJobOptions) -> dict[str, Any]:
+
+def stored_options(options: JobOptions) -> dict[str, Any]:
     """Return the options that a client can choose, as JSON values."""
     return {key: value for key, value in asdict(options).items() if key not in SERVER_OPTIONS}
 

@@ -16,6 +16,7 @@ from fast_style.service.jobs.batch_job import BatchJob, PhotoRecord, is_transien
 from fast_style.service.jobs.context import LOG, WorkerContext
 from fast_style.service.jobs.optimize_job import OptimizeJob
 from fast_style.service.jobs.spec import JobSpec
+from fast_style.service.jobs.video_job import VideoJob
 
 _MAX_RECOVERIES = 100
 """How often a worker may die or be stopped at a job before the job fails."""
@@ -101,6 +102,28 @@ def register(context: WorkerContext) -> None:
         except Exception as error:
             _log_failure(job_id, error)
             raise
+
+    @DBOS.step(name="stylize_part", **_RETRIES)
+    def stylize_part(run: _LazyJob[VideoJob], number: int) -> dict[str, Any] | None:
+        return run.at(number).advance(number)
+
+    @DBOS.workflow(name="video", max_recovery_attempts=_MAX_RECOVERIES)
+    def video(spec: dict[str, Any]) -> dict[str, Any]:
+        job_id, number = _own_id(), 0
+        run = _LazyJob(lambda _: VideoJob(context, job_id, JobSpec.from_dict(spec)))
+        result: dict[str, Any] | None = None
+        try:
+            while result is None:
+                with context.step():
+                    result = stylize_part(run, number)
+                number += 1
+            return result
+        except Exception as error:
+            _log_failure(job_id, error)
+            raise
+        finally:
+            if run.job is not None:
+                run.job.close()
 
 
 def _own_id() -> str:

@@ -19,7 +19,7 @@ class ProgressDocument(BaseModel):
 
     done: int
     total: int
-    unit: Literal["photos", "iterations"]
+    unit: Literal["photos", "iterations", "frames"]
     failed: int | None = Field(None, description="Photos of a batch that could not be used.")
 
 

@@ -42,6 +42,11 @@ _MEDIA_TYPES = {
     "webp": "image/webp",
     "tif": "image/tiff",
     "zip": "application/zip",
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mkv": "video/x-matroska",
+    "mov": "video/quicktime",
+    "gif": "image/gif",
 }
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -147,7 +152,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
 
 @router.get(
     "/{job_id}/result",
-    summary="The picture; of a batch, a ZIP of the pictures and a report",
+    summary="The picture or the video; of a batch, a ZIP of the pictures and a report",
     operation_id="job_result",
     response_class=Response,
     responses={
