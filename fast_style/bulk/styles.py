@@ -8,7 +8,12 @@ from fast_style.errors import UsageError
 from fast_style.models.model_file import is_picture, model_from_bytes, model_to_bytes
 from fast_style.styles.fingerprint import weights_sha256
 from fast_style.styles.mixing import mixture_name
-from fast_style.styles.registry import find_parts, identify_parts, load_file
+from fast_style.styles.registry import (
+    find_parts,
+    identify_parts,
+    is_training_checkpoint,
+    load_file,
+)
 
 __all__ = ["LoadedStyle", "load_styles"]
 
@@ -57,8 +62,8 @@ def load_styles(wanted: Iterable[str]) -> dict[str, LoadedStyle]:
         parts, digest = [], hashlib.sha256()
         for path, share in found:
             model = load_file(path)  # raises an error that names the file
-            predicted = is_picture(path)
-            data = model_to_bytes(model.card, model.weights) if predicted else path.read_bytes()
+            is_file = not (is_picture(path) or is_training_checkpoint(path))
+            data = path.read_bytes() if is_file else model_to_bytes(model.card, model.weights)
             digest.update(weights_sha256(model_from_bytes(data).weights).encode())
             digest.update(f" {share!r}\n".encode())
             parts.append((data, share))

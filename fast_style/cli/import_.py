@@ -1,11 +1,17 @@
 """The command `fast-style import`."""
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fast_style.cli.exit_codes import debug_option, one_line, print_message
 from fast_style.cli.options import quiet_option
+
+if TYPE_CHECKING:
+    from fast_style.models.model_file import StyleModel
 
 # As in fast_style.styles.importing.layouts, which `--help` should not load; a test compares them.
 LAYOUT_NAMES = ("pytorch-examples", "rrmina", "gordicaleksa")
@@ -63,46 +69,61 @@ def import_(
 ) -> None:
     """Import another project's checkpoint as a style, and print its path to stdout.
 
-    Supported are checkpoints (.pth, .pt, .model) of pytorch/examples (fast_neural_style), of
-    rrmina/fast-neural-style-pytorch and of gordicaleksa/pytorch-neural-style-transfer-johnson, with
-    any width and number of residual blocks. No code in them is executed: a file that contains more
-    than tensors is refused.
+    Supported are checkpoints (.pth, .pt, .model, .safetensors) of pytorch/examples
+    (fast_neural_style), of rrmina/fast-neural-style-pytorch and of
+    gordicaleksa/pytorch-neural-style-transfer-johnson, with any width and number of residual
+    blocks, and the last.ckpt of a training run. No code in them is executed: a file that contains
+    more than tensors is refused.
     """
-    from fast_style.models.card import ModelCard, clean_values
     from fast_style.models.config import size_name
     from fast_style.models.model_file import save_model
     from fast_style.styles.fingerprint import add_fingerprint
+    from fast_style.styles.user_folder import new_style_path
+
+    path = new_style_path(name, models, overwrite=overwrite)
+    multiplier = _choose_multiplier(tanh, tanh_multiplier)
+    model, project = _read_checkpoint(file, layout, multiplier)
+    card = replace(
+        model.card,
+        name=name,
+        title=title or model.card.title,
+        artist=artist or model.card.artist,
+        year=year or model.card.year,
+        licence=licence or model.card.licence,
+    )
+    save_model(path, card, model.weights, float32=not float16)
+    add_fingerprint(path)
+    if not quiet:
+        print_message(
+            f"{one_line(file.name)} is a checkpoint of {project}: "
+            f"{size_name(card.network)}; imported as {name}"
+        )
+    click.echo(str(path))
+
+
+def _read_checkpoint(file: Path, layout: str, tanh: float) -> "tuple[StyleModel, str]":
+    """Return the style in a checkpoint, and the project that wrote it."""
+    from fast_style.errors import ModelFileError
+    from fast_style.models.card import ModelCard, clean_values
+    from fast_style.models.model_file import StyleModel
     from fast_style.styles.importing import (
         LAYOUTS,
         convert_checkpoint,
         read_state_dict,
         recognise_layout,
     )
-    from fast_style.styles.user_folder import file_sha256, new_style_path
+    from fast_style.styles.registry import is_training_checkpoint, load_file
+    from fast_style.styles.user_folder import file_sha256
 
-    path = new_style_path(name, models, overwrite=overwrite)
-    multiplier = _choose_multiplier(tanh, tanh_multiplier)
+    if layout == "auto" and is_training_checkpoint(file):
+        with suppress(ModelFileError):  # another project's, which may have that suffix too
+            return load_file(file), "fast-style train"
     state = read_state_dict(file)
     found = recognise_layout(state) if layout == "auto" else LAYOUTS[layout]
-    network, weights = convert_checkpoint(state, found, tanh=multiplier)
+    network, weights = convert_checkpoint(state, found, tanh=tanh)
     imported = {"project": found.project, "file": file.name, "sha256": file_sha256(file)}
-    card = ModelCard(
-        name,
-        network,
-        title=title,
-        artist=artist,
-        year=year,
-        licence=licence,
-        training=clean_values({"imported_from": imported}),
-    )
-    save_model(path, card, weights, float32=not float16)
-    add_fingerprint(path)
-    if not quiet:
-        print_message(
-            f"{one_line(file.name)} is a checkpoint of {found.project}: "
-            f"{size_name(network)}; imported as {name}"
-        )
-    click.echo(str(path))
+    card = ModelCard(file.stem, network, training=clean_values({"imported_from": imported}))
+    return StyleModel(card, weights), found.project
 
 
 def _choose_multiplier(tanh: bool, given: float | None) -> float:

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from fast_style.errors import UnreadableImageError
+from fast_style.storage.git_lfs import LFS_DESCRIPTION, LFS_SIGNATURE
 from fast_style.storage.hardware import installed
 
 __all__ = [
@@ -60,6 +61,7 @@ _RAW = "a camera's raw file: develop it, and export a JPEG or TIFF"
 
 # Other files that people pass by mistake, with advice.
 _OTHER_FILES = (
+    (LFS_SIGNATURE, LFS_DESCRIPTION),
     (b"%PDF", "a PDF document: export the page as PNG"),
     (b"8BPS", "a Photoshop document: save it as PNG, TIFF or JPEG"),
     (_CR2, _RAW),

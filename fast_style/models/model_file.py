@@ -23,11 +23,13 @@ from fast_style.errors import ModelFileError, UsageError, shorten
 from fast_style.models.card import METADATA_KEY, ModelCard, card_from_metadata, check_values
 from fast_style.models.config import parameter_shapes
 from fast_style.storage.atomic_write import replace_file
+from fast_style.storage.git_lfs import LFS_DESCRIPTION, LFS_SIGNATURE
 
 SUFFIX = ".safetensors"
 
 # A full-size card is 12 KB; safetensors itself allows headers of 100 MB.
 _HEADER_LIMIT = 4 * 1024 * 1024
+_HEAD = len(LFS_SIGNATURE)  # bytes that show what a file is
 
 # Names of half and single precision in safetensors.
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
@@ -92,13 +94,12 @@ def model_from_bytes(content: bytes, name: str = "the file") -> StyleModel:
         NewerFormatError: the file was written by a newer release.
     """
     label = Path(name)
-    _check_head(label, content[:9], len(content))
+    _check_head(label, content[:_HEAD], len(content))
     try:
         tensors: dict[str, Any] = dict(deserialize(content))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise _damaged(label, error) from error
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    card = card_from_metadata(label, header.get("__metadata__"))
+    card = card_from_metadata(label, metadata_of(content))
 
     def array(name: str) -> NDArray[Any]:
         tensor = tensors[name]
@@ -240,7 +241,7 @@ def _check_container(path: Path) -> None:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
             raise ModelFileError(f"{path} is a pipe or a device; expected a model file")
         with path.open("rb") as file:
-            head = file.read(9)
+            head = file.read(_HEAD)
     except FileNotFoundError as error:
         raise ModelFileError(f"there is no model file {path}") from error
     except OSError as error:
@@ -249,13 +250,15 @@ def _check_container(path: Path) -> None:
 
 
 def _check_head(path: Path, head: bytes, size: int) -> None:
-    """Check a file's first nine bytes and its size."""
+    """Check a file's first bytes and its size."""
     # A safetensors file is the length of its header in 8 bytes, then the header, which is JSON.
-    if head[8:] != b"{":
+    if head[8:9] != b"{":
+        if head.startswith(LFS_SIGNATURE):
+            raise ModelFileError(f"{path} is {LFS_DESCRIPTION}")
         if head[:4] == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] <= b"\x05"):
             raise ModelFileError(
                 f"{path} is a pickled checkpoint, which could run any code and is never loaded; "
-                f"expected a model file of Fast Style (NAME{SUFFIX})"
+                f"expected a model file of Fast Style (NAME{SUFFIX}): fast-style import makes one"
             )
         raise ModelFileError(
             f"{path} is not a safetensors file; expected a model file of Fast Style"
@@ -282,20 +285,37 @@ def _name_difference(found: set[str], expected: set[str]) -> str:
     return "; ".join(parts)
 
 
-def is_picture(path: Path) -> bool:
-    """Return whether a file is taken for a picture and not for a model file.
+def metadata_of(content: bytes) -> Any:
+    """Return the metadata in the header of a sound safetensors file; None if there is none."""
+    header: dict[str, Any] = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header.get("__metadata__")
 
-    A model file has the suffix `.safetensors`, or begins as safetensors do: with the length of a
-    header, and the header's brace. Every other file but a pickle is taken for a picture.
+
+def looks_like_safetensors(path: Path) -> bool:
+    """Return whether a file has the suffix of safetensors, or begins as they do.
+
+    They begin with the length of a header, and the header's brace.
     """
     if path.suffix == SUFFIX:
-        return False
+        return True
     try:
         with path.open("rb") as file:
             beginning = file.read(9)
+        length = int.from_bytes(beginning[:8], "little")
+        return beginning[8:] == b"{" and length < path.stat().st_size
+    except OSError:
+        return False
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a file is taken for a picture: it is neither safetensors nor a pickle."""
+    if looks_like_safetensors(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4)
     except OSError:
         return False  # loading it as a model says what is wrong
-    if beginning.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x00-\x05]", beginning):
-        return False  # a pickled checkpoint: the error of loading it as a model says so
-    length = int.from_bytes(beginning[:8], "little")
-    return not (beginning[8:] == b"{" and length < path.stat().st_size)
+    # The error of loading a pickled checkpoint as a model says that it is one.
+    is_pickle = beginning.startswith(b"PK\x03\x04") or re.match(rb"\x80[\x00-\x05]", beginning)
+    return not is_pickle

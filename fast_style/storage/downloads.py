@@ -3,18 +3,20 @@
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
 from fast_style._version import __version__
 from fast_style.errors import DownloadError, UsageError
+from fast_style.storage.hardware import installed
 
 OFFLINE_VARIABLE = "FAST_STYLE_OFFLINE"
 """The environment variable that forbids connections, unless it is empty, 0, no or false."""
@@ -221,10 +223,52 @@ def _open(url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
 
 
 def connection_pool(url: str) -> urllib3.PoolManager:
-    """Return connections to a server, through the proxy that the environment names for it."""
+    """Return connections to a server, through the proxy that the environment names for it.
+
+    The variables are HTTP_PROXY, HTTPS_PROXY, ALL_PROXY for both, and NO_PROXY. A proxy is a URL,
+    or HOST:PORT; it may contain a user and a password.
+
+    Raises:
+        UsageError: the environment names a proxy that cannot be used.
+    """
     parts = urlsplit(url)
-    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-    return urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+    known = getproxies()
+    proxy = known.get(parts.scheme) or known.get("all")
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return urllib3.PoolManager()
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        return _proxy_pool(proxy)
+    except (ValueError, urllib3.exceptions.HTTPError) as error:
+        raise UsageError(
+            f"the proxy {_without_password(proxy)} in the environment cannot be used; expected "
+            "HOST:PORT, http://HOST:PORT or socks5h://HOST:PORT"
+        ) from error
+
+
+def _proxy_pool(proxy: str) -> urllib3.PoolManager:
+    parts = urlsplit(proxy)
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(proxy)
+    if parts.scheme.startswith("socks"):
+        if not installed("socks"):
+            raise UsageError(
+                f"the proxy {_without_password(proxy)} in the environment needs PySocks: pip "
+                "install pysocks, or set HTTPS_PROXY to an HTTP proxy"
+            )
+        from urllib3.contrib.socks import SOCKSProxyManager
+
+        return SOCKSProxyManager(proxy)
+    headers = None
+    if parts.username is not None:  # urllib3 ignores it in the URL
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=user)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers)
+
+
+def _without_password(proxy: str) -> str:
+    return re.sub(r"//[^/]*@", "//", proxy)
 
 
 def _sidecar(part: Path) -> Path:

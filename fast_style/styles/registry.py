@@ -31,6 +31,8 @@ from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixtu
 MODELS_VARIABLE = "FAST_STYLE_MODELS"
 """The environment variable that names the user's own folder of styles."""
 
+CHECKPOINT_SUFFIX = ".ckpt"
+
 _SHIPPED = "saved_models"
 
 
@@ -211,7 +213,7 @@ def check_style_size(style_size: int | None, paths: Iterable[Path]) -> None:
 
 
 def load_file(path: Path, *, style_size: int | None = None) -> StyleModel:
-    """Load a model file, or predict a style from a picture.
+    """Load a model file or a training run's checkpoint, or predict a style from a picture.
 
     Args:
         path: a file; whether it is a picture is told by its first bytes.
@@ -219,8 +221,13 @@ def load_file(path: Path, *, style_size: int | None = None) -> StyleModel:
 
     Raises:
         ModelFileError: the file is neither a sound model file nor a readable picture.
+        MissingExtraError: it is a checkpoint, and torch is not installed.
         UsageError: the picture is too narrow or wholly transparent.
     """
+    if is_training_checkpoint(path):
+        from fast_style.styles.importing.training_checkpoint import load_training_checkpoint
+
+        return load_training_checkpoint(path)
     if not is_picture(path):
         return load_model(path)
     from fast_style.styles.prediction import predict_style  # it loads an engine
@@ -231,6 +238,11 @@ def load_file(path: Path, *, style_size: int | None = None) -> StyleModel:
         raise ModelFileError(
             f"{path} is neither a model file nor a picture that can be a style ({error})"
         ) from error
+
+
+def is_training_checkpoint(path: Path) -> bool:
+    """Return whether a file has the suffix of a checkpoint of `fast-style train`."""
+    return path.suffix == CHECKPOINT_SUFFIX and path.is_file()
 
 
 def load_style(name_or_path: str | os.PathLike[str]) -> StyleModel:

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 from fast_style.errors import ForeignCheckpointError
+from fast_style.storage.git_lfs import LFS_DESCRIPTION, LFS_SIGNATURE
 from fast_style.styles.importing.pickle_machine import RefusedPickleError, check_pickle
 
 FILE_LIMIT = 1 << 30
@@ -35,8 +36,10 @@ def check_pickles(path: Path) -> None:
                 f"{path} has {size} bytes; a checkpoint has at most {FILE_LIMIT}"
             )
         with path.open("rb") as file:
-            head = file.read(4)
-            if head == b"PK\x03\x04":
+            head = file.read(len(LFS_SIGNATURE))
+            if head == LFS_SIGNATURE:
+                raise ForeignCheckpointError(f"{path} is {LFS_DESCRIPTION}")
+            if head[:4] == b"PK\x03\x04":
                 _check_archive(path, size)
             elif head[:1] == b"\x80":
                 file.seek(0)
