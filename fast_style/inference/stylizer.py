@@ -166,6 +166,26 @@ class Stylizer:
         keywords = {spec.name: getattr(options, spec.name) for spec in fields(options)}
         return cls(style, max_megapixels=max_megapixels, **keywords)
 
+    @classmethod
+    def combined(cls, members: Sequence[Stylizer]) -> Stylizer:
+        """Return a stylizer of several styles, each for its own mask, from loaded ones.
+
+        Args:
+            members: stylizers of one style or mixture each, in the order of the masks. One alone is
+                returned itself.
+        """
+        if len(members) == 1:
+            return members[0]
+        both = cls.__new__(cls)
+        first = members[0]
+        both.max_megapixels, both._tile = first.max_megapixels, first._tile
+        both._models, both._options = [one._models[0] for one in members], first._options
+        both.mixed_by = "pictures" if "pictures" in [one.mixed_by for one in members] else None
+        both.styles = len(members)
+        both._renderer = AreaEnsemble([one._renderer for one in members])
+        both.card, both.engine = both._renderer.card, both._renderer.engine
+        return both
+
     def stylize(
         self,
         image: ImageSource,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fast_style.errors import UsageError
+from fast_style.inference.guides import check_mask_count
 from fast_style.options import MAX_STYLE_SIZE, MIN_STYLE_SIZE, StyleOptions, option
 from fast_style.service.multipart import Form
 from fast_style.service.option_form import OptionForm
@@ -16,9 +17,12 @@ from fast_style.styles.mixing import MOST_PARTS
 __all__ = [
     "FORMATS",
     "IMAGE_MEDIA_TYPES",
+    "MAX_FILES",
     "STYLIZE_FORM",
+    "StylizeFiles",
     "StylizeRequest",
     "parse_stylize_form",
+    "split_areas",
     "style_schema",
     "stylize_form_body",
 ]
@@ -40,10 +44,11 @@ class StylizeRequest(StyleOptions):
     """What a client asks for: the options of a style, and those of the answer."""
 
     style: str = option(
-        "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME for equal shares. "
-        "Not with style_image.",
+        "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME for equal shares; "
+        "or several of these with masks, NAME+NAME. Not with style_image.",
         "",
     )
+    alpha_mask: bool = option("Take the photo's own opacity as the mask.", False)
     style_size: int | None = option(
         "Only with style_image: the long side to which it is resized; larger gives larger strokes.",
         None,
@@ -58,7 +63,9 @@ class StylizeRequest(StyleOptions):
     )
 
 
-FILES = ("photo", "style_image")
+FILES = ("photo", "style_image", "mask", "colors_of")
+MAX_FILES = len(FILES) - 1 + MOST_PARTS
+"""The most files of a form, in which `mask` may come several times."""
 
 STYLIZE_FORM = OptionForm(
     StylizeRequest,
@@ -68,25 +75,52 @@ STYLIZE_FORM = OptionForm(
 )
 
 
-def parse_stylize_form(form: Form) -> tuple[StylizeRequest, bytes, bytes | None]:
+@dataclass(slots=True)
+class StylizeFiles:
+    """The files of a request, undecoded.
+
+    Attributes:
+        photo: the photo.
+        style_image: the picture that is the style, or None.
+        masks: a mask for each style, in their order.
+        colors_of: the picture whose colours are taken, or None.
+    """
+
+    photo: bytes
+    style_image: bytes | None
+    masks: list[bytes]
+    colors_of: bytes | None
+
+    def clear(self) -> None:
+        """Free their memory; whether there was a style image is forgotten."""
+        self.photo, self.style_image, self.masks, self.colors_of = b"", None, [], None
+
+
+def split_areas(style: str) -> list[str]:
+    """Return the styles of a text that are applied each in its own area."""
+    return [one.strip() for one in style.split("+")]
+
+
+def parse_stylize_form(form: Form) -> tuple[StylizeRequest, StylizeFiles]:
     """Parse the form of a request for one picture.
 
     Returns:
-        The options, the photo's file, and the file of the picture that is the style, if it is one;
-        whether there is such a style is not checked.
+        The options and the files; whether there is such a style is not checked.
 
     Raises:
-        UsageError: a field is missing, unknown or out of its range, there is not one photo, or
-            there is not one style.
+        UsageError: a field is missing, unknown or out of its range, there is not one photo,
+            there is not one style, or the number of masks does not fit the styles.
     """
     for name in form.files:
         if name not in (*FILES, *STYLIZE_FORM.model.model_fields):
             raise STYLIZE_FORM.refuse_unknown(name)
-    photo, style_image = (_only_file(form, name) for name in FILES)
+    photo, style_image, colors_of = (
+        _only_file(form, name) for name in ("photo", "style_image", "colors_of")
+    )
     if photo is None or set(form.files) - set(FILES):
         raise UsageError(
             "the form must have one file, named photo, with a filename in its part of the form; "
-            "and it may have another, named style_image"
+            "and it may have others, named style_image, mask and colors_of"
         )
     request = STYLIZE_FORM.parse(form.fields)
     if (style_image is None) == (not request.style):
@@ -101,7 +135,13 @@ def parse_stylize_form(form: Form) -> tuple[StylizeRequest, bytes, bytes | None]
             f"style has {len(request.style)} characters; expected the name of a style (GET "
             "/v1/styles) or a mixture, NAME:0.6,NAME:0.4"
         )
-    return request, photo, style_image
+    if "mask" in form.fields:
+        raise UsageError("mask must be a file, with a filename in its part of the form")
+    masks = [upload.file.read() for upload in form.files.get("mask", [])]
+    check_mask_count(len(masks) + request.alpha_mask, len(split_areas(request.style)))
+    if colors_of is not None and request.color_mode is not None:
+        raise UsageError("preserve_color and colors_of are two choices: send one")
+    return request, StylizeFiles(photo, style_image, masks, colors_of)
 
 
 def _only_file(form: Form, name: str) -> bytes | None:
@@ -136,6 +176,16 @@ def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
         | {"description": "A picture file: JPEG, PNG, WebP, TIFF, AVIF, GIF, BMP and others."},
         "style_image": binary
         | {"description": "A picture that is the style, in place of `style`: such a file too."},
+        # Several styles need masks, which no schema can say: this one describes a single style.
+        "mask": {
+            "type": "array",
+            "items": binary,
+            "maxItems": 1,
+            "description": "Where the style is applied: a picture of any size, white there and "
+            "black where the photo stays. For several styles the field is repeated; without the "
+            "last one, the last style has the rest.",
+        },
+        "colors_of": binary | {"description": "A picture whose colours the result is given."},
         **properties,
     }
     schema["required"] = ["photo"]

@@ -8,24 +8,37 @@ import time
 from collections.abc import Awaitable, Coroutine
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from fast_style.images import Photo, encode_image
+from fast_style.images.color_transfer import measure_colors
+from fast_style.images.masks import Mask, mask_of
+from fast_style.inference.guides import ALPHA, Guides
 from fast_style.inference.stylizer import Stylizer
 from fast_style.service.admission import BodyMemory
 from fast_style.service.multipart import read_form
 from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
 from fast_style.service.style_cache import STYLE_IMAGE
-from fast_style.service.stylize_form import FILES, FORMATS, StylizeRequest, parse_stylize_form
+from fast_style.service.stylize_form import (
+    FORMATS,
+    MAX_FILES,
+    StylizeFiles,
+    StylizeRequest,
+    parse_stylize_form,
+    split_areas,
+)
 
 __all__ = ["router"]
 
 _Result = TypeVar("_Result")
+
+_COLOR_SIDE = 512
+"""Long side at which a picture is read for its colours, in pixels."""
 
 _LARGE_PIXELS = 2_000_000
 """Of photos with more pixels, one is in the network at a time."""
@@ -69,19 +82,19 @@ async def stylize(request: Request) -> Response:
         form = await read_form(
             request,
             max_bytes=settings.max_body_bytes,
-            max_files=len(FILES),
+            max_files=MAX_FILES,
             idle_seconds=settings.idle_seconds,
             total_seconds=settings.body_seconds,
             on_bytes=memory.reserve,
         )
         try:
-            options, photo, style_image = parse_stylize_form(form)
+            options, files = parse_stylize_form(form)
         finally:
             form.close()
         try:
             async with asyncio.timeout(settings.request_seconds):
-                work = _Work(state, options, photo, style_image, memory)
-                del photo, style_image
+                work = _Work(state, options, files, memory)
+                del files
                 return await _cancel_on_disconnect(request, work.run())
         except TimeoutError as error:
             raise Problem(
@@ -97,15 +110,10 @@ class _Work:
     """One picture on its way through the stages."""
 
     def __init__(
-        self,
-        state: ServiceState,
-        options: StylizeRequest,
-        photo: bytes,
-        style_image: bytes | None,
-        memory: BodyMemory,
+        self, state: ServiceState, options: StylizeRequest, files: StylizeFiles, memory: BodyMemory
     ) -> None:
         self._state, self._options, self._memory = state, options, memory
-        self._file, self._style_image = photo, style_image
+        self._files = files
 
     async def run(self) -> Response:
         """Decode, stylize and encode the photo."""
@@ -113,19 +121,20 @@ class _Work:
         start = time.perf_counter()
         times: dict[str, float] = {}
         # 1) Check the style: a request for one that does not exist need not wait for a slot.
-        label = "predicted" if self._style_image is not None else await self._check_style()
+        label = "predicted" if self._files.style_image is not None else await self._check_style()
         async with state.admission.slot() as slot:
             waited = time.perf_counter() - start
             # 2) Decode in another process, and load the style; then the body is not needed.
             with state.metrics.timed("decode", times):
-                photo = await state.decoders.decode(self._file, options.size)
+                photo = await state.decoders.decode(self._files.photo, options.size)
+                guides = await self._decode_guides()
             stylizer = await self._load_style()
-            self._file, self._style_image = b"", None
+            self._files.clear()
             self._memory.release()
             # 3) Stylize in a thread, which may have to wait for others.
             submitted = time.perf_counter()
             began, ended, photo = await slot.run(
-                state.network, _stylize, stylizer, photo, options, state.large
+                state.network, _stylize, stylizer, photo, options, guides, state.large
             )
             times["network"], times["wait"] = ended - began, waited + began - submitted
             for stage in ("network", "wait"):
@@ -141,19 +150,31 @@ class _Work:
 
     async def _check_style(self) -> str:
         """Check that the style exists, and return its label in the metrics."""
-        parts = await self._state.styles.parts(self._options.style)
+        styles = split_areas(self._options.style)
+        parts = [part for style in styles for part in await self._state.styles.parts(style)]
         return parts[0][0].name if len(parts) == 1 else "mixture"
 
     async def _load_style(self) -> Stylizer:
         """Return the style's stylizer, loaded or predicted."""
-        state, file = self._state, self._style_image
+        state, file = self._state, self._files.style_image
         if file is None:
-            return await state.styles.get(self._options.style)
+            styles = split_areas(self._options.style)
+            return Stylizer.combined([await state.styles.get(style) for style in styles])
 
         def decode() -> Awaitable[Photo]:
             return state.decoders.decode(file, name=STYLE_IMAGE)
 
         return await state.styles.get_predicted(file, self._options.style_size, decode)
+
+    async def _decode_guides(self) -> Guides:
+        """Decode the masks and the picture whose colours are taken."""
+        decode, files = self._state.decoders.decode, self._files
+        masks: list[Mask | Literal["alpha"]] = [ALPHA] if self._options.alpha_mask else []
+        masks += [mask_of(await decode(mask, self._options.size)) for mask in files.masks]
+        if files.colors_of is None:
+            return Guides(masks)
+        photo = await decode(files.colors_of, _COLOR_SIDE)
+        return Guides(masks, measure_colors(photo.pixels, photo.alpha))
 
 
 def _headers(
@@ -173,14 +194,18 @@ def _headers(
 
 
 def _stylize(
-    stylizer: Stylizer, photo: Photo, options: StylizeRequest, large: threading.Lock
+    stylizer: Stylizer,
+    photo: Photo,
+    options: StylizeRequest,
+    guides: Guides,
+    large: threading.Lock,
 ) -> tuple[float, float, Photo]:
     """Run the network; return when it began and ended, and the picture."""
     times = 1.0 if options.stroke_size == "auto" else min(1.0, options.stroke_size)
     pixels = photo.width * photo.height / times**2
     with large if pixels > _LARGE_PIXELS else nullcontext():
         began = time.perf_counter()
-        stylized = stylizer.stylize_photo(photo, options)
+        stylized = stylizer.stylize_photo(photo, options, guides)
     if not options.keep_metadata:
         stylized = replace(stylized, exif=None, icc_profile=None)
     return began, time.perf_counter(), stylized
