@@ -5,9 +5,11 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from fast_style.images import read_image
 from tests.bulk_folders import (
     MANIFEST,
     bulk,
@@ -64,6 +66,27 @@ class TestWholeRuns:
                 for one in (command, stylize)
             )
             assert ours.to_info_dict() == theirs.to_info_dict()
+
+    def test_a_folder_of_masks_and_the_colours_of_a_picture(self, photos, workplace, astronaut):
+        for path in photos:
+            mask = workplace / "masks" / path.parent.name / f"{path.stem}.png"
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            half = np.zeros((48, 48), np.uint8)
+            half[:, :24] = 255
+            Image.fromarray(half).save(mask)
+        options = ("--mask", "masks", "--colors-of", astronaut, "--runner", "local")
+        result = invoke("bulk", "photos", "-o", "out", "--style", STYLE, *options)
+        assert result.code == 0, result.err
+        for path in photos:
+            name = path.relative_to(workplace / "photos")
+            written, photo = (
+                read_image(file).pixels.astype(int) for file in (workplace / "out" / name, path)
+            )
+            assert np.abs(written - photo)[:, 26:].mean() < 4  # the loss of JPEG
+            assert np.abs(written - photo)[:, :22].mean() > 8
+        again = invoke("bulk", "photos", "-o", "out", "--style", STYLE, *options[:2])
+        assert again.code == 2
+        assert "was started with colors of" in again.err
 
     def test_second_run_does_nothing(self, photos, workplace):
         bulk("photos", "-o", "out", "-s", STYLE)
@@ -257,7 +280,7 @@ class TestFailures:
         (workplace / "in").mkdir()
         for number in range(30):
             Path(f"in/{number}.jpg").write_bytes(b"no")
-        result = invoke("bulk", "in", "-o", "out", "-s", STYLE, "-q")
+        result = invoke("bulk", "photos", "-o", "out", "-s", STYLE, "-q")
         assert len(result.lines) == 21
         assert "table" in result.lines[-1]
 

@@ -1,5 +1,6 @@
 """A bulk run: find the pictures, skip those that are done, run the others, record the failures."""
 
+import os
 from array import array
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -15,6 +16,7 @@ from fast_style.bulk.worker import BulkPicture, BulkResult, BulkWorker, BulkWork
 from fast_style.errors import MissingExtraError, UsageError
 from fast_style.images.left_out import LeftOut
 from fast_style.images.provenance import Provenance
+from fast_style.inference.guides import ALPHA, check_mask_count, read_colors
 from fast_style.inference.pipeline import pillow_format
 from fast_style.storage.hardware import (
     gpu_count,
@@ -274,7 +276,7 @@ def _settings(config: BulkConfig, styles: dict[str, LoadedStyle]) -> dict[str, A
     return {
         "input": absolute_location(config.source),
         "style": default.label if default else None,
-        **asdict(config.style_options),
+        **config.look_settings(),
         **{k: v for k, v in asdict(config.output_options).items() if k != "note"},
         "format": pillow_format(config.output_options.format),
         "styles": {style.label: style.sha256 for style in styles.values()},
@@ -294,10 +296,17 @@ def _make_worker_config(
         pipeline_options=config.pipeline_options,
         provenances={
             style.label: Provenance.of_options(
-                style.name, style.identity, config.style_options, config.output_options
+                style.name,
+                style.identity,
+                config.style_options,
+                config.output_options,
+                masks=config.masks,
+                colors_of=config.colors_of,
             )
             for style in styles.values()
         },
+        masks=config.absolute_masks,
+        colors_of=config.colors_of and os.path.abspath(config.colors_of),
         cores=config.bulk.cpus_per_actor or 0,
     )
 
@@ -310,6 +319,14 @@ def _check_config(config: BulkConfig) -> None:
         MissingExtraError: Ray is needed and not installed.
     """
     options = config.bulk
+    check_mask_count(len(config.masks), 1)
+    if config.colors_of is not None:
+        if config.style_options.color_mode is not None:
+            raise UsageError("--preserve-color and --colors-of are two choices: give one")
+        read_colors(config.colors_of)  # a missing file is reported before anything is done
+    for mask in config.masks:
+        if mask != ALPHA and not os.path.exists(mask):
+            raise UsageError(f"there is no mask {mask}: check the path")
     if absolute_location(config.source) == absolute_location(config.output):
         raise UsageError(
             f"the output {config.output} is the input: give another, or the photos are overwritten"

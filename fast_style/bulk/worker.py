@@ -23,6 +23,7 @@ from fast_style.errors import (
 )
 from fast_style.images import Photo, encode_image, format_from_suffix, read_image
 from fast_style.images.provenance import Provenance
+from fast_style.inference.guide_files import GuideFiles
 from fast_style.inference.pipeline import (
     MEGAPIXELS_EACH,
     PictureInFlight,
@@ -84,6 +85,8 @@ class BulkWorkerConfig:
         run: the run's name.
         styles: for each style's label, the contents of its model files and their shares.
         provenances: for each style's label, how its pictures are made.
+        masks: as in `BulkConfig`, absolute paths.
+        colors_of: as in `BulkConfig`, an absolute path.
         style_options: how pictures are stylized.
         output_options: how they are written.
         engine_options: what runs the network.
@@ -100,6 +103,8 @@ class BulkWorkerConfig:
     engine_options: EngineOptions
     pipeline_options: PipelineOptions
     provenances: Mapping[str, Provenance] = field(default_factory=dict)
+    masks: tuple[str, ...] = ()
+    colors_of: str | None = None
     cores: int = 0
     version: str = __version__
 
@@ -112,6 +117,7 @@ class BulkWorker:
         store: the output.
         manifest: the output's manifest.
         part: this worker's part of the manifest.
+        guides: the masks of the pictures.
     """
 
     def __init__(self, config: BulkWorkerConfig) -> None:
@@ -130,6 +136,7 @@ class BulkWorker:
         self.store = open_output(config.output)
         self.manifest = Manifest(self.store)
         self.part = ManifestPart(self.store, config.run)
+        self.guides = GuideFiles(config.masks, config.colors_of)
         self._stylizers = StylizerCache(_MAX_STYLES)
 
     def run(self, pictures: Iterable[BulkPicture]) -> Generator[BulkResult, None, None]:
@@ -217,6 +224,7 @@ class _BulkPipeline(Pipeline):
             config.output_options,
             workers=config.pipeline_options.workers,
             provenance=config.provenances.get(style),
+            guides=worker.guides,
         )
         self._worker, self._style = worker, style
         self._sizes: dict[PictureTask, int] = {}  # of files that are read and not yet written

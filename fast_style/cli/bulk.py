@@ -16,7 +16,14 @@ from fast_style.cli.exit_codes import (
     debug_option,
     debugging,
 )
-from fast_style.cli.options import StyleCommand, json_option, options_from, quiet_option
+from fast_style.cli.options import (
+    StyleCommand,
+    colors_of_option,
+    json_option,
+    mask_option,
+    options_from,
+    quiet_option,
+)
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
 
 if TYPE_CHECKING:
@@ -45,6 +52,8 @@ _MAX_PRINTED_FAILURES = 20
     help="The style, as for `fast-style stylize`; not needed if a list gives one for each picture "
     "(--style-column).",
 )
+@mask_option
+@colors_of_option
 @options_from(StyleOptions, "style_options")
 @options_from(OutputOptions, "output_options")
 @options_from(BulkOptions, "bulk_options")
@@ -59,6 +68,8 @@ def bulk(
     source: str,
     output: str,
     style: str | None,
+    masks: tuple[str, ...],
+    colors_of: str | None,
     style_options: StyleOptions,
     output_options: OutputOptions,
     bulk_options: BulkOptions,
@@ -88,6 +99,8 @@ def bulk(
             source=source,
             output=output,
             style=style,
+            masks=masks,
+            colors_of=colors_of,
             bulk=bulk_options,
             style_options=style_options,
             output_options=output_options,
