@@ -62,12 +62,12 @@ def make_style_loss(style: str, paintings: Path | None) -> Callable[[list[Pixels
     from fast_style.images import read_image, resize_long_side
     from fast_style.models.model_file import read_card
     from fast_style.models.perceptual_loss import PerceptualLoss
-    from fast_style.optimization.polish import painting_of
+    from fast_style.optimization.polish import find_painting
 
     file = find_style(style)
     card = read_card(file)
     found = list(paintings.glob(f"{style.replace('-', '?')}*")) if paintings else []
-    photo = read_image(found[0]) if found else painting_of(file)[0]
+    photo = read_image(found[0]) if found else find_painting(file)[0]
     size = int((card.training or {}).get("style_size", 512))
     painting = to_tensor(resize_long_side(photo.pixels, size, enlarge=True))
     loss = PerceptualLoss(read_card_loss(card.training or {}), painting)

@@ -19,6 +19,7 @@ from tests.commands import CHECKOUT, invoke
 
 EXAMPLES = CHECKOUT / "examples"
 STYLE = CHECKOUT / "saved_models" / "starry-night.safetensors"
+TINY = CHECKOUT / "saved_models" / "starry-night-tiny.safetensors"
 # Two engines may round a value between two levels either way.
 LEVELS = 1
 
@@ -70,8 +71,10 @@ def page(workplace) -> Iterator[str]:
     site = workplace / "site"
     shutil.copytree(EXAMPLES / "onnx_web", site, ignore=shutil.ignore_patterns("node_modules"))
     (site / "node_modules").symlink_to(modules)
-    more = ("--uint8", "--rgba", "-o", site / "style.onnx")
-    assert invoke("export", STYLE, "--to", "onnx", *more).code == 0
+    for style, name in ((STYLE, "style.onnx"), (TINY, "tiny.onnx")):
+        more = ("--uint8", "--rgba", "-o", site / name)
+        assert invoke("export", style, "--to", "onnx", *more).code == 0
+    (site / "styles.json").write_text('["style.onnx", "tiny.onnx"]')
     server = subprocess.Popen([node, site / "serve.mjs", "0"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -119,3 +122,52 @@ def test_browser_example(page, photo):
         connection.request("GET", path)
         assert connection.getresponse().status == 404
         connection.close()
+
+
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.skipif(chromium() is None, reason="there is no Chromium here")
+def test_browser_example_on_a_camera(page):
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        arguments = ["--no-sandbox", *CAMERA]
+        browser = driver.chromium.launch(executable_path=chromium(), args=arguments)
+        try:
+            view = browser.new_page()
+            problems: list[str] = []
+            view.on("pageerror", lambda error: problems.append(str(error)))
+            view.goto(page)
+            view.locator("#camera:enabled").wait_for(timeout=60_000)
+            view.locator("#style").select_option("tiny.onnx")
+            view.locator("#camera").click()
+            running = re.compile(r"^\d+\.\d frames a second\.$")
+            status = view.locator("#status")
+            playwright.expect(status).to_have_text(running, timeout=60_000)
+            assert not view.locator("#photo").is_enabled()
+            tiny = shown_on(view)
+            assert max(tiny.size) == 320
+            view.wait_for_function(
+                "before => document.getElementById('picture').toDataURL() !== before",
+                arg=view.evaluate("document.getElementById('picture').toDataURL()"),
+                timeout=60_000,
+            )
+            view.locator("#style").select_option("style.onnx")
+            playwright.expect(status).to_have_text(running, timeout=60_000)
+            view.screenshot(path="camera.png")
+            view.locator("#camera").click()
+            playwright.expect(view.locator("#camera")).to_have_text("Start the camera")
+            assert view.locator("#photo").is_enabled()
+            assert not problems
+        finally:
+            browser.close()
+    # Chromium's fake camera shows a plain green picture with a clock; a painting is neither.
+    pixels = np.asarray(tiny.convert("RGB")).astype(int)
+    assert (np.abs(pixels - np.median(pixels, axis=(0, 1))).max(axis=2) > 20).mean() > 0.3
+
+
+def shown_on(view) -> Image.Image:
+    data = view.evaluate("document.getElementById('picture').toDataURL('image/png')")
+    return Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2])))
