@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from fast_style.inference.stylizer_cache import StylizerCache
     from fast_style.models.card import ModelCard
     from fast_style.models.config import SIZES, NetworkConfig, parameter_count, size_name
-    from fast_style.models.model_file import StyleModel, model_from_bytes
+    from fast_style.models.model_file import StyleModel, model_from_bytes, model_to_bytes
     from fast_style.models.network import StyleNetwork
     from fast_style.models.perceptual_loss import (
         LossConfig,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from fast_style.styles.prediction import predict_style
     from fast_style.styles.registry import StyleEntry, list_styles, load_style
     from fast_style.training.config import TrainingConfig
-    from fast_style.training.refine import refine_style
+    from fast_style.training.refine import RefineStep, refine_style
     from fast_style.training.session import TrainingResult
     from fast_style.training.trainer import train
     from fast_style.video.api import VideoResult, stylize_video
@@ -94,6 +94,7 @@ __all__ = [
     "Painted",
     "PerceptualLoss",
     "Photo",
+    "RefineStep",
     "RemoteStylizer",
     "ServiceError",
     "StyleEntry",
@@ -121,6 +122,7 @@ __all__ = [
     "load_style",
     "mix_models",
     "model_from_bytes",
+    "model_to_bytes",
     "optimize_image",
     "optimize_steps",
     "parameter_count",
@@ -141,7 +143,7 @@ _MODULES = {
     "fast_style.styles.mixing": ("mix_models", "parse_mixture"),
     "fast_style.styles.registry": ("StyleEntry", "list_styles", "load_style"),
     "fast_style.models.card": ("ModelCard",),
-    "fast_style.models.model_file": ("StyleModel", "model_from_bytes"),
+    "fast_style.models.model_file": ("StyleModel", "model_from_bytes", "model_to_bytes"),
     "fast_style.errors": (
         "DownloadError",
         "EngineError",
@@ -185,7 +187,7 @@ _MODULES = {
     "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
     "fast_style.styles.prediction": ("predict_style",),
-    "fast_style.training.refine": ("refine_style",),
+    "fast_style.training.refine": ("RefineStep", "refine_style"),
     "fast_style.training.session": ("TrainingResult",),
     "fast_style.training.trainer": ("train",),
     "fast_style.video.api": ("VideoResult", "stylize_video"),

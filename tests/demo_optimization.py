@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="optimising needs the extra torch")
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.demo import optimize_queue, session  # noqa: E402
+from fast_style.demo import job_queue, optimize_job, session  # noqa: E402
+from fast_style.demo.gallery import Gallery  # noqa: E402
 from tests.demo_page import PAGE, photo_bytes, run  # noqa: E402
 
 OPTIMIZE_STEPS = fast_style.optimize_steps
@@ -23,7 +24,8 @@ SETTINGS = {"size": 256, "iterations": 10, "style_weight": 40.0}
 @pytest.fixture(autouse=True)
 def fresh_page(workplace, monkeypatch):
     """Clear the caches before and after, and keep the normal priority."""
-    monkeypatch.setattr(optimize_queue, "NICENESS", 0)
+    monkeypatch.setattr(job_queue, "NICENESS", 0)
+    monkeypatch.setattr(Gallery, "fill", lambda gallery: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # more do not help with pictures this small
     st.cache_resource.clear()
@@ -31,9 +33,7 @@ def fresh_page(workplace, monkeypatch):
     yield
     torch.set_num_threads(threads)
     st.cache_resource.clear()
-    wait_until(
-        lambda: not any(thread.name == "optimization-queue" for thread in threading.enumerate())
-    )
+    wait_until(lambda: not any(thread.name == "job-queue" for thread in threading.enumerate()))
 
 
 @pytest.fixture
@@ -67,18 +67,19 @@ def wait_until(condition, seconds=100.0):
         time.sleep(0.01)
 
 
-def make_request(**options) -> optimize_queue.OptimizationRequest:
+def make_request(**options) -> optimize_job.OptimizationRequest:
     images = [
         session.SourceImage(name, content, name, "me")
         for name, content in (("mine.png", PHOTO), ("theirs.png", PAINTING))
     ]
     chosen = {**SETTINGS, "init": "photo", "preserve_color": False, **options}
-    return optimize_queue.OptimizationRequest(*images, **chosen)
+    return optimize_job.OptimizationRequest(*images, **chosen)
 
 
 def open_tab() -> AppTest:
     at = AppTest.from_file(PAGE)
     at.session_state["tab"] = "Any painting"
+    at.session_state["any-way"] = "This photo only"
     return run(at)
 
 
@@ -91,12 +92,12 @@ def open_with_pictures() -> AppTest:
     return run(at.select_slider(key="any-iterations").set_value(10))
 
 
-def start(at: AppTest) -> optimize_queue.QueuedOptimization:
+def start(at: AppTest) -> optimize_job.QueuedOptimization:
     run(at.button(key="any-start-button").click())
     return at.session_state.optimization
 
 
-def wait_for_end(at: AppTest) -> optimize_queue.QueuedOptimization:
+def wait_for_end(at: AppTest) -> optimize_job.QueuedOptimization:
     optimization = at.session_state.optimization
     wait_until(lambda: optimization.is_over)
     run(at)

@@ -235,6 +235,7 @@ class TestAnyPainting:
         stylized(page, "astronaut.jpg", "Wheat")
         page.get_by_role("tab", name="Any painting").click()
         page.locator(".st-key-painting-samples").wait_for()
+        page.get_by_text("This photo only").click()
         photo, painting = make_photo(tmp_path / "mine.jpg", (96, 64)), tmp_path / "theirs.png"
         random = np.random.default_rng(4)
         Image.fromarray(random.integers(0, 255, (48, 64, 3), np.uint8)).save(painting)
@@ -314,6 +315,7 @@ class TestAnyPainting:
         other.set_default_timeout(300_000)
         other.goto(server)
         other.get_by_role("tab", name="Any painting").click()
+        other.get_by_text("This photo only").click()
         other.locator(".st-key-any-upload input[type=file]").set_input_files(photo)
         other.locator(".st-key-looks").get_by_alt_text("The photo mine.jpg").wait_for()
         self.start(other, 200)

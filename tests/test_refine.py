@@ -69,6 +69,27 @@ def test_refining_changes_the_prediction(painting):
     )
 
 
+def test_refining_reports_steps_and_ends_when_asked_to(painting):
+    seen = []
+    photo = np.random.default_rng(2).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+
+    def report(step):
+        seen.append((step.number, step.progress, step.losses, step.stylize(photo)))
+        return len(seen) == 2
+
+    model = refine_style(painting, seconds=600, on_step=report)
+    assert model.card.training["steps_taken"] == 2
+    assert [number for number, *_ in seen] == [1, 2]
+    assert 0 < seen[0][1] < seen[1][1] < 1
+    assert seen[1][2] == pytest.approx(
+        {name: model.card.training["final_losses"][name] for name in ("total", "content", "style")}
+    )
+    assert not np.array_equal(seen[0][3], seen[1][3])
+    # The last picture is the model's own; the weights in the file are rounded to float16.
+    wanted = np.asarray(Stylizer(model, engine="torch", precision="fp32").stylize(photo), np.int16)
+    assert np.abs(wanted - seen[1][3]).mean() < 1
+
+
 def test_refining_needs_time(painting):
     with pytest.raises(UsageError, match="seconds must be a number above 0"):
         refine_style(painting, seconds=0)

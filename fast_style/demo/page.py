@@ -9,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from fast_style import FastStyleError
-from fast_style.demo import optimize_tab
 from fast_style.demo.about_tab import show_about_tab
 from fast_style.demo.backend import list_cards, service_host, service_url
+from fast_style.demo.painting_tab import has_painting_tab, keep_settings, show_painting_tab
 from fast_style.demo.session import MAX_FILE_MB
 from fast_style.demo.stylize_tab import show_stylize_tab
 from fast_style.demo.text import escape_markdown
@@ -60,16 +60,16 @@ def _keep_uploads_in_memory() -> None:
 def _show_tabs() -> None:
     is_local = service_url() is None
     names = ["Stylize", "Your own model", "About"] if is_local else ["Stylize", "About"]
-    if optimize_tab.can_optimize():
+    if has_painting_tab():
         names.insert(1, "Any painting")
     tabs = dict(zip(names, st.tabs(names, key="tab", on_change="rerun"), strict=True))
     if "Any painting" in tabs:
         with tabs["Any painting"]:
             if tabs["Any painting"].open:
                 # Before the tab Stylize, which would show this one's notice.
-                optimize_tab.show_optimize_tab()
+                show_painting_tab()
             else:
-                optimize_tab.keep_settings()
+                keep_settings()
     if "Your own model" in tabs:
         with tabs["Your own model"]:
             show_upload_tab()  # before the gallery, which shows the uploaded style

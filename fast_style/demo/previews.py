@@ -18,7 +18,6 @@ from fast_style import (
     StylizerCache,
     encode_image,
     read_image,
-    resize_long_side,
 )
 from fast_style.demo.backend import PhotoStylizer, load_stylizer, service_url
 from fast_style.demo.cache import MAX_AGE, ResultCache
@@ -93,7 +92,7 @@ def _read_small(image: SourceImage) -> Photo:
         photo = read_image(
             image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name, at_least=PREVIEW_SIDE
         )
-        small = photo.with_pixels(resize_long_side(photo.pixels, PREVIEW_SIDE))
+        small = photo.resize_long_side(PREVIEW_SIDE)
     return Photo(small.pixels, small.alpha)  # without EXIF, which may be larger than the preview
 
 

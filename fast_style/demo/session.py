@@ -29,6 +29,7 @@ MAX_MEGAPIXELS = 50.0
 
 MAX_PHOTOS = 10
 MAX_STYLES = 4
+MAX_OWN_STYLES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,14 @@ def _load_folder(folder: Path) -> dict[str, SourceImage]:
 
 
 def list_all_styles() -> dict[str, Style]:
-    """Return all styles that this visitor can choose, by key, the uploaded one first."""
-    uploaded: Style | None = st.session_state.get("uploaded_style")
-    return ({uploaded.key: uploaded} if uploaded else {}) | list_registered_styles()
+    """Return all styles that this visitor can choose, by key, their own first."""
+    return get_own_styles() | list_registered_styles()
+
+
+def get_own_styles() -> dict[str, Style]:
+    """Return the styles that this visitor has uploaded or kept, by key, the last one first."""
+    own: dict[str, Style] = st.session_state.setdefault("own_styles", {})
+    return own
 
 
 def list_groups() -> list[StyleGroup]:
@@ -223,17 +229,32 @@ def set_sample_painting(name: str) -> None:
     st.session_state.painting = load_sample_paintings()[name]
 
 
-def set_uploaded_style(model: StyleModel, content: bytes) -> None:
-    """Add an uploaded model to the gallery, and choose it."""
-    style = Style(f"{UPLOADED_PREFIX}{_compute_digest(content)}", model.card, model)
-    st.session_state.uploaded_style = style
+def make_own_style(model: StyleModel, content: bytes) -> Style:
+    """Return a style of this visitor alone.
+
+    Args:
+        model: its model.
+        content: what tells it from others: the bytes of its file.
+    """
+    return Style(f"{UPLOADED_PREFIX}{_compute_digest(content)}", model.card, model)
+
+
+def add_own_style(style: Style) -> None:
+    """Add a style to this visitor's gallery, and choose it; the oldest of many is dropped."""
+    own = {style.key: style} | {k: v for k, v in get_own_styles().items() if k != style.key}
+    if len(own) > MAX_OWN_STYLES:
+        dropped = own.pop(list(own)[-1])
+        st.session_state.notice = (
+            f"The gallery holds {MAX_OWN_STYLES} styles of your own: {dropped.title} was dropped."
+        )
+    st.session_state.own_styles = own
     st.session_state.several = False
     set_styles([style.key])
 
 
-def clear_uploaded_style() -> None:
-    """Remove the uploaded model from the gallery."""
-    st.session_state.pop("uploaded_style", None)
+def remove_own_style(key: str) -> None:
+    """Remove a style from this visitor's gallery."""
+    get_own_styles().pop(key, None)
 
 
 def pop_notice() -> str | None:

@@ -43,6 +43,11 @@ def make_steps_name(photo: str, painting: str) -> str:
     return f"{PurePath(make_file_name(photo, painting, 'JPEG')).stem}-steps.zip"
 
 
+def make_style_name(painting: str) -> str:
+    """Name the style of a picture's file, such as `my-painting` for `My painting.JPG`."""
+    return _clean(PurePath(painting).stem).lower() or "painting"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration in whole seconds or, from 90 s on, whole minutes."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

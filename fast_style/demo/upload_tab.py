@@ -5,8 +5,12 @@ import streamlit as st
 from fast_style import FastStyleError, model_from_bytes, parameter_count, size_name
 from fast_style.demo.about_tab import show_facts
 from fast_style.demo.gallery import show_painting
-from fast_style.demo.session import clear_uploaded_style, set_uploaded_style
-from fast_style.demo.styles import Style
+from fast_style.demo.session import (
+    add_own_style,
+    get_own_styles,
+    make_own_style,
+    remove_own_style,
+)
 from fast_style.demo.text import escape_markdown
 
 MAX_MODEL_MB = 8
@@ -29,7 +33,7 @@ def show_upload_tab() -> None:
     problem: str | None = st.session_state.get("model_problem")
     if problem:
         st.error(escape_markdown(problem), icon=":material/error:")
-    style: Style | None = st.session_state.get("uploaded_style")
+    style = get_own_styles().get(st.session_state.get("uploaded", ""))
     if style is None:
         st.caption(
             "Only weights and a card are read; no code in a file is ever run. Pickled checkpoints "
@@ -52,17 +56,19 @@ def show_upload_tab() -> None:
             }
         )
         st.success("This style is chosen: see the tab Stylize.", icon=":material/check:")
-        st.button("Remove it", key="forget", on_click=clear_uploaded_style)
+        st.button("Remove it", key="forget", on_click=remove_own_style, args=(style.key,))
 
 
 def _handle_upload() -> None:
     st.session_state.pop("model_problem", None)
-    clear_uploaded_style()
+    remove_own_style(st.session_state.pop("uploaded", ""))
     upload = st.session_state.model
     if upload is None:
         return
     content = upload.getvalue()
     try:
-        set_uploaded_style(model_from_bytes(content, upload.name), content)
+        style = make_own_style(model_from_bytes(content, upload.name), content)
+        add_own_style(style)
+        st.session_state.uploaded = style.key
     except FastStyleError as error:
         st.session_state.model_problem = str(error)

@@ -134,17 +134,10 @@ class Previews(StepCallback):
 
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, StyleTransferModule)
-        content = torch.from_numpy(self.photo.transpose(2, 0, 1).copy())[None]
-        with torch.no_grad():
-            grainy = add_grain(self.photo, pl_module.config.grain)
-            images = torch.from_numpy(grainy.transpose(2, 0, 1).copy())[None].to(pl_module.device)
-            if pl_module.painting_norms is not None:  # each preview shows another painting
-                number = trainer.global_step // self.every % len(pl_module.painting_norms.names)
-                pl_module.choose_paintings(torch.tensor([number], device=pl_module.device))
-            stylized: Tensor = pl_module.network(images.float() / 255)
-        shown = (stylized.float().clamp(0, 1) * 255).round().byte().cpu()
-        both = torch.cat([content, shown], dim=3)[0]
-        pixels = both.permute(1, 2, 0).numpy()
+        if pl_module.painting_norms is not None:  # each preview shows another painting
+            number = trainer.global_step // self.every % len(pl_module.painting_norms.names)
+            pl_module.choose_paintings(torch.tensor([number], device=pl_module.device))
+        pixels = np.concatenate([self.photo, stylize_preview(pl_module, self.photo)], axis=1)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = io.BytesIO()
         Image.fromarray(pixels).save(picture, "JPEG", quality=90)
@@ -152,7 +145,27 @@ class Previews(StepCallback):
         replace_file(path, picture.getvalue())
         for logger in trainer.loggers:
             if isinstance(logger, pl.loggers.TensorBoardLogger):
-                logger.experiment.add_image("preview", both, trainer.global_step)
+                logger.experiment.add_image(
+                    "preview", pixels, trainer.global_step, dataformats="HWC"
+                )
+
+
+def stylize_preview(module: StyleTransferModule, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Stylize a picture with the weights that the network has now.
+
+    Args:
+        module: the module in training.
+        pixels: RGB, shape (H, W, 3), uint8.
+
+    Returns:
+        A picture of the same shape and type.
+    """
+    grainy = add_grain(pixels, module.config.grain)
+    images = torch.from_numpy(grainy.transpose(2, 0, 1).copy())[None].to(module.device)
+    with torch.no_grad():
+        stylized: Tensor = module.network(images.float() / 255)
+    shown = (stylized.float().clamp(0, 1) * 255).round().byte().cpu()[0]
+    return np.ascontiguousarray(shown.permute(1, 2, 0).numpy())
 
 
 def _update_mean(mean: _Number, value: _Number) -> _Number:

@@ -2,9 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytorch_lightning as pl
+from numpy.typing import NDArray
 from PIL import Image
 
 from fast_style.errors import UsageError
@@ -13,8 +17,58 @@ from fast_style.images.photo import visible_pixels
 from fast_style.models.model_file import StyleModel, load_model
 from fast_style.models.predictor import load_predictor
 from fast_style.options import PredictionOptions
+from fast_style.training.callbacks import StepCallback
 from fast_style.training.config import TrainingConfig
+from fast_style.training.data import PhotoBatch
+from fast_style.training.lightning_module import StyleTransferModule
+from fast_style.training.progress import stylize_preview
 from fast_style.training.trainer import train
+
+
+class RefineStep:
+    """The state of a training after a step.
+
+    Attributes:
+        number: how many steps were made.
+        progress: share of the training that is done, in [0, 1].
+    """
+
+    def __init__(self, trainer: pl.Trainer, module: StyleTransferModule) -> None:
+        """Describe the step that the trainer has just made."""
+        self.number, self.progress = trainer.global_step, module.progress()
+        self._trainer, self._module = trainer, module
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The weighted losses of the step: total, content and style."""
+        metrics = self._trainer.callback_metrics
+        return {name: float(metrics[f"loss/{name}"]) for name in ("total", "content", "style")}
+
+    def stylize(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Stylize a picture with what is learnt so far.
+
+        Args:
+            pixels: RGB, shape (H, W, 3), uint8; a small one, since the training waits for it.
+
+        Returns:
+            A picture of the same shape and type.
+        """
+        return stylize_preview(self._module, pixels)
+
+
+class _Report(StepCallback):
+    """Calls a function after each step, and ends the training when it returns True."""
+
+    def __init__(self, on_step: Callable[[RefineStep], bool | None]) -> None:
+        self._on_step = on_step
+
+    def after_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
+    ) -> None:
+        """Report the step."""
+        assert isinstance(pl_module, StyleTransferModule)
+        if self._on_step(RefineStep(trainer, pl_module)):
+            trainer.should_stop = True
 
 
 def refine_style(
@@ -25,6 +79,7 @@ def refine_style(
     style_size: int | None = None,
     name: str = "",
     quiet: bool = True,
+    on_step: Callable[[RefineStep], bool | None] | None = None,
 ) -> StyleModel:
     """Train a style for a short time, from the prediction for its painting.
 
@@ -35,6 +90,7 @@ def refine_style(
         style_size: as for `predict_style`.
         name: the style's name; that of the painting's file if empty.
         quiet: show no progress.
+        on_step: called after each step; if it returns True, the training ends with what is learnt.
 
     Returns:
         A model in memory.
@@ -68,7 +124,8 @@ def refine_style(
             checkpoint_every=1_000_000,
             title=label,
         )
-        result = train(config, quiet=quiet)
+        callbacks = [] if on_step is None else [_Report(on_step)]
+        result = train(config, quiet=quiet, callbacks=callbacks)
         if result.model_path is None:
             raise KeyboardInterrupt
         model = load_model(result.model_path)

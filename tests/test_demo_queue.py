@@ -6,7 +6,7 @@ st = pytest.importorskip("streamlit", reason="the demo needs the extra demo")
 torch = pytest.importorskip("torch", reason="optimising needs the extra torch")
 
 
-from fast_style.demo import optimize_queue, optimize_tab  # noqa: E402
+from fast_style.demo import job_queue, optimize_job  # noqa: E402
 from tests.demo_optimization import (  # noqa: E402
     controlled,
     fresh_page,
@@ -22,10 +22,10 @@ from tests.demo_page import get_text, run  # noqa: E402
 __all__ = ["controlled", "fresh_page"]
 
 
-class TestOptimizationQueue:
+class TestJobQueue:
     def test_optimisations_run_one_at_a_time_in_order(self, controlled):
-        queue = optimize_queue.OptimizationQueue()
-        runs = [optimize_queue.QueuedOptimization(make_request()) for _ in range(3)]
+        queue = job_queue.JobQueue()
+        runs = [optimize_job.QueuedOptimization(make_request()) for _ in range(3)]
         assert all(queue.submit(each) for each in runs)
         wait_until(lambda: controlled.started == 1)
         assert [queue.count_ahead(each) for each in runs] == [0, 1, 2]
@@ -40,13 +40,13 @@ class TestOptimizationQueue:
         assert controlled.started == controlled.closed == 2
 
     def test_queue_is_bounded(self, controlled, monkeypatch):
-        monkeypatch.setattr(optimize_queue, "MAX_WAITING", 1)
+        monkeypatch.setattr(job_queue, "MAX_WAITING", 1)
         at = open_with_pictures()
-        first = optimize_queue.QueuedOptimization(make_request())
-        optimize_tab.get_queue().submit(first)
+        first = optimize_job.QueuedOptimization(make_request())
+        job_queue.get_queue().submit(first)
         wait_until(lambda: controlled.started == 1)
-        waiting = optimize_queue.QueuedOptimization(make_request())
-        optimize_tab.get_queue().submit(waiting)
+        waiting = optimize_job.QueuedOptimization(make_request())
+        job_queue.get_queue().submit(waiting)
         run(at.button(key="any-start-button").click())
         assert "Too many visitors are waiting" in get_text(at)
         assert "optimization" not in at.session_state
@@ -57,20 +57,20 @@ class TestOptimizationQueue:
         assert wait_for_end(at).state == "done"
 
     def test_intermediate_pictures_are_bounded(self, monkeypatch):
-        monkeypatch.setattr(optimize_queue, "MAX_FRAMES", 3)
-        optimization = optimize_queue.QueuedOptimization(make_request(iterations=10))
+        monkeypatch.setattr(optimize_job, "MAX_FRAMES", 3)
+        optimization = optimize_job.QueuedOptimization(make_request(iterations=10))
         optimization.run()
         assert optimization.state == "done"
-        last = optimization.points[-1].iteration
+        last = optimization.points[-1].step
         assert list(optimization.frames) == sorted({4, 8, last} & set(range(last + 1)))
 
     def test_thread_lowers_its_priority(self, monkeypatch):
         levels = []
-        monkeypatch.setattr(optimize_queue, "NICENESS", 7)
-        monkeypatch.setattr(optimize_queue.os, "nice", levels.append)
-        monkeypatch.setattr(optimize_queue.sys, "platform", "linux")
-        queue = optimize_queue.OptimizationQueue()
-        queue.submit(optimization := optimize_queue.QueuedOptimization(make_request()))
+        monkeypatch.setattr(job_queue, "NICENESS", 7)
+        monkeypatch.setattr(job_queue.os, "nice", levels.append)
+        monkeypatch.setattr(job_queue.sys, "platform", "linux")
+        queue = job_queue.JobQueue()
+        queue.submit(optimization := optimize_job.QueuedOptimization(make_request()))
         optimization.stop()
         wait_until(lambda: queue.is_idle)
         assert levels == [7]

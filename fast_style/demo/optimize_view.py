@@ -1,4 +1,4 @@
-"""The tab Any painting: optimise a photo towards a painting, with live progress."""
+"""The optimisation of one photo towards a painting, with live progress."""
 
 import importlib.util
 import io
@@ -10,26 +10,14 @@ from pathlib import PurePath
 import streamlit as st
 
 from fast_style import FastStyleError, Photo, encode_image, read_image
-from fast_style.demo.about_tab import make_loss_chart
-from fast_style.demo.backend import service_url
-from fast_style.demo.optimize_queue import (
-    MAX_SECONDS,
-    OptimizationQueue,
-    OptimizationRequest,
-    QueuedOptimization,
-)
-from fast_style.demo.photos import SUFFIXES as UPLOAD_SUFFIXES
-from fast_style.demo.photos import show_photo_picker, show_sample_cards
+from fast_style.demo.job_queue import bind_to_session, describe_place, get_queue
+from fast_style.demo.losses import show_losses
+from fast_style.demo.optimize_job import MAX_SECONDS, OptimizationRequest, QueuedOptimization
 from fast_style.demo.session import (
-    MAX_FILE_MB,
     MAX_MEGAPIXELS,
     SourceImage,
     get_painting,
     get_photos,
-    load_sample_paintings,
-    pop_notice,
-    set_painting,
-    set_sample_painting,
 )
 from fast_style.demo.styles import list_registered_styles
 from fast_style.demo.text import (
@@ -56,20 +44,14 @@ _DEFAULTS = {
     "any-format": "JPEG",
 }
 _STARTS = {"photo": "The photo", "noise": "Noise"}
-_PAINTINGS = {
-    "composition-vii": ("Kandinsky", "Composition VII by Wassily Kandinsky"),
-    "great-wave": ("Hokusai", "The Great Wave off Kanagawa by Katsushika Hokusai"),
-    "starry-night": ("Van Gogh", "The Starry Night by Vincent van Gogh"),
-    "the-scream": ("Munch", "The Scream by Edvard Munch"),
-}
 _INPUT_SIDE = 480  # long side of the two pictures that are shown before the start
 _POLL_SECONDS = 1.0
 _MAX_INPUTS = 4  # pictures of inputs kept per session
 
 
 def can_optimize() -> bool:
-    """Return whether this process can optimise: without torch the tab is absent."""
-    return service_url() is None and importlib.util.find_spec("torch") is not None
+    """Return whether this process can optimise: torch is an extra."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def keep_settings() -> None:
@@ -88,56 +70,17 @@ def _restore_settings() -> None:
             st.session_state[key] = st.session_state.get(key, value)
 
 
-def show_optimize_tab() -> None:
-    """Show the tab."""
-    left, right = st.columns([5, 7], gap="large")
-    with left:
-        show_photo_picker("any-", several=False)
-        _show_painting_picker()
-    with right:
-        notice = pop_notice()
-        if notice:
-            st.info(escape_markdown(notice))
-        optimization: QueuedOptimization | None = st.session_state.get("optimization")
-        if optimization is not None and not optimization.is_over:
-            keep_settings()
-            st.fragment(_show_progress, run_every=_POLL_SECONDS)(optimization)
-            return
-        _restore_settings()
-        if optimization is not None:
-            _show_result(optimization)
-        _show_form()
-
-
-@st.cache_resource(show_spinner=False)
-def get_queue() -> OptimizationQueue:
-    """Return the one queue of the process."""
-    return OptimizationQueue()
-
-
-@st.cache_resource(
-    scope="session", max_entries=1, show_spinner=False, on_release=lambda run: run.stop()
-)
-def _bind_to_session(key: str, _optimization: QueuedOptimization) -> QueuedOptimization:
-    """Make Streamlit stop an optimisation when its visitor leaves, or starts another one."""
-    return _optimization
-
-
-def _show_painting_picker() -> None:
-    st.markdown("#### Painting")
-    st.file_uploader(
-        f"A painting, or any picture with the style that you want: up to {MAX_FILE_MB} MB",
-        type=UPLOAD_SUFFIXES,
-        max_upload_size=MAX_FILE_MB,
-        key="painting-upload",
-        on_change=_handle_painting_upload,
-    )
-    samples = load_sample_paintings()
-    show_sample_cards("painting-", samples, _PAINTINGS, [get_painting()], set_sample_painting)
-
-
-def _handle_painting_upload() -> None:
-    set_painting(st.session_state["painting-upload"])
+def show_optimization() -> None:
+    """Show the optimisation of this visitor, or the form that starts one."""
+    optimization: QueuedOptimization | None = st.session_state.get("optimization")
+    if optimization is not None and not optimization.is_over:
+        keep_settings()
+        st.fragment(_show_progress, run_every=_POLL_SECONDS)(optimization)
+        return
+    _restore_settings()
+    if optimization is not None:
+        _show_result(optimization)
+    _show_form()
 
 
 def _show_form() -> None:
@@ -238,7 +181,7 @@ def _start(request: OptimizationRequest) -> None:
     if not get_queue().submit(optimization):
         st.session_state.notice = "Too many visitors are waiting: try again in some minutes."
         return
-    st.session_state.optimization = _bind_to_session(secrets.token_hex(8), optimization)
+    st.session_state.optimization = bind_to_session(secrets.token_hex(8), optimization)
 
 
 def _show_progress(optimization: QueuedOptimization) -> None:
@@ -258,21 +201,17 @@ def _show_progress(optimization: QueuedOptimization) -> None:
     if optimization.photo is None:
         _show_inputs(optimization.request.photo, optimization.request.painting)
     _show_picture(optimization)
-    _show_losses(optimization)
+    show_losses(optimization.points, key="any-losses")
 
 
 def _describe_progress(optimization: QueuedOptimization) -> str:
     if optimization.is_stopping:
         return "Stopping after this step"
     if optimization.state == "waiting":
-        ahead = get_queue().count_ahead(optimization)
-        if not ahead:
-            return "Starting"
-        others = f"{ahead} others are" if ahead > 1 else "1 other is"
-        return f"{others} before you in the queue; yours starts by itself"
+        return describe_place(optimization)
     if not optimization.points:
         return "Preparing"
-    step, left = optimization.points[-1].iteration, format_duration(optimization.seconds_left)
+    step, left = optimization.points[-1].step, format_duration(optimization.seconds_left)
     return f"Step {step} of {optimization.iterations}, about {left} left"
 
 
@@ -293,7 +232,7 @@ def _show_result(optimization: QueuedOptimization) -> None:
         took += ", stopped early"
     st.caption(f"{photo.width} × {photo.height} pixels, {took}")
     _show_downloads(optimization, photo)
-    _show_losses(optimization)
+    show_losses(optimization.points, key="any-losses")
     with st.container(horizontal=True, gap="small", key="frames"):
         for iteration, content in optimization.frames.items():
             with st.container(key=f"frame-{iteration}", gap=None):
@@ -354,16 +293,3 @@ def _show_picture(optimization: QueuedOptimization) -> None:
             style=optimization.request.painting.name,
             key="any-compare",
         )
-
-
-def _show_losses(optimization: QueuedOptimization) -> None:
-    """Plot the losses so far."""
-    rows: list[dict[str, float | str]] = [
-        {"step": point.iteration, "loss": name, "value": value}
-        for point in list(optimization.points)
-        for name, value in point.losses.items()
-        if value > 0  # the axis is logarithmic
-    ]
-    if len(optimization.points) > 1:
-        chart = make_loss_chart(rows, height=220)
-        st.altair_chart(chart, width="stretch", alt="The losses over the steps", key="any-losses")

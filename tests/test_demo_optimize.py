@@ -1,6 +1,7 @@
 """The demo's tab Any painting: controls, pictures, stopping, and memory."""
 
 import gc
+import importlib.util
 import io
 import itertools
 import subprocess
@@ -18,7 +19,7 @@ from streamlit.runtime.caching import clear_session_resource_cache  # noqa: E402
 from streamlit.testing.v1 import AppTest  # noqa: E402
 
 import fast_style  # noqa: E402
-from fast_style.demo import optimize_queue, optimize_tab, session, text  # noqa: E402
+from fast_style.demo import job_queue, optimize_job, painting_tab, session, text  # noqa: E402
 from fast_style.optimization import memory  # noqa: E402
 from fast_style.optimization.optimizer_loop import Optimization  # noqa: E402
 from tests.commands import environment  # noqa: E402
@@ -117,7 +118,7 @@ class TestTab:
         assert at.button(key="painting-sample-great-wave").label.startswith("✓")
         assert at.button(key="any-sample-coffee").label.startswith("✓")
         assert at.button(key="sample-coffee").label.startswith("✓")  # the tabs share the photo
-        assert set(optimize_tab._PAINTINGS) == set(session.load_sample_paintings())
+        assert set(painting_tab._PAINTINGS) == set(session.load_sample_paintings())
 
     def test_a_removed_upload_is_replaced_by_the_sample(self):
         at = open_with_pictures()
@@ -178,7 +179,7 @@ class TestTab:
 
 
 def wait_until_idle() -> bool:
-    wait_until(lambda: optimize_tab.get_queue().is_idle)
+    wait_until(lambda: job_queue.get_queue().is_idle)
     return True
 
 
@@ -236,7 +237,7 @@ class TestStopping:
         assert not [one for one in gc.get_objects() if type(one) is Optimization]
 
     def test_it_ends_at_the_time_limit(self, monkeypatch):
-        monkeypatch.setattr(optimize_queue, "MAX_SECONDS", 0.0)
+        monkeypatch.setattr(optimize_job, "MAX_SECONDS", 0.0)
         at = open_with_pictures()
         start(at)
         optimization = wait_for_end(at)
@@ -244,11 +245,18 @@ class TestStopping:
         assert "because others are waiting" in get_text(at)
 
 
-def test_without_torch_the_tab_is_absent(monkeypatch):
-    monkeypatch.setattr(optimize_tab.importlib.util, "find_spec", lambda name: None)
-    at = run(AppTest.from_file(PAGE))
-    assert "Any painting" not in [tab.label for tab in at.tabs]
-    monkeypatch.undo()
+def test_without_torch_there_is_the_prediction_alone(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "torch" else find(name)
+    )
+    at = AppTest.from_file(PAGE)
+    at.session_state["tab"] = "Any painting"
+    run(at)
+    assert at.button(key="keep")
+    assert "any-way" not in at.session_state
+    assert not [button for button in at.button if button.key in ("train", "any-start-button")]
+    assert "fast-style[train]" in get_text(at)
 
 
 def test_the_page_loads_no_torch(workplace):
@@ -257,6 +265,10 @@ import sys
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({str(PAGE)!r})
 at.session_state["tab"] = "Any painting"
+at.run(timeout=60)
+assert not at.exception
+assert at.button(key="keep")
+at.session_state["any-way"] = "This photo only"
 at.run(timeout=60)
 assert not at.exception
 assert at.button(key="any-start-button")
