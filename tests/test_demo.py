@@ -47,9 +47,9 @@ def passes(monkeypatch):
     made = []
     paint = fast_style.Stylizer.paint
 
-    def record(self, photo, options):
+    def record(self, photo, options, guides=None):
         made.append((self.card.name, options))
-        return paint(self, photo, options)
+        return paint(self, photo, options, guides)
 
     monkeypatch.setattr(fast_style.Stylizer, "paint", record)
     return made

@@ -43,10 +43,10 @@ def made(monkeypatch):
     made = []
     paint = fast_style.Stylizer.paint
 
-    def record(self, photo, options):
+    def record(self, photo, options, guides=None):
         if options.size == previews.PREVIEW_SIDE:
             made.append(self.card.name)
-        return paint(self, photo, options)
+        return paint(self, photo, options, guides)
 
     monkeypatch.setattr(fast_style.Stylizer, "paint", record)
     return made

@@ -47,8 +47,8 @@ def no_styles_here(monkeypatch):
         raise AssertionError("the page computed by itself")
 
     monkeypatch.setattr("fast_style.demo.backend.list_styles", fail)
-    monkeypatch.setattr("fast_style.demo.backend.Stylizer", fail)
-    monkeypatch.setattr("fast_style.demo.backend.StylizerCache", fail)
+    monkeypatch.setattr("fast_style.demo.stylizers.Stylizer", fail)
+    monkeypatch.setattr("fast_style.demo.stylizers.StylizerCache", fail)
 
 
 def test_results_come_from_the_service(service, no_styles_here):

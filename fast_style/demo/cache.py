@@ -16,9 +16,11 @@ from typing import Generic, Protocol, TypeVar
 import streamlit as st
 
 from fast_style import Painted, StyleOptions, read_image
-from fast_style.demo.backend import load_stylizer, service_url
+from fast_style.demo.backend import service_url
+from fast_style.demo.masks import Placement
 from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage
 from fast_style.demo.styles import Style
+from fast_style.demo.stylizers import load_stylizer
 from fast_style.demo.turns import get_turns
 
 MAX_BYTES = 256 << 20
@@ -36,11 +38,13 @@ class StylizedPhoto:
         painted: the photo, and the picture at full strength.
         seconds: from the bytes of the photo's file to the picture.
         engine: a description of what computed it.
+        full_size: width and height of the photo in its file.
     """
 
     painted: Painted
     seconds: float
     engine: str
+    full_size: tuple[int, int] = (0, 0)
 
     @property
     def bytes(self) -> int:
@@ -116,19 +120,32 @@ def get_result_cache() -> ResultCache[StylizedPhoto]:
     return ResultCache(MAX_BYTES, MAX_AGE)
 
 
-def stylize(image: SourceImage, style: Style, options: StyleOptions) -> StylizedPhoto:
+def stylize(
+    image: SourceImage,
+    style: Style,
+    options: StyleOptions,
+    placement: Placement | None = None,
+    *,
+    keep: bool = True,
+) -> StylizedPhoto:
     """Stylize a photo, or return the result from the cache.
 
     Args:
         image: the photo.
         style: the style.
-        options: `size` and `stroke_size` are used; `Painted.finish` applies the others.
+        options: all but strength and colours are used; `Painted.finish` applies these.
+        placement: where the style goes; None for everywhere.
+        keep: whether the result is kept in the cache.
 
     Raises:
-        FastStyleError: the photo or the style cannot be used.
+        FastStyleError: the photo, the style or the mask cannot be used.
     """
     cache = get_result_cache()
-    key = (image.owner, image.digest, style.key, options.size, options.stroke_size)
+    key: tuple[Hashable, ...] = (
+        image.owner, image.digest, style.key, options.size, options.stroke_size
+    )  # fmt: skip
+    if placement is not None:
+        key += (*placement.key, options.feather, options.invert_mask)
     result = cache.get(key)
     if result is not None:
         return result
@@ -137,12 +154,13 @@ def stylize(image: SourceImage, style: Style, options: StyleOptions) -> Stylized
         result = cache.get(key)  # it may have been computed while this one waited
         if result is not None:
             return result
-        stylizer, description = load_stylizer(style.key, style.model)
+        elsewhere = placement.elsewhere if placement else None
+        stylizer, description = load_stylizer(style, elsewhere)
         start = time.perf_counter()
         photo = read_image(image.content, max_megapixels=MAX_MEGAPIXELS, name=image.name)
-        # What a visitor downloads may be shared: it does not say where the photo was taken.
-        photo = photo.strip_metadata("location")
-        painted = stylizer.paint(photo, options)
-        result = StylizedPhoto(painted, time.perf_counter() - start, description)
-        cache.put(key, result)
+        painted = stylizer.paint(photo, options, placement.mask.read() if placement else None)
+        seconds = time.perf_counter() - start
+        result = StylizedPhoto(painted, seconds, description, (photo.width, photo.height))
+        if keep:
+            cache.put(key, result)
     return result

@@ -13,6 +13,17 @@ export default function ({ data, parentElement }) {
     if (image.src !== data[name]) image.src = data[name];
   }
 
+  // Only where the browser can share files: on phones, and where the page is served by HTTPS.
+  const share = stage.querySelector(".share");
+  const makeFile = () => {
+    const bytes = Uint8Array.from(atob(data.after.split(",")[1]), (letter) => letter.charCodeAt(0));
+    return new File([bytes], data.file_name, { type: "image/jpeg" });
+  };
+  const probe = data.file_name && { files: [new File([], data.file_name, { type: "image/jpeg" })] };
+  share.hidden = !(probe && navigator.share && navigator.canShare?.(probe));
+  share.onpointerdown = (event) => event.stopPropagation();
+  share.onclick = () => navigator.share({ files: [makeFile()] }).catch(() => {}); // it was cancelled
+
   const show = () => {
     stage.style.setProperty("--at", `${range.value}%`);
     range.setAttribute("aria-valuetext", `${range.value} % photo`);

@@ -16,8 +16,11 @@ from fast_style.demo.session import MAX_FILE_MB
 from fast_style.demo.stylize_tab import show_stylize_tab
 from fast_style.demo.text import escape_markdown
 from fast_style.demo.upload_tab import show_upload_tab
+from fast_style.demo.video_tab import MAX_CLIP_MB, has_video_tab, show_video_tab
+from fast_style.demo.widgets import accept_pasted_pictures
 
 _FOLDER = Path(__file__).parent
+_UPLOADERS = ("upload", "any-upload")  # that get pictures from the clipboard
 _RETRY_SECONDS = 4.0  # between two attempts to reach a service
 
 
@@ -54,7 +57,7 @@ def _keep_uploads_in_memory() -> None:
     with suppress(ImportError):  # a version of Streamlit with another server
         from starlette.formparsers import MultiPartParser
 
-        MultiPartParser.spool_max_size = (MAX_FILE_MB + 1) * 1_000_000
+        MultiPartParser.spool_max_size = (max(MAX_FILE_MB, MAX_CLIP_MB) + 1) * 1_000_000
 
 
 def _show_tabs() -> None:
@@ -62,6 +65,8 @@ def _show_tabs() -> None:
     names = ["Stylize", "Your own model", "About"] if is_local else ["Stylize", "About"]
     if has_painting_tab():
         names.insert(1, "Any painting")
+    if has_video_tab():
+        names.insert(-2, "Video")
     tabs = dict(zip(names, st.tabs(names, key="tab", on_change="rerun"), strict=True))
     if "Any painting" in tabs:
         with tabs["Any painting"]:
@@ -70,6 +75,10 @@ def _show_tabs() -> None:
                 show_painting_tab()
             else:
                 keep_settings()
+    if "Video" in tabs:
+        with tabs["Video"]:
+            if tabs["Video"].open:
+                show_video_tab()
     if "Your own model" in tabs:
         with tabs["Your own model"]:
             show_upload_tab()  # before the gallery, which shows the uploaded style
@@ -83,6 +92,7 @@ def _show_tabs() -> None:
             f"Photos are stylized by the service at {escape_markdown(service_host())}. The tabs "
             "Any painting and Your own model need a demo that computes by itself."
         )
+    accept_pasted_pictures(_UPLOADERS)
     if tabs["Stylize"].open:
         gallery.fill()
 

@@ -53,7 +53,7 @@ def show_photo_picker(prefix: str = "", *, several: bool = True) -> None:
             f"up to {MAX_PHOTOS}, {MAX_FILE_MB} MB each" if several else f"up to {MAX_FILE_MB} MB"
         )
         st.file_uploader(
-            f"Your photo{'s' if several else ''}: {limit}",
+            f"Your photo{'s' if several else ''}: {limit}; pasting works too",
             type=SUFFIXES,
             accept_multiple_files=several,
             max_upload_size=MAX_FILE_MB,

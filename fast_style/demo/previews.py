@@ -19,10 +19,11 @@ from fast_style import (
     encode_image,
     read_image,
 )
-from fast_style.demo.backend import PhotoStylizer, load_stylizer, service_url
+from fast_style.demo.backend import service_url
 from fast_style.demo.cache import MAX_AGE, ResultCache
 from fast_style.demo.session import MAX_MEGAPIXELS, SourceImage
 from fast_style.demo.styles import Style
+from fast_style.demo.stylizers import PhotoStylizer, load_stylizer
 from fast_style.demo.turns import get_turns
 
 PREVIEW_SIDE = 160
@@ -98,7 +99,7 @@ def _read_small(image: SourceImage) -> Photo:
 
 def _load_stylizer(style: Style) -> PhotoStylizer:
     if service_url() is not None:
-        return load_stylizer(style.key, style.model)[0]
+        return load_stylizer(style)[0]
     model = style.model
     if model is None:
         return _get_stylizer_cache().get(style.key)

@@ -203,7 +203,7 @@ def set_photos(uploads: Iterable[Upload]) -> None:
             )
             total -= len(content)
             continue
-        image = _make_own_image(name, content)
+        image = make_own_image(name, content)
         images.setdefault(image.digest, image)
     st.session_state.photos = list(images.values())
     if notes:
@@ -221,7 +221,7 @@ def set_painting(upload: Upload | None) -> None:
         st.session_state.pop("painting", None)
     else:
         name = PurePath(upload.name).name
-        st.session_state.painting = _make_own_image(name, upload.getvalue())
+        st.session_state.painting = make_own_image(name, upload.getvalue())
 
 
 def set_sample_painting(name: str) -> None:
@@ -263,7 +263,8 @@ def pop_notice() -> str | None:
     return text
 
 
-def _make_own_image(name: str, content: bytes) -> SourceImage:
+def make_own_image(name: str, content: bytes) -> SourceImage:
+    """Return an upload of this visitor."""
     owner = st.session_state.setdefault("owner", secrets.token_hex(8))
     return SourceImage(name, content, _compute_digest(content), owner)
 

@@ -1,25 +1,15 @@
-"""The training of a style for one painting, as a job of the queue, in a process of its own.
-
-The process has a lower priority than the page, and its memory is freed when it ends. What it writes
-goes to a folder that is deleted with it, which lies in memory where the system has such a place.
-"""
+"""The training of a style for one painting, as a job of the queue, in a process of its own."""
 
 import base64
-import json
-import os
 import subprocess
-import sys
-import tempfile
-import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from fast_style import FastStyleError, StyleModel, encode_image, model_from_bytes
+from fast_style.demo.child import make_folder, run_child
 from fast_style.demo.job_queue import LossPoint, QueuedJob, read_upload
 from fast_style.demo.session import SourceImage
-from fast_style.demo.training_process import REQUEST
 from fast_style.demo.widgets import encode_for_page
 
 GRACE_SECONDS = 300.0
@@ -29,7 +19,7 @@ to load torch, and more on a busy machine."""
 _PREVIEW_SIDE = 384
 _PAINTING_SIDE = 1024  # more than training uses
 _MAX_POINTS = 400
-_IN_MEMORY = Path("/dev/shm")
+_MODULE = "fast_style.demo.training_process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +72,22 @@ class QueuedTraining(QueuedJob):
                 process.stdin.flush()
 
     def _work(self) -> None:
-        message = json.dumps(self._read_request())
-        with tempfile.TemporaryDirectory(prefix="fast-style-", dir=_find_folder()) as folder:
-            Path(folder, REQUEST).write_text(message, encoding="utf-8")
-            process = _start_process(Path(folder))
-            timer = threading.Timer(self.request.seconds + GRACE_SECONDS, process.kill)
-            timer.start()
-            try:
-                assert process.stdout is not None
-                with self._lock:
-                    self._process = process
-                    if self._stop_requested:
-                        self._ask_to_stop()
-                start = time.monotonic()
-                for line in process.stdout:
-                    self._receive(json.loads(line))
+        request, limit = self._read_request(), self.request.seconds + GRACE_SECONDS
+        start = time.monotonic()
+        with make_folder() as folder:
+            child = run_child(_MODULE, folder, request, limit, self._set_process)
+            with closing(child) as messages:
+                for message in messages:
+                    self._receive(message)
                     self.seconds = time.monotonic() - start
-            finally:
-                timer.cancel()
-                with self._lock:
-                    self._process = None
-                process.kill()  # it has ended, unless reading failed
-                process.communicate()
         if self.model is None:
             raise FastStyleError("the training ended without a model: try again")
+
+    def _set_process(self, process: subprocess.Popen[str] | None) -> None:
+        with self._lock:
+            self._process = process
+            if self._stop_requested:
+                self._ask_to_stop()
 
     def _read_request(self) -> dict[str, object]:
         """Read painting and photo, and return the request for the process."""
@@ -140,28 +122,6 @@ class QueuedTraining(QueuedJob):
             self.points = self.points[::2]
         if "picture" in message:
             self.preview = base64.b64decode(str(message["picture"]))
-
-
-def _start_process(folder: Path) -> subprocess.Popen[str]:
-    """Start the process, with all its temporary files and caches in a folder."""
-    # A checkout that is not installed is found by its path, as the page's script is.
-    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME"), str(folder))
-    return subprocess.Popen(
-        [sys.executable, "-m", "fast_style.demo.training_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        cwd=folder,
-        env={**os.environ, **places, "PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,  # Ctrl-C in the terminal ends the page; its end ends the process
-    )
-
-
-def _find_folder() -> Path | None:
-    """Return a folder whose files stay in memory; None for the usual place."""
-    return _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK) else None
 
 
 def _to_text(content: bytes) -> str:
