@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fast_style.images.photo import Photo
     from fast_style.images.resampling import resize_long_side
     from fast_style.inference.contact_sheet import contact_sheet
-    from fast_style.inference.guides import Guides, read_masks
+    from fast_style.inference.guides import Guides, read_guides
     from fast_style.inference.remote import RemoteStylizer, remote_styles
     from fast_style.inference.stylizer import Painted, Stylizer
     from fast_style.inference.stylizer_cache import StylizerCache
@@ -130,8 +130,8 @@ __all__ = [
     "parameter_count",
     "parse_mixture",
     "predict_style",
+    "read_guides",
     "read_image",
-    "read_masks",
     "refine_style",
     "remote_styles",
     "resize_long_side",
@@ -184,7 +184,7 @@ _MODULES = {
         "gram_matrix",
         "total_variation",
     ),
-    "fast_style.inference.guides": ("Guides", "read_masks"),
+    "fast_style.inference.guides": ("Guides", "read_guides"),
     "fast_style.inference.remote": ("RemoteStylizer", "remote_styles"),
     "fast_style.inference.contact_sheet": ("contact_sheet",),
     "fast_style.inference.stylizer": ("Painted", "Stylizer"),

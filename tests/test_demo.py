@@ -114,15 +114,17 @@ class TestStylize:
         assert slider(at)["width"] == 512
         assert "frobnicate" not in get_text(run(at))
 
-    @pytest.mark.parametrize("strength", [0, 35, 100])
-    @pytest.mark.parametrize("colours", [False, True])
+    @pytest.mark.parametrize(
+        ("strength", "colours"),
+        [(0, ""), (35, ""), (140, ""), (35, "luminance"), (100, "histogram"), (100, "chroma")],
+    )
     def test_strength_and_colours_need_no_pass(self, folder, passes, strength, colours):
         at = open_page()
         at.slider(key="strength").set_value(strength)
-        at.toggle(key="colours").set_value(colours)
+        at.selectbox(key="colours").select(colours)
         run(at)
         assert len(passes) == 1
-        wanted = expected(SAMPLE, strength=strength / 100, preserve_color=colours)
+        wanted = expected(SAMPLE, strength=strength / 100, preserve_color=colours or False)
         assert picture(at) == wanted
 
     def test_size_and_strokes_need_one_pass(self, folder, passes):
@@ -277,7 +279,7 @@ class TestSeveralStyles:
 
     def test_contact_sheet_of_all_styles(self, folder, offered, monkeypatch):
         few = dict(list(session.list_registered_styles().items())[-3:])
-        monkeypatch.setattr("fast_style.demo.stylize_tab.list_registered_styles", lambda: few)
+        monkeypatch.setattr("fast_style.demo.downloads.list_registered_styles", lambda: few)
         at = open_page()
         assert "download-sheet" not in [button.key for button in at.get("download_button")]
         run(at.button(key="all-styles").click())
@@ -319,7 +321,10 @@ class TestUploadTab:
         assert picture(at) == expected(SAMPLE, path)
         assert link(at) == []
         run(at.button(key="forget").click())
-        assert not any("My" in button.label for button in at.button)
+        assert not [button for button in at.button if button.key.startswith("pick-own-")]
+        (entry,) = [b for b in at.button if b.key.startswith("history-") and "My" in b.label]
+        run(entry.click())
+        assert "not in the gallery any more" in get_text(at)
         assert slider(at)["width"] == 512
 
     @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ def wait_for(address: str, process: subprocess.Popen) -> None:
 @pytest.fixture(scope="module")
 def browser():
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else []
-        )
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        own = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*own, *camera])
         yield browser
         browser.close()
 
@@ -204,7 +204,7 @@ def test_upload_stylize_and_download(page, folder, tmp_path):
 
 def test_cards_are_clickable_and_tabs_fit_the_width(page):
     stylized(page, "astronaut.jpg", "Wheat")
-    for name in ("Stylize", "Any painting", "Your own model", "About"):
+    for name in ("Stylize", "Any painting", "Video", "Your own model", "About"):
         page.get_by_role("tab", name=name).click()
         settled(page)
         wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")

@@ -64,7 +64,7 @@ class TestLinks:
         at.slider(key="strength").set_value(60)
         at.select_slider(key="size").set_value(384)
         at.select_slider(key="stroke").set_value(2.0)
-        at.toggle(key="colours").set_value(True)
+        at.selectbox(key="colours").select("chroma")
         at.selectbox(key="blend").select(OTHER)
         run(at)
         run(at.slider(key="share").set_value(30))
@@ -74,7 +74,7 @@ class TestLinks:
             "strength": "60",
             "size": "384",
             "stroke": "2.0",
-            "colours": "True",
+            "colours": "chroma",
             "blend": OTHER,
             "share": "30",
         }
@@ -158,7 +158,7 @@ class TestMasks:
 
     def stylized(self, style=STYLE, **options) -> bytes:
         chosen = {"feather": 8.0, **options}
-        photo, guides = fast_style.read_image(SAMPLE), fast_style.read_masks(make_mask())
+        photo, guides = fast_style.read_image(SAMPLE), fast_style.read_guides(make_mask())
         made = fast_style.Stylizer(style).stylize_photo(
             photo, fast_style.StyleOptions(size=1024, **chosen), guides
         )
@@ -193,7 +193,7 @@ class TestMasks:
         run(whole.click())
         assert picture(at) == expected(SAMPLE)
         assert at.session_state["mask_way"] == "Whole photo"
-        run([b for b in at.button if b.key.startswith("history-")][0].click())
+        run(next(b for b in at.button if b.key.startswith("history-")).click())
         assert picture(at) == masked
 
     @pytest.mark.parametrize("text", ["", "x", "data:image/png;base64,!!!", masks._PNG + "AAAA"])
@@ -208,8 +208,8 @@ class TestMasks:
         state = {"mask-editor": {"mask": text}}
         monkeypatch.setattr(masks.st, "session_state", state)
         masks._handle_painting()
-        read = fast_style.read_masks(state["masks"]["Paint"].content).masks[0]
-        np.testing.assert_array_equal(read, fast_style.read_masks(make_mask()).masks[0])
+        read = fast_style.read_guides(state["masks"]["Paint"].content).masks[0]
+        np.testing.assert_array_equal(read, fast_style.read_guides(make_mask()).masks[0])
 
 
 class TestFullSize:
@@ -227,7 +227,7 @@ class TestFullSize:
         content = photo_bytes(1, (800, 600))
         run(at.file_uploader(key="upload").set_value([("big.png", content, "image/png")]))
         assert slider(at)["width"] == 384
-        assert "the download has 800 × 600" in get_text(at)
+        assert "the download has 800 \u00d7 600" in get_text(at)
         with Image.open(io.BytesIO(files["download"]())) as image:
             assert image.size == (800, 600)
         whole = fast_style.Stylizer(STYLE).stylize_photo(

@@ -70,7 +70,7 @@ class TestClip:
         wait_until(lambda: video.is_over, 400)
         assert video.problem == ""
         run(at)
-        assert "64 × 48 pixels, 5 frames" in get_text(at)
+        assert "64 \u00d7 48 pixels, 5 frames" in get_text(at)
         fast_style.stylize_video(
             clip, tmp_path / "wanted.mp4", OTHER, options=fast_style.StyleOptions(size=480), end=10
         )

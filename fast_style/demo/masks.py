@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from fast_style import FastStyleError, Guides, Photo, encode_image, read_image, read_masks
+from fast_style import FastStyleError, Guides, Photo, encode_image, read_guides, read_image
 from fast_style.demo.backend import service_url
 from fast_style.demo.photos import SUFFIXES
 from fast_style.demo.session import MAX_FILE_MB, MAX_MEGAPIXELS, SourceImage
@@ -53,7 +53,7 @@ class PhotoMask:
         """
         # Checked first, since a mask is read without a limit on its pixels.
         read_image(self.content, max_megapixels=MAX_MEGAPIXELS, name="the mask", at_least=1)
-        return read_masks(self.content)
+        return read_guides(self.content)
 
 
 @dataclass(frozen=True, slots=True)

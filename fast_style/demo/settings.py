@@ -9,6 +9,14 @@ import streamlit as st
 SIZES = (384, 512, 768, 1024, 1536, 2048)
 STROKE_SIZES: tuple[Literal["auto"] | float, ...] = ("auto", 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 MAX_FEATHER = 64
+MAX_STRENGTH = 150
+COLORS: Mapping[Literal["", "luminance", "histogram", "chroma"], str] = {
+    "": "The painting's",
+    "luminance": "The photo's: brightness alone",
+    "histogram": "The photo's: fitted",
+    "chroma": "The photo's: even",
+}
+"""The choices of colours, and their names on the page."""
 
 _MAX_KEY = 200  # letters of a style's name in a link
 
@@ -46,10 +54,10 @@ def _read_key(text: str) -> str:
 _read_bool = _one_of((False, True))
 
 SETTINGS: Mapping[str, Setting] = {
-    "strength": Setting(100, _one_of(tuple(range(0, 101, 5)))),
+    "strength": Setting(100, _one_of(tuple(range(0, MAX_STRENGTH + 1, 5)))),
     "size": Setting(1024, _one_of(SIZES)),
     "stroke": Setting("auto", _one_of(STROKE_SIZES)),
-    "colours": Setting(False, _read_bool),
+    "colours": Setting("", _one_of(tuple(COLORS))),
     "blend": Setting("", _read_key),
     "share": Setting(50, _one_of(tuple(range(0, 101, 10)))),
     "elsewhere": Setting("", _read_key),

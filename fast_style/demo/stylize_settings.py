@@ -7,7 +7,7 @@ import streamlit as st
 
 from fast_style import StyleOptions
 from fast_style.demo.session import handle_network_choice, list_network_sizes
-from fast_style.demo.settings import SIZES, STROKE_SIZES
+from fast_style.demo.settings import COLORS, MAX_STRENGTH, SIZES, STROKE_SIZES
 from fast_style.demo.styles import Style, group_styles, list_registered_styles, mix_styles
 from fast_style.demo.text import SUFFIXES
 
@@ -35,7 +35,15 @@ def show_settings(styles: Sequence[Style]) -> Choice:
     """
     first, second = st.columns(2, gap="medium")
     with first:
-        strength = st.slider("Strength", 0, 100, step=5, format="%d %%", key="strength")
+        strength = st.slider(
+            "Strength",
+            0,
+            MAX_STRENGTH,
+            step=5,
+            format="%d %%",
+            key="strength",
+            help="0 is the photo, 100 the full style, more is bolder.",
+        )
         size = st.select_slider(
             "Working size",
             SIZES,
@@ -52,7 +60,14 @@ def show_settings(styles: Sequence[Style]) -> Choice:
             help="The size of the strokes: fitted to the picture, or relative to what the style "
             "was trained with.",
         )
-        preserve_color = st.toggle("Keep the photo's colours", key="colours")
+        colors = st.selectbox(
+            "Colours",
+            list(COLORS),
+            format_func=lambda key: COLORS[key],
+            key="colours",
+            help="The photo's colours can be kept in three ways: the style changes brightness "
+            "alone, its colours are fitted to the photo's, or as the first but even for the eye.",
+        )
         format = st.segmented_control(
             "Download as", list(SUFFIXES), default="JPEG", required=True, key="format"
         )
@@ -61,7 +76,7 @@ def show_settings(styles: Sequence[Style]) -> Choice:
         size=size,
         stroke_size=stroke_size,
         strength=strength / 100,
-        preserve_color=preserve_color,
+        preserve_color=colors or False,
     )
     return Choice(options, _show_blend(styles), str(format))
 
