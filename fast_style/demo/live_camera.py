@@ -77,9 +77,9 @@ def _handle_frame() -> None:
     """Take the snapshot that the page has sent."""
     text = st.session_state["live"].get("frame") or ""
     if isinstance(text, str) and text.startswith(_JPEG) and len(text) < _MAX_LETTERS:
-        st.session_state.live_number = st.session_state.get("live_number", 0) + 1
+        st.session_state["live_number"] = st.session_state.get("live_number", 0) + 1
         try:
             content = base64.b64decode(text.removeprefix(_JPEG), validate=True)
         except binascii.Error:
             return
-        st.session_state.live_frame = content
+        st.session_state["live_frame"] = content

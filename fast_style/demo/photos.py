@@ -17,7 +17,12 @@ from fast_style.demo.session import (
 )
 from fast_style.demo.widgets import show_card
 
-SUFFIXES = sorted(suffix.removeprefix(".") for suffix in READABLE_SUFFIXES)
+_USUAL = ("jpg", "jpeg", "heic", "png", "webp", "avif")  # shown first
+
+SUFFIXES = sorted(
+    (suffix.removeprefix(".") for suffix in READABLE_SUFFIXES),
+    key=lambda suffix: (_USUAL.index(suffix) if suffix in _USUAL else len(_USUAL), suffix),
+)
 """The files that can be uploaded."""
 
 _SAMPLES = {

@@ -118,7 +118,7 @@ def _show_clip(style: Style) -> None:
     if video is not None:
         _show_result(video)
     if clip is None:
-        st.info("Upload a clip on the left: MP4, MOV, WebM, MKV or GIF.")
+        st.info("Upload a clip: MP4, MOV, WebM, MKV or GIF.")
         return
     st.button(
         "Stylize the clip",
