@@ -20,7 +20,7 @@ from fast_style.cli.options import (
     standard_output,
     styles_option,
 )
-from fast_style.cli.refine import refine_file, refine_option
+from fast_style.cli.refine import refine_option
 from fast_style.options import (
     EngineOptions,
     OutputOptions,
@@ -30,17 +30,15 @@ from fast_style.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from fast_style.cli.file_pipeline import FilePipeline
+    from fast_style.cli.loading import Models
     from fast_style.cli.output_plan import OutputPlan
     from fast_style.cli.progress import ProgressReporter
     from fast_style.images.provenance import Provenance
     from fast_style.inference.pipeline import PictureResult, Polish
     from fast_style.inference.stylizer import Stylizer
-    from fast_style.models.model_file import StyleModel
-
-    Models = Sequence[tuple[StyleModel, float]]
 
 
 @click.command(cls=StyleCommand, epilog=EXIT_CODES)
@@ -112,6 +110,7 @@ def stylize(context: click.Context, /, **values: Any) -> None:
     request = _Request(**values)
     _check_request(request)
     # Imported here, so that help and errors in the options come at once.
+    from fast_style.cli.loading import begin_loading
     from fast_style.styles.registry import find_parts
 
     styles = [find_parts(style) for style in request.styles]
@@ -119,7 +118,13 @@ def stylize(context: click.Context, /, **values: Any) -> None:
         found[0][0] if len(found) == 1 else text
         for text, found in zip(request.styles, styles, strict=True)
     ]
-    load = _begin_loading(request, models, styles)
+    load = begin_loading(
+        models,
+        [path for found in styles for path, _ in found],
+        request.prediction_options,
+        refine=request.refine,
+        quiet=request.quiet,
+    )
     from fast_style.cli.progress import ProgressReporter
     from fast_style.inference.guides import check_mask_count
 
@@ -176,41 +181,6 @@ def _check_request(request: _Request) -> None:
         raise click.UsageError("--preserve-color and --colors-of are two choices: give one")
     if request.polish is not None and len(request.styles) > 1:
         raise click.UsageError("--polish is for one style or mixture, and several were given")
-
-
-def _begin_loading(
-    request: _Request,
-    models: "Sequence[Path | str]",
-    styles: "Sequence[Sequence[tuple[Path, float]]]",
-) -> "Callable[[], list[Models]]":
-    """Begin to load styles in a thread if one is predicted; return what waits for the models.
-
-    To predict a style takes longer than to import the rest of the command.
-
-    Args:
-        request: the options.
-        models: the model file or the mixture of each style.
-        styles: the files of each style, with their shares.
-    """
-    from fast_style.models.model_file import is_picture
-    from fast_style.storage.background import BackgroundCall
-    from fast_style.styles.registry import check_style_size, load_parts
-
-    options, seconds = request.prediction_options, request.refine
-    paths = [path for found in styles for path, _ in found]
-    check_style_size(options.style_size, paths)
-
-    def load() -> "list[Models]":
-        if seconds is None:
-            return [load_parts(model, style_size=options.style_size) for model in models]
-        return [
-            [(refine_file(Path(model), seconds, options, quiet=request.quiet), 1.0)]
-            for model in models
-        ]
-
-    if seconds is None and any(is_picture(path) for path in paths):
-        return BackgroundCall(load).result
-    return load
 
 
 def _make_plan(request: _Request, parts: "Sequence[tuple[Path, float]]") -> "OutputPlan":
