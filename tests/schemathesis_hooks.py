@@ -14,7 +14,7 @@ def _pictures() -> list[bytes]:
     files = []
     for format in ("JPEG", "PNG", "WEBP", "GIF", "BMP"):
         buffer = io.BytesIO()
-        Image.linear_gradient("L").resize((9, 7)).convert("RGB").save(buffer, format)
+        Image.linear_gradient("L").resize((19, 17)).convert("RGB").save(buffer, format)
         files.append(buffer.getvalue())
     return files
 
