@@ -66,6 +66,32 @@ def crop_square(path: Path, side: int) -> Pixels:
     return np.asarray(image.resize((side, side), Image.Resampling.LANCZOS, box=box))
 
 
+def run_peer(
+    environment: Path, folder: Path, paintings: list[Path], photos: dict[str, Pixels]
+) -> None:
+    """Have the peer's pictures made, those that are not there yet; see `lite_any_painting`.
+
+    Args:
+        environment: the peer's virtual environment.
+        folder: for its files.
+        paintings: the style images.
+        photos: pixels by name.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels in photos.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    task = {
+        "paintings": [str(path.absolute()) for path in paintings],
+        "photos": [str(folder / f"{name}.png") for name in photos],
+        "output": str(folder),
+    }
+    (folder / "task.json").write_text(json.dumps(task))
+    script = Path(__file__).with_name("lite_any_painting.py")
+    python = environment.absolute() / "bin" / "python"
+    subprocess.run([python, script, folder / "task.json"], check=True)
+
+
 class Benchmark:
     """Paintings, photos, and the objective between them."""
 
@@ -90,20 +116,9 @@ class Benchmark:
 
     def run_lite(self, side: int, squares: list[Pixels]) -> Path:
         """Have the peer's pictures made, those that are not there yet; return their folder."""
-        folder = (self.options.work / f"lite-{side}").absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / f"{path.stem}.png" for path in self.photos]
-        for file, pixels in zip(files, squares, strict=True):
-            Image.fromarray(pixels).save(file)
-        task = {
-            "paintings": [str(path.absolute()) for path in self.paintings],
-            "photos": [str(file) for file in files],
-            "output": str(folder),
-        }
-        (folder / "task.json").write_text(json.dumps(task))
-        script = Path(__file__).with_name("lite_any_painting.py")
-        python = self.options.lite.absolute() / "bin" / "python"
-        subprocess.run([python, script, folder / "task.json"], check=True)
+        folder: Path = self.options.work / f"lite-{side}"
+        photos = {path.stem: pixels for path, pixels in zip(self.photos, squares, strict=True)}
+        run_peer(self.options.lite, folder, self.paintings, photos)
         return folder
 
     def measure(self, side: int, squares: list[Pixels], lite: Path | None) -> list[Row]:
