@@ -35,12 +35,12 @@ class Inverting:
 class Watched:
     """A replacement for `Stylizer` that records the threads that call it, and can be slow."""
 
-    max_megapixels, engine = 250.0, Inverting()
+    max_megapixels, engine, styles = 250.0, Inverting(), 1
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds, self.threads = seconds, set()
 
-    def stylize_photo(self, photo, options):
+    def stylize_photo(self, photo, options, guides=None):
         self.threads.add(threading.get_ident())
         time.sleep(self.seconds)
         return photo
@@ -212,6 +212,38 @@ def test_megapixels_in_flight_are_limited(cwd, monkeypatch):
     flight = InFlightCounter(monkeypatch, write_seconds=0.005)
     assert len(list(FilePipeline(Watched(), StyleOptions(), workers=4).run(jobs(16)))) == 16
     assert 4 * 200 <= flight.most_pixels <= 6000
+
+
+def test_megapixels_in_flight_are_limited_for_any_number_of_threads(cwd, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "MEGAPIXELS_ON_CPU", 0.001)
+    flight = InFlightCounter(monkeypatch, write_seconds=0.005)
+    assert len(list(FilePipeline(Watched(), StyleOptions(), workers=16).run(jobs(20)))) == 20
+    assert 400 <= flight.most_pixels <= 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss differs")
+def test_a_batch_of_large_photos_stays_within_its_memory(workplace):
+    (workplace / "in").mkdir()
+    Image.new("RGB", (5472, 3648), (90, 120, 60)).save(workplace / "in" / "0.jpg")
+    for number in range(1, 12):
+        shutil.copy(workplace / "in" / "0.jpg", workplace / "in" / f"{number}.jpg")
+    script = (
+        "import atexit, resource; from fast_style.cli.main import main; "
+        "atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)); main()"
+    )
+    options = ["--style", STYLE, "--strength", "0", "--workers", "16", "-o", "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, "stylize", "in", *options],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((workplace / "out").iterdir())) == 12
+    # 240 megapixels in all; 96 of them at 10 MB each, and the process itself.
+    assert 200_000 < int(done.stdout) < 1_400_000
 
 
 def test_resized_pictures_count_at_their_new_size(cwd, monkeypatch):

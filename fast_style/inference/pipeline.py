@@ -40,6 +40,11 @@ A megapixel takes up to 10 MB: while it is read, as decoded by Pillow and as our
 written, the encoded file as well.
 """
 
+MEGAPIXELS_ON_CPU = 96.0
+"""Limit of the megapixels in flight where the network runs on a CPU: 1 GB, whatever the number of
+threads. A GPU is faster than several threads that read and write large photos, so that it would
+wait."""
+
 _SPARE = 2  # pictures in flight beside those in threads: one in the network, one ready for it
 
 
@@ -310,7 +315,10 @@ class Pipeline(ABC):
             return True
         limit = self.workers + _SPARE
         megapixels = sum(one.megapixels for one in in_flight) + ahead.megapixels
-        return len(in_flight) < limit and megapixels <= limit * MEGAPIXELS_EACH
+        most = limit * MEGAPIXELS_EACH
+        if self.stylizer.engine.device == "cpu":
+            most = min(most, MEGAPIXELS_ON_CPU)
+        return len(in_flight) < limit and megapixels <= most
 
     @abstractmethod
     def _prepare(self, task: PictureTask) -> PictureInFlight:
