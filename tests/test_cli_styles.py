@@ -1,6 +1,7 @@
 """`fast-style styles`, `fast-style info`, and the command group."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class TestStyles:
         result = invoke("styles")
         assert (result.code, result.err) == (0, "")
         heading, row = result.out.splitlines()
-        assert heading.split() == ["NAME", "TITLE", "ARTIST", "YEAR", "NETWORK"]
+        assert heading.split()[:5] == ["NAME", "TITLE", "ARTIST", "YEAR", "SIZES"]
         assert row.startswith(f"{STYLE}  Wheat Field with Cypresses  Vincent van Gogh  1889  ")
         assert heading.index("YEAR") == row.index("1889")
 
@@ -47,6 +48,39 @@ class TestStyles:
             own / "a.safetensors", make_card("a", SIZES["tiny"]), make_weights(SIZES["tiny"])
         )
         assert invoke("styles").out.splitlines()[1].endswith("  tiny")
+
+    def test_other_sizes_are_not_styles_of_their_own(self, own):
+        from fast_style.models.config import SIZES
+
+        for name, size in (("a", "standard"), ("a-tiny", "tiny"), ("b-tiny", "tiny")):
+            card = replace(make_card(name, SIZES[size]), title=name[0])
+            save_model(own / f"{name}.safetensors", card, make_weights(SIZES[size]))
+        rows = {row["name"]: row["other_sizes"] for row in invoke("styles", "--json").json}
+        assert rows == {"a": ["a-tiny"], "b-tiny": []}
+        assert "  standard, tiny" in invoke("styles").out.splitlines()[1]
+
+    def test_tags_and_order_come_from_the_catalogue(self, own):
+        for name in ("a", "b", "c", "d"):
+            save_model(own / f"{name}.safetensors", make_card(name), make_weights(SMALLEST))
+        listed = [
+            {"name": "c", "tags": ["ink", "bold"], "description": "Black lines."},
+            {"name": "b", "tags": ["ink"], "description": "Grey lines."},
+        ]
+        (own / "catalogue.json").write_text(json.dumps(listed))
+        rows = invoke("styles", "--json").json
+        assert [row["name"] for row in rows] == ["c", "b", "a", "d"]
+        assert rows[0]["description"] == "Black lines."
+        assert [r["name"] for r in invoke("styles", "--json", "--tag", "INK").json] == ["c", "b"]
+        both = invoke("styles", "--tag", "ink", "--tag", "bold").out.splitlines()
+        assert [line.split()[0] for line in both] == ["NAME", "c"]
+        text = failure("styles", "--tag", "oil", code=2)
+        assert text == "no style has the tag 'oil'; there are bold, ink"
+
+    @pytest.mark.parametrize("text", ["{", "3", '["a"]', '[{"name": "a"}]', "[null]"])
+    def test_a_catalogue_that_is_none_is_left_alone(self, own, text):
+        save_model(own / "a.safetensors", make_card("a"), make_weights(SMALLEST))
+        (own / "catalogue.json").write_text(text)
+        assert [row["tags"] for row in invoke("styles", "--json").json] == [[]]
 
     def test_json(self):
         result = invoke("styles", "--json")

@@ -166,7 +166,8 @@ def test_notes_are_sent_in_a_header(client):
 def test_styles_are_listed_with_cards_and_thumbnails(client, styles):
     listed = {style["name"]: style for style in client.get("/v1/styles").json()["styles"]}
     assert set(listed[OTHER]) == {
-        *("name", "title", "artist", "year", "licence", "size", "thumbnail")
+        *("name", "title", "artist", "year", "licence", "size", "thumbnail"),
+        *("description", "tags", "other_sizes"),
     }
     assert listed[OTHER]["title"] == "Waves"
     assert listed[STYLE]["thumbnail"] is None

@@ -1,24 +1,42 @@
 """The command `fast-style styles`."""
 
+from __future__ import annotations
+
 import json
 import shutil
 import sys
 import unicodedata
+from typing import TYPE_CHECKING
 
 import click
 
 from fast_style.cli.exit_codes import debug_option, one_line, print_message
 from fast_style.cli.options import json_option
+from fast_style.errors import UsageError, shorten
 
-_HEADINGS = ("NAME", "TITLE", "ARTIST", "YEAR", "NETWORK")
+if TYPE_CHECKING:
+    from fast_style.styles.registry import StyleEntry
+
+_HEADINGS = ("NAME", "TITLE", "ARTIST", "YEAR", "SIZES", "TAGS", "DESCRIPTION")
 _MIN_COLUMN_WIDTH = 8
 
 
 @click.command()
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="WORD",
+    help="Only styles with this tag, such as ink, oil, print, bold, gentle, dark, light; may be "
+    "repeated.",
+)
 @json_option
 @debug_option
-def styles(as_json: bool) -> None:
-    """List the available styles.
+def styles(tags: tuple[str, ...], as_json: bool) -> None:
+    """List the available styles: what pleases most first, the best on faces before all.
+
+    A style may come in several sizes: NAME is the standard one, NAME-full the most faithful,
+    NAME-tiny the fastest.
 
     They are searched in ./saved_models, in your own folder ($FAST_STYLE_MODELS, or else
     fast-style/models in your data directory), and among those installed with the program; if two
@@ -28,7 +46,8 @@ def styles(as_json: bool) -> None:
     from fast_style.models.config import parameter_count, size_name
     from fast_style.styles.registry import list_styles, style_folders
 
-    entries = list_styles()
+    everything = list_styles()
+    entries = _select(everything, tags)
     rows = []
     document = []
     for entry in entries:
@@ -38,23 +57,43 @@ def styles(as_json: bool) -> None:
             document.append(item | {"problem": entry.problem})
             continue
         card = entry.card
+        others = [one for one in everything if one.size_of == entry.name and one.card is not None]
         size = size_name(card.network)
-        rows.append((entry.name, card.title, card.artist, card.year, size))
+        sizes = ", ".join([size, *(one.name[len(entry.name) + 1 :] for one in others)])
+        words = (sizes, ", ".join(entry.tags), entry.description)
+        rows.append((entry.name, card.title, card.artist, card.year, *words))
         document.append(
             item
             | {"title": card.title, "artist": card.artist, "year": card.year}
             | {"licence": card.licence, "network": size}
-            | {"parameters": parameter_count(card.network)}
+            | {"parameters": parameter_count(card.network), "tags": list(entry.tags)}
+            | {"description": entry.description, "other_sizes": [one.name for one in others]}
         )
     if as_json:
         click.echo(json.dumps(document, indent=2))
     elif rows:
         for line in table([_HEADINGS, *rows], _terminal_width()):
             click.echo(line)
-    if not entries:
+    if not everything:
         print_message(
             f"there are no styles in {', '.join(str(folder) for folder in style_folders())}"
         )
+
+
+def _select(entries: list[StyleEntry], tags: tuple[str, ...]) -> list[StyleEntry]:
+    """Return the styles that have all tags, without those that are another size of a style.
+
+    Raises:
+        UsageError: no style has one of the tags.
+    """
+    known = sorted({tag for entry in entries for tag in entry.tags})
+    wanted = {tag.casefold() for tag in tags}
+    for tag in sorted(wanted.difference(known)):
+        raise UsageError(
+            f"no style has the tag {shorten(repr(tag))}; there are {', '.join(known) or 'none'}"
+        )
+    styles = (entry for entry in entries if entry.size_of is None)
+    return [entry for entry in styles if wanted.issubset(entry.tags)]
 
 
 def table(rows: list[tuple[str, ...]], width: int | None) -> list[str]:

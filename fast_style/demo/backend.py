@@ -42,7 +42,8 @@ def _list_cards(url: str | None) -> list[tuple[str, ModelCard]]:
 
         cards = remote_styles(url, api_key=api_key(), timeout=_LIST_TIMEOUT)
         return [(card.name, card) for card in cards]
-    return [(entry.name, entry.card) for entry in list_styles() if entry.card is not None]
+    styles = list_styles(all_sizes=False)
+    return [(entry.name, entry.card) for entry in styles if entry.card is not None]
 
 
 def api_key() -> str | None:

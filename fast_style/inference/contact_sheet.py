@@ -234,7 +234,7 @@ def _usable_styles(
 ) -> Iterator[StyleSource]:
     """Yield the styles that can be loaded; none is kept loaded."""
     if styles is None:
-        for entry in list_styles():
+        for entry in list_styles(all_sizes=False):
             if entry.problem is None:
                 yield from _usable_styles([entry.path], on_error)
             else:

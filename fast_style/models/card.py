@@ -37,6 +37,7 @@ TEXT_LIMIT = 1000
 
 _TEXTS = ("name", "title", "artist", "year", "licence")
 _LONGEST_TEXT = 2 * THUMBNAIL_LIMIT  # of any text; the thumbnail is in base64
+_LONGEST_NAME = 100  # that is kept; messages show less
 _DEEPEST = 200  # each training from another style adds a level
 _LARGEST = 1 << 63
 
@@ -135,27 +136,34 @@ def check_values(card: Mapping[str, Any]) -> None:
     while waiting:
         name, depth, value = waiting.popleft()
         if depth > _DEEPEST:
-            raise UsageError(f"its {name} is nested more than {_DEEPEST} deep")
+            raise UsageError(f"its {shorten(name)} is nested more than {_DEEPEST} deep")
         if isinstance(value, str):
             _check_text(name, value)
         elif isinstance(value, int | float):
             if not abs(value) < _LARGEST:
-                raise UsageError(f"its {name} is {shorten(value)}; expected a finite number")
+                raise UsageError(
+                    f"its {shorten(name)} is {shorten(value)}; expected a finite number"
+                )
         elif isinstance(value, Mapping):
             for key, inner in value.items():
                 _check_text(f"{name} has a name that", key)
-                waiting.append((shorten(key if depth == 0 else f"{name}.{key}"), depth + 1, inner))
+                inner_name = key if depth == 0 else f"{name}.{key}"
+                waiting.append((inner_name[:_LONGEST_NAME], depth + 1, inner))
         elif isinstance(value, list | tuple):
             waiting += [(name, depth + 1, inner) for inner in value]
         elif value is not None:
-            raise UsageError(f"its {name} is {shorten(value)}; expected a value that JSON has")
+            raise UsageError(
+                f"its {shorten(name)} is {shorten(value)}; expected a value that JSON has"
+            )
 
 
 def _check_text(name: str, text: str) -> None:
     if len(text) > _LONGEST_TEXT:
-        raise UsageError(f"its {name} has {len(text)} characters; at most {_LONGEST_TEXT} fit")
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise UsageError(f"its {name} is not valid Unicode ({shorten(text)})")
+        raise UsageError(
+            f"its {shorten(name)} has {len(text)} characters; at most {_LONGEST_TEXT} fit"
+        )
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"its {shorten(name)} is not valid Unicode ({shorten(text)})")
 
 
 def clean_values(value: Any) -> Any:

@@ -11,10 +11,12 @@ searched; if two of them have the same name, the first one is used:
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 
 from fast_style.errors import (
@@ -25,7 +27,9 @@ from fast_style.errors import (
     shorten,
 )
 from fast_style.models.card import ModelCard
+from fast_style.models.config import SIZES
 from fast_style.models.model_file import SUFFIX, StyleModel, is_picture, load_model, read_card
+from fast_style.styles.catalogue import read_catalogue
 from fast_style.styles.mixing import looks_like_mixture, mix_models, parse_mixture
 
 MODELS_VARIABLE = "FAST_STYLE_MODELS"
@@ -45,12 +49,19 @@ class StyleEntry:
         path: its model file.
         card: its card; None if the file cannot be used.
         problem: a sentence that says why the file cannot be used, or None.
+        tags: words to choose by, such as `ink`, `oil`, `print`, `bold`; of styles that ship.
+        description: a line of words; of styles that ship.
+        size_of: the name of the style of which this is another size, such as `starry-night` for
+            `starry-night-tiny`; None for a style of its own.
     """
 
     name: str
     path: Path
     card: ModelCard | None = None
     problem: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    size_of: str | None = None
 
 
 def style_folders() -> list[Path]:
@@ -75,12 +86,41 @@ def user_folder() -> Path:
     return user_data_path("fast-style", appauthor=False) / "models"
 
 
-def list_styles() -> list[StyleEntry]:
-    """Return all styles in the folders, sorted by name.
+def list_styles(*, all_sizes: bool = True) -> list[StyleEntry]:
+    """Return the styles in the folders: those that please most first, others by name.
+
+    Args:
+        all_sizes: whether the other sizes of a style, such as `starry-night-tiny`, have entries of
+            their own, each after its style; if not, they have none.
 
     Returns:
         One entry for each name. A file that cannot be used is listed with its problem.
     """
+    entries = {entry.name: entry for entry in _read_entries()}
+    placed = []
+    for entry in entries.values():
+        style = _style_of_size(entry, entries)
+        found = read_catalogue(entry.path.parent).get(style or entry.name)
+        place = sys.maxsize if found is None else found.place
+        if found is not None:
+            entry = replace(entry, tags=found.tags, description=found.description)
+        if style is None or all_sizes:
+            order = (place, style or entry.name, style is not None, entry.name)
+            placed.append((order, replace(entry, size_of=style)))
+    return [entry for _, entry in sorted(placed, key=itemgetter(0))]
+
+
+def _style_of_size(entry: StyleEntry, entries: Mapping[str, StyleEntry]) -> str | None:
+    """Return the name of the style of which an entry is another size, or None."""
+    style, _, size = entry.name.rpartition("-")
+    known = entries.get(style)
+    if known is None or known.card is None or entry.card is None or size not in SIZES:
+        return None
+    is_size = entry.card.network == SIZES[size] and entry.card.title == known.card.title
+    return style if is_size and entry.path.parent == known.path.parent else None
+
+
+def _read_entries() -> list[StyleEntry]:
     entries = []
     for name, path in sorted(_files_by_name().items()):
         if not name.isprintable():  # also what is not valid Unicode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,6 +15,7 @@ from fast_style.models.card import ModelCard
 from fast_style.models.config import size_name
 from fast_style.service.problems import Problem, problem_responses
 from fast_style.service.state import ServiceState
+from fast_style.styles.registry import StyleEntry
 
 __all__ = ["router"]
 
@@ -34,6 +36,9 @@ class StyleSummary(BaseModel):
                 "year": "1889",
                 "licence": "public domain",
                 "size": "standard",
+                "description": "Strokes of deep blue with yellow lights.",
+                "tags": ["oil", "bold", "dark"],
+                "other_sizes": ["starry-night-full", "starry-night-tiny"],
                 "thumbnail": "/v1/styles/starry-night/thumbnail",
             }
         }
@@ -44,6 +49,9 @@ class StyleSummary(BaseModel):
     year: str
     licence: str
     size: str = Field(description="Of the network: tiny, standard, full or custom.")
+    description: str = Field(description="A line of words; empty for your own styles.")
+    tags: list[str] = Field(description="Words to choose by, such as ink, oil, bold.")
+    other_sizes: list[str] = Field(description="Names of the same style in other sizes.")
     thumbnail: str | None = Field(description="Path of its picture, if there is one.")
 
 
@@ -54,7 +62,7 @@ class StyleDetails(StyleSummary):
 
 
 class StyleList(BaseModel):
-    """The styles in the order of their names."""
+    """The styles: what pleases most first, others by name."""
 
     styles: list[StyleSummary]
 
@@ -67,10 +75,14 @@ class StyleList(BaseModel):
     responses={200: {"model": StyleList, "description": "The styles."}},
 )
 async def list_styles(request: Request) -> Response:
-    """List the styles in the order of their names."""
+    """List the styles, what pleases most first; other sizes of a style are named with it."""
     state: ServiceState = request.app.state.service
-    entries = (await state.styles.entries()).values()
-    rows = [_summary(entry.name, entry.card) for entry in entries if entry.card is not None]
+    entries = await state.styles.entries()
+    rows = [
+        _summary(entry, entry.card, entries)
+        for entry in entries.values()
+        if entry.card is not None and entry.size_of is None
+    ]
     return JSONResponse({"styles": rows}, headers=_CACHED)
 
 
@@ -89,8 +101,10 @@ async def list_styles(request: Request) -> Response:
 )
 async def show_style(request: Request, name: str) -> Response:
     """Return the card of a style; its picture is the thumbnail."""
-    card = await _find_card(request, name)
-    return JSONResponse({**card.to_dict(), **_summary(name, card)}, headers=_CACHED)
+    entry, card = await _find_style(request, name)
+    state: ServiceState = request.app.state.service
+    summary = _summary(entry, card, await state.styles.entries())
+    return JSONResponse({**card.to_dict(), **summary}, headers=_CACHED)
 
 
 @router.get(
@@ -108,13 +122,13 @@ async def show_style(request: Request, name: str) -> Response:
 )
 async def show_thumbnail(request: Request, name: str) -> Response:
     """Return a small picture of the painting, as WebP."""
-    card = await _find_card(request, name)
+    _, card = await _find_style(request, name)
     if card.thumbnail is None:
         raise Problem(404, "No thumbnail", f"the style {name} has no thumbnail")
     return Response(card.thumbnail, headers=_CACHED, media_type="image/webp")
 
 
-async def _find_card(request: Request, name: str) -> ModelCard:
+async def _find_style(request: Request, name: str) -> tuple[StyleEntry, ModelCard]:
     state: ServiceState = request.app.state.service
     entry = (await state.styles.entries()).get(name)
     if entry is None or entry.card is None:
@@ -123,12 +137,18 @@ async def _find_card(request: Request, name: str) -> ModelCard:
             "No such style",
             f"there is no style named {shorten(repr(name))} (GET /v1/styles lists all)",
         )
-    return entry.card
+    return entry, entry.card
 
 
-def _summary(name: str, card: ModelCard) -> dict[str, Any]:
+def _summary(
+    entry: StyleEntry, card: ModelCard, entries: Mapping[str, StyleEntry]
+) -> dict[str, Any]:
+    name = entry.name
     return {
         "name": name,
+        "description": entry.description,
+        "tags": list(entry.tags),
+        "other_sizes": [one.name for one in entries.values() if one.size_of == name],
         "title": card.title,
         "artist": card.artist,
         "year": card.year,
