@@ -125,12 +125,12 @@ def test_choice_of_the_runner(monkeypatch):
 
     monkeypatch.setattr(runner, "installed", lambda name: True)
     monkeypatch.setattr(runner, "gpu_count", lambda: 0)
-    monkeypatch.setattr(runner, "core_limit", lambda: 8)
+    monkeypatch.setattr(runner, "usable_cores", lambda: 8)
     assert chosen(10**6) == "local"
     assert chosen(1, address="auto") == chosen(1, actors=2) == chosen(1, runner="ray") == "ray"
-    monkeypatch.setattr(runner, "core_limit", lambda: 32)
+    monkeypatch.setattr(runner, "usable_cores", lambda: 32)
     assert [chosen(10**6), chosen(10)] == ["ray", "local"]
-    monkeypatch.setattr(runner, "core_limit", lambda: 8)
+    monkeypatch.setattr(runner, "usable_cores", lambda: 8)
     monkeypatch.setattr(runner, "gpu_count", lambda: 4)
     assert chosen(10**6) == "ray"
     assert chosen(10**6, runner="local") == "local"

@@ -101,8 +101,9 @@ class TestNumbers:
             ("size", np.True_, "expected a whole number"),
             ("strength", np.array([1.0, 2.0]), "expected a number"),
             ("strength", np.nan, "expected 0 or more"),
-            ("preserve_color", 1, "expected True or False"),
-            ("preserve_color", np.array([True]), "expected True or False"),
+            ("preserve_color", 1, "True or False"),
+            ("invert_mask", 1, "expected True or False"),
+            ("invert_mask", np.array([True]), "expected True or False"),
             ("stroke_size", "2", "stroke_size is '2'; expected"),
         ],
     )

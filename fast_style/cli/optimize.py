@@ -112,10 +112,7 @@ def optimize(
     fast-style optimize photo.jpg --style-image a.jpg:0.7 --style-image b.jpg:0.3 --size 1024
     fast-style optimize photo.jpg --style-image painting.jpg --init starry-night --iterations 40
     """  # noqa: D301 (the \b is click's)
-    if keep_in is not None and keep_every is None:
-        raise click.UsageError("--keep-in needs --keep-every N: give both")
-    if not installed("torch"):
-        raise MissingExtraError("fast-style optimize", "torch", "torch")
+    _check_request(keep_every, keep_in)
     paintings = [parse_painting(text) for text in style_images]
     task = _plan_output(photo, output, [path for path, _ in paintings], masks, output_options)
     _check_stdout(task, as_json)
@@ -147,6 +144,17 @@ def optimize(
         click.echo(json.dumps({k: v for k, v in document.items() if k != "steps"}, indent=2))
     if not quiet:
         _print_summary(document, len(run.history), run.seconds, notes)
+    _exit_if_stopped(context, stopped)
+
+
+def _check_request(keep_every: int | None, keep_in: Path | None) -> None:
+    if keep_in is not None and keep_every is None:
+        raise click.UsageError("--keep-in needs --keep-every N: give both")
+    if not installed("torch"):
+        raise MissingExtraError("fast-style optimize", "torch", "torch")
+
+
+def _exit_if_stopped(context: click.Context, stopped: str) -> None:
     if stopped:
         print_message(f"{stopped}; the best picture so far is written")
         context.exit(INTERRUPTED if stopped == "interrupted" else TERMINATED)

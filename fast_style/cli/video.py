@@ -24,6 +24,9 @@ from fast_style.cli.options import (
 from fast_style.options import EngineOptions, PredictionOptions, StyleOptions, VideoOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fast_style.inference.stylizer import Stylizer
     from fast_style.video.api import VideoResult
 
 
@@ -123,22 +126,13 @@ def video(
 
     # Imported here, so that help and errors in the options come at once.
     from fast_style.inference.guides import check_mask_count
-    from fast_style.inference.stylizer import Stylizer
     from fast_style.storage.hardware import installed
-    from fast_style.styles.registry import check_style_size, find_parts, load_parts
 
     require_extra("fast-style video", installed)
     from fast_style.video.api import stylize_video
 
     check_mask_count(len(masks), len(styles))
-    several = [find_parts(style) for style in styles]
-    chosen = [
-        one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
-    ]
-    size = prediction_options.style_size
-    check_style_size(size, [path for one in several for path, _ in one])
-    models = [load_parts(style, style_size=size) for style in chosen]
-    stylizer = Stylizer.from_options(models, engine_options)
+    stylizer, chosen = _load_stylizer(styles, prediction_options.style_size, engine_options)
     begin = time.perf_counter()
     with _progress_bar(quiet) as progress:
         result = stylize_video(
@@ -162,6 +156,31 @@ def video(
         click.echo(json.dumps(document, indent=2))
     if result.damage is not None:
         context.exit(SOME_FAILED)
+
+
+def _load_stylizer(
+    styles: tuple[str, ...], size: int | None, options: EngineOptions
+) -> "tuple[Stylizer, list[Path | str]]":
+    """Load the styles.
+
+    Args:
+        styles: as the user named them.
+        size: the style size, for styles that are pictures.
+        options: what runs the network.
+
+    Returns:
+        The stylizer, and for each style its file, or the mixture's text.
+    """
+    from fast_style.inference.stylizer import Stylizer
+    from fast_style.styles.registry import check_style_size, find_parts, load_parts
+
+    several = [find_parts(style) for style in styles]
+    chosen = [
+        one[0][0] if len(one) == 1 else style for style, one in zip(styles, several, strict=True)
+    ]
+    check_style_size(size, [path for one in several for path, _ in one])
+    models = [load_parts(style, style_size=size) for style in chosen]
+    return Stylizer.from_options(models, options), chosen
 
 
 def _check_stdout(as_json: bool) -> None:

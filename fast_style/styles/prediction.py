@@ -83,7 +83,12 @@ def predict_style(
         parameters = predictor.predict(statistics)
         if cache:
             PREDICTED.store(key, parameters.astype("<f4").tobytes())
-    card = ModelCard(
+    card = _make_card(label, predictor, digest, size)
+    return StyleModel(card, predictor.fold(np.asarray(parameters, np.float32)))
+
+
+def _make_card(label: str, predictor: StylePredictor, digest: str, size: int) -> ModelCard:
+    return ModelCard(
         name=label,
         network=predictor.network,
         title=label,
@@ -96,7 +101,6 @@ def predict_style(
             "style_size": size,
         },
     )
-    return StyleModel(card, predictor.fold(np.asarray(parameters, np.float32)))
 
 
 def _identify(painting: ImageSource, size: int) -> tuple[bytes | Photo, str]:

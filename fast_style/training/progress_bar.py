@@ -120,10 +120,16 @@ class ProgressDisplay:
 
     @contextmanager
     def _no_terminal_tolerated(self) -> Iterator[None]:
-        """Show nothing more once stderr cannot be written: a closed terminal stops no work."""
+        """Show nothing more once stderr cannot be written: a closed terminal stops no long task.
+
+        A command of many pictures ends then, as programs in a pipeline do: each one is finished or
+        not begun.
+        """
         try:
             yield
         except OSError:
+            if self._interval is None:
+                raise
             self.quiet, self._bar = True, None
 
     def stop(self) -> None:

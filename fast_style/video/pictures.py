@@ -19,6 +19,7 @@ from fast_style.images import DEFAULT_MAX_MEGAPIXELS, read_image
 from fast_style.images.animation import count_plays, still_first
 from fast_style.images.decoding import explain_decoder_errors, open_picture, silence_pillow
 from fast_style.images.resampling import fit_long_side, resize_premultiplied
+from fast_style.storage.atomic_write import is_stream
 from fast_style.video.source import Pixels, Position, SourceFrame, VideoInfo
 
 __all__ = ["DEFAULT_RATE", "AnimationSource", "SequenceSource", "is_animation", "is_pattern"]
@@ -228,7 +229,7 @@ def _numbered(pattern: str) -> list[Path]:
     found = []
     for path in glob.glob(os.path.join(glob.escape(folder), glob.escape(before) + "*")):
         match = exact.fullmatch(os.path.basename(path))
-        if match:
+        if match and not is_stream(path):  # a pipe would be waited for
             found.append((int(match[1]), Path(path)))
     return [path for _, path in sorted(found)]
 

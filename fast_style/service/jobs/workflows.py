@@ -51,7 +51,12 @@ def register(context: WorkerContext) -> None:
     Args:
         context: what the jobs of this worker share.
     """
+    _register_batch(context)
+    _register_optimize(context)
+    _register_video(context)
 
+
+def _register_batch(context: WorkerContext) -> None:
     @DBOS.step(name="paint", **_RETRIES)
     def stylize(photos: _LazyJob[BatchJob], position: int, failed: int) -> PhotoRecord:
         return photos.at(position).stylize(position, failed)
@@ -59,14 +64,6 @@ def register(context: WorkerContext) -> None:
     @DBOS.step(name="bundle", **_RETRIES)
     def bundle(photos: _LazyJob[BatchJob], records: list[PhotoRecord]) -> dict[str, Any]:
         return photos.at(len(records)).bundle(records)
-
-    @DBOS.step(name="advance", **_RETRIES)
-    def advance(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
-        return run.at(number).advance()
-
-    @DBOS.step(name="finish", **_RETRIES)
-    def finish(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
-        return run.at(number).finish()
 
     @DBOS.workflow(name="batch", max_recovery_attempts=_MAX_RECOVERIES)
     def batch(spec: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +85,16 @@ def register(context: WorkerContext) -> None:
             if photos.job is not None:
                 photos.job.close()
 
+
+def _register_optimize(context: WorkerContext) -> None:
+    @DBOS.step(name="advance", **_RETRIES)
+    def advance(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
+        return run.at(number).advance()
+
+    @DBOS.step(name="finish", **_RETRIES)
+    def finish(run: _LazyJob[OptimizeJob], number: int) -> dict[str, Any]:
+        return run.at(number).finish()
+
     @DBOS.workflow(name="optimize", max_recovery_attempts=_MAX_RECOVERIES)
     def optimize(spec: dict[str, Any]) -> dict[str, Any]:
         job_id, number, finished = _own_id(), 0, False
@@ -103,6 +110,8 @@ def register(context: WorkerContext) -> None:
             _log_failure(job_id, error)
             raise
 
+
+def _register_video(context: WorkerContext) -> None:
     @DBOS.step(name="stylize_part", **_RETRIES)
     def stylize_part(run: _LazyJob[VideoJob], number: int) -> dict[str, Any] | None:
         return run.at(number).advance(number)
