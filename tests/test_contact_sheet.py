@@ -281,3 +281,15 @@ class TestCommand:
     def test_no_styles_is_an_error(self, photos, models_folder):
         shutil.rmtree(models_folder)
         assert "no styles" in failure("sheet", photos[0], code=2)
+
+
+def test_controls_of_the_look(models_folder, photos):
+    plain = contact_sheet(photos[:1], ["cafe"], size=SIZE)
+    options = fast_style.StyleOptions(strength=0)
+    photo_only = np.asarray(contact_sheet(photos[:1], ["cafe"], size=SIZE, options=options))
+    assert (photo_only != np.asarray(plain)).any()
+    result = invoke(
+        "sheet", photos[0], "-s", "cafe", "--size", SIZE, "--strength", 0, "-o", "x.png"
+    )
+    assert result.code == 0, result.err
+    np.testing.assert_array_equal(read_image("x.png").pixels, photo_only)

@@ -5,12 +5,12 @@ import os
 import click
 
 from fast_style.cli.exit_codes import EXIT_CODES, FAILED, SOME_FAILED, debug_option, print_message
-from fast_style.cli.options import options_from, quiet_option
+from fast_style.cli.options import StyleCommand, options_from, quiet_option
 from fast_style.errors import FastStyleError, ImageWriteError, UsageError, describe
-from fast_style.options import SheetOptions
+from fast_style.options import MASK_OPTIONS, SheetOptions, StyleOptions
 
 
-@click.command(epilog=EXIT_CODES)
+@click.command(cls=StyleCommand, epilog=EXIT_CODES)
 @click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -29,6 +29,7 @@ from fast_style.options import SheetOptions
     help="A style to show; may be given several times.  [default: all of `fast-style styles`]",
 )
 @options_from(SheetOptions, "options")
+@options_from(StyleOptions, "style_options", without=("size", *MASK_OPTIONS))
 @quiet_option
 @debug_option
 @click.pass_context
@@ -38,6 +39,7 @@ def sheet(
     output: str,
     styles: tuple[str, ...],
     options: SheetOptions,
+    style_options: StyleOptions,
     quiet: bool,
 ) -> None:
     """Show all styles on photos, on one sheet.
@@ -77,6 +79,7 @@ def sheet(
             styles or None,
             size=options.size,
             columns=options.columns,
+            options=style_options,
             on_problem=on_error,
             on_style=on_style,
         )

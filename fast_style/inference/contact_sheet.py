@@ -13,7 +13,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,7 +21,7 @@ from fast_style.errors import FastStyleError, ImageError, ModelFileError, UsageE
 from fast_style.images import ImageSource, Photo, read_image, to_pil
 from fast_style.inference.stylizer import StyleSource, Stylizer
 from fast_style.models.card import ModelCard
-from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions
+from fast_style.options import MIN_SHEET_SIZE, EngineChoice, SheetOptions, StyleOptions
 from fast_style.styles.registry import list_styles, load_parts
 
 OnError = Callable[[FastStyleError], None]
@@ -154,6 +154,7 @@ def contact_sheet(
     *,
     size: int = 384,
     columns: int | None = None,
+    options: StyleOptions | None = None,
     engine: EngineChoice = "auto",
     on_problem: OnError | None = None,
     on_style: Callable[[str, int, int], None] | None = None,
@@ -166,6 +167,7 @@ def contact_sheet(
         size: longest side of each picture, in pixels, from 64 to 2048; larger photos are resized
             first, and all to the height of the flattest.
         columns: number of columns; chosen by the shape of the page if None.
+        options: how the photos are stylized, but for their size; the defaults if None.
         engine: as for `Stylizer`.
         on_problem: called with the error of each photo or style that cannot be used, which is then
             left out; the first such error is raised if None.
@@ -182,6 +184,7 @@ def contact_sheet(
         EngineError: this machine does not have the engine.
     """
     SheetOptions(size=size, columns=columns)
+    look = replace(options or StyleOptions(), size=None)
     on_error = _raise if on_problem is None else on_problem
     # 1) Read the photos, and leave out what cannot be used, so that no cell stays empty.
     shown = list(_read_photos(photos, size, on_error))
@@ -206,7 +209,7 @@ def contact_sheet(
             _draw_painting(sheet, stylizer.card, _name_of(style, stylizer.card), layout, number)
             for i, photo in enumerate(shown, 1):
                 with _errors_passed_to(on_error, ImageError):
-                    _paste(sheet, stylizer.stylize_photo(photo), layout.cell(number, i))
+                    _paste(sheet, stylizer.stylize_photo(photo, look), layout.cell(number, i))
     return sheet
 
 
