@@ -197,6 +197,25 @@ def summarize(
     )
 
 
+def make_headlines(rows: Sequence[StyleQuality]) -> list[str]:
+    """Return a sentence for each start: the iteration that the median style equals at 256 px.
+
+    Johnson et al. 2016 report 50 to 100 for descents from white noise.
+    """
+    lines = []
+    for start, words in _STARTS.items():
+        found = [r.equal[TRAINED] for r in rows if (r.side, r.start) == (256, start)]
+        if found:
+            middle = compute_spread([spread.median for spread in found], found[0].most)
+            lowest = compute_spread([min(spread.median for spread in found)], found[0].most)
+            paper = " (Johnson et al.: 50 to 100)" if start == "noise" else ""
+            lines.append(
+                f"From {words}, 256 px: the median of {len(found)} styles equals iteration "
+                f"{middle.text()}, the lowest {lowest.text().split()[0]}{paper}."
+            )
+    return lines
+
+
 def make_quality_table(rows: Sequence[StyleQuality]) -> list[str]:
     """Return the lines of a Markdown table."""
     measures = list(dict.fromkeys(name for row in rows for name in row.equal))

@@ -25,6 +25,7 @@ from benchmarks.equivalents import (
     StyleQuality,
     find_equal_iteration,
     make_card_key,
+    make_headlines,
     make_quality_table,
     summarize,
 )
@@ -51,6 +52,12 @@ from benchmarks.objective import (
     make_measures,
     read_card_loss,
     to_tensor,
+)
+from benchmarks.published import (
+    PublishedComparison,
+    compare_published,
+    find_published,
+    make_published_table,
 )
 from fast_style.errors import FastStyleError
 from fast_style.images import READABLE_SUFFIXES, Photo, read_image, resize_long_side, resize_to
@@ -174,8 +181,8 @@ def write_card(path: Path, qualities: Mapping[str, object]) -> None:
     save_model(path, card, model.weights)  # float16 to float32 and back loses nothing
 
 
-def measure_model(path: Path, arguments: argparse.Namespace) -> list[StyleQuality]:
-    """Measure one model on the photos of all sizes."""
+def measure_model(path: Path, arguments: argparse.Namespace, start: Start) -> list[StyleQuality]:
+    """Measure one model on the photos of all sizes, with descents from one start."""
     stylizer = Stylizer(path, engine=arguments.engine, precision=arguments.precision, device="cpu")
     painting = find_painting(stylizer.card, arguments.paintings)
     descents = DescentSettings(
@@ -184,7 +191,7 @@ def measure_model(path: Path, arguments: argparse.Namespace) -> list[StyleQualit
         arguments.line_search,
         tuple(arguments.descent_precision),
         arguments.device,
-        arguments.start,
+        start,
     )
     gradients = " or ".join(arguments.descent_precision)
     files = list_photos(arguments.photos)
@@ -215,10 +222,21 @@ def measure_model(path: Path, arguments: argparse.Namespace) -> list[StyleQualit
                 gradients,
                 found,
                 f"{used.name} {used.precision}",
-                arguments.start,
+                start,
             )
         )
     return rows
+
+
+def measure_published(path: Path, arguments: argparse.Namespace) -> list[PublishedComparison]:
+    """Compare a model with the published picture of its style, if the reader has it."""
+    found = arguments.published and find_published(arguments.published, path.stem)
+    if not found:
+        return []
+    stylizer = Stylizer(path, engine=arguments.engine, precision=arguments.precision, device="cpu")
+    painting = find_painting(stylizer.card, arguments.paintings)
+    measures = make_measures(read_card_loss(stylizer.card.training), vgg19=False)
+    return [compare_published(stylizer, MeasuredObjective(measures, painting, "cpu"), *found)]
 
 
 def main() -> None:
@@ -229,7 +247,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40, help=f"photos of {SIDE} px")
     parser.add_argument("--large", type=int, default=0, help=f"photos of {LARGE_SIDE} px")
     parser.add_argument("--iterations", type=int, default=100, help="of L-BFGS")
-    parser.add_argument("--start", choices=STARTS, default="photo", help="of L-BFGS")
+    parser.add_argument(
+        "--start", choices=STARTS, nargs="+", default=["photo"], help="of L-BFGS; one or both"
+    )
+    parser.add_argument(
+        "--published",
+        type=Path,
+        help="a folder with photo.jpg and published pictures of it, NAME.jpg for style NAME",
+    )
     parser.add_argument("--line-search", choices=LINE_SEARCHES, default="none")
     parser.add_argument(
         "--descent-precision",
@@ -256,11 +281,15 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = False  # except for the gradients of descents that use it
     names = arguments.models or sorted(SHIPPED.glob("*.safetensors"))
     rows: list[StyleQuality] = []
+    published: list[PublishedComparison] = []
     failed = 0
     for name in names:
         try:
             path = find_style(name)
-            found = measure_model(path, arguments)
+            found = [
+                row for start in arguments.start for row in measure_model(path, arguments, start)
+            ]
+            published += measure_published(path, arguments)
             if arguments.write_cards:
                 write_card(
                     path, {make_card_key(row.side, row.start): row.to_card() for row in found}
@@ -276,15 +305,19 @@ def main() -> None:
         arguments.json.write_text(json.dumps(document, indent=2), encoding="utf-8")
     print(machine)
     print(
-        f"Median (quartiles) over photos; projected L-BFGS from {arguments.start}, line search "
-        f"{arguments.line_search}, gradients in {' or '.join(arguments.descent_precision)}, "
+        f"Median (quartiles) over photos; projected L-BFGS from {' and '.join(arguments.start)}, "
+        f"line search {arguments.line_search}, gradients in "
+        f"{' or '.join(arguments.descent_precision)}, "
         f"at most {arguments.iterations} iterations; shares are of the photo's own objective, "
         "L-BFGS's are those at the equal iteration."
     )
     if not (arguments.vgg19 and is_vgg19_on_disk()):
         asked = "its weights are not on disk" if arguments.vgg19 else "--vgg19 was not given"
         print(f"VGG-19's features are left out: {asked}.")
-    print("\n" + "\n".join(make_quality_table(rows)))
+    print("\n" + "\n".join([*make_headlines(rows), "", *make_quality_table(rows)]))
+    if published:
+        print("\nShares of the photo's own objective:\n")
+        print("\n".join(make_published_table(published)))
     sys.exit(3 if failed and rows else bool(failed))
 
 

@@ -17,6 +17,7 @@ from benchmarks import quality, style_table
 from benchmarks.equivalents import (
     compute_spread,
     find_equal_iteration,
+    make_headlines,
     make_quality_table,
     summarize,
 )
@@ -242,6 +243,24 @@ class TestFigures:
         assert replace(row, start="noise").to_card()["lbfgs"].endswith("started at white noise")
         assert json.loads(json.dumps(card)) == card
 
+    def test_headlines_are_of_the_median_style_and_the_lowest(self):
+        curve = make_curve([100, 60, 20], every=10)
+        rows = [
+            summarize(
+                name, "tiny", side, 20, "none", "bf16",
+                [{TRAINED: find_equal_iteration(curve, TRAINED, Terms(n, 10.0, 0.0), PHOTO)}],
+                start=start,
+            )
+            for name, side, n, start in (
+                ("a", 256, 20, "noise"), ("b", 256, 30, "noise"), ("c", 256, 40, "noise"),
+                ("d", 512, 90, "noise"), ("a", 256, 10, "photo"),
+            )
+        ]  # fmt: skip
+        photo, noise = make_headlines(rows)
+        assert photo.startswith("From the photo, 256 px: the median of 1 styles equals iteration")
+        assert "the median of 3 styles equals iteration 15 (14-16), the lowest 12" in noise
+        assert noise.endswith("(Johnson et al.: 50 to 100).")
+
 
 class TestCard:
     def test_weights_are_not_changed(self, tmp_path):
@@ -305,11 +324,21 @@ def test_command_writes_figures_and_cards(tmp_path, monkeypatch, capsys):
     figure = card.quality["photos_of_32_px"]["equals_iteration"]["median"]
     assert figure == round(rows[0]["equal"][TRAINED]["median"], 1)
 
+    Path("published").mkdir()
+    stylized = quality.Stylizer("style.safetensors").stylize("photos/a.png", stroke_size=1)
+    stylized.save("published/style.png")
+    Image.open("photos/a.png").save("published/photo.png")
     call[-2:] = ["style.safetensors", "--start", "noise", "--large", "0"]
+    call += ["--published", "published"]
     with pytest.raises(SystemExit) as ended:
         quality.main()
     assert ended.value.code == 0
-    assert "projected L-BFGS from noise" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "projected L-BFGS from noise" in text
+    # The published picture is ours here, so that both have the same terms.
+    shares = [cell.strip() for cell in text.rstrip().splitlines()[-1].split("|")[2:-1]]
+    assert len(shares) == 4
+    assert (shares[0], shares[2]) == (shares[1], shares[3])
     assert len(list(Path("cache").glob("*.json"))) == 5
     (row,) = json.loads(Path("out.json").read_text())["models"]
     assert row["left"] == pytest.approx(rows[0]["left"])  # of the photo's own objective still
