@@ -21,6 +21,7 @@ order.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,8 @@ looked best on ten photos of 6 to 20 megapixels: one leaves specks, three lose f
 _LUMA = scale_luma_weights(256)
 _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend on
 
-_STRIP_PIXELS = 1 << 18  # at the working scale: enough rows for the overlap to cost little
+_THREADS = 2  # that fill strips at the same time: each takes memory of its own
+_STRIP_PIXELS = 1 << 17  # at the working scale: enough rows for the overlap to cost little
 _BAND_PIXELS = 1 << 16  # of a strip that are combined at a time, to stay in the processor's cache
 
 
@@ -177,7 +179,9 @@ def _upsample_in_strips(
     smooth = VerticalWeights.compute(small, height, BICUBIC)
     straight = VerticalWeights.compute(small, height, BILINEAR)
     result = np.empty_like(photo, order="C")
-    for top, bottom in split_rows(height, max(1, round(working_rows * height / small))):
+
+    def fill(rows: tuple[int, int]) -> None:
+        top, bottom = rows
         start, stop = smooth.source_rows(top, bottom)
         smooth_layers, straight_layers = (
             np.stack([resize_rows(layer, width, kernel) for layer in layers])
@@ -190,6 +194,13 @@ def _upsample_in_strips(
             strokes = smooth.apply(smooth_layers, start, first, last)
             limits = straight.apply(straight_layers, start, first, last)
             _combine_band(strokes, limits, photo[first:last], result[first:last])
+
+    strips = list(split_rows(height, max(1, round(working_rows * height / small))))
+    if len(strips) == 1:
+        fill(strips[0])
+        return result
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(fill, strips))  # raises what a strip raises
     return result
 
 
