@@ -303,3 +303,26 @@ class TestFailures:
         assert (summary["done"], summary["failed"]) == (6, 3)
         (workplace / "out" / "a").unlink()
         assert bulk("photos", "-o", "out", "-s", STYLE, "--retry-failed")["done"] == 3
+
+
+class TestVideos:
+    def test_videos_are_done_if_asked_for(self, workplace, astronaut):
+        pytest.importorskip("av")
+        pytest.importorskip("cv2")
+        from tests.video_clips import moving_frames, read_clip, write_clip
+
+        make_photos(workplace / "in", 1, astronaut)
+        write_clip(workplace / "in" / "a.mp4", moving_frames(4))
+        write_clip(workplace / "in" / "a.avi", moving_frames(3), codec="mpeg4")
+        (workplace / "in" / "bad.mp4").write_text("no video")
+        result = invoke("bulk", "in", "-o", "out", "-s", STYLE)
+        assert "3 video" in result.err
+        result = invoke("bulk", "in", "-o", "more", "-s", STYLE, "--videos", "--format", "webp")
+        assert result.code == 3, result.err
+        assert "bad.mp4" in result.err
+        assert "expected a video" in result.err
+        names = sorted(path.name for path in (workplace / "more").iterdir() if path.is_file())
+        assert [name for name in names if not name.endswith(".webp")] == ["a.avi.mp4", "a.mp4.mp4"]
+        assert len(read_clip(workplace / "more" / "a.mp4.mp4")[0]) == 4
+        again = invoke("bulk", "in", "-o", "more", "-s", STYLE, "--videos", "--format", "webp")
+        assert again.code in (0, 3), again.err

@@ -36,6 +36,9 @@ class BulkOptions:
     style_column: str | None = option(
         "Column of a list that contains the styles.", None, metavar="NAME"
     )
+    videos: bool = option(
+        "Stylize videos too, as `fast-style video` does; needs the extra video.", False
+    )
     retry_failed: bool = option("Try the pictures again that failed in earlier runs.", False)
     runner: RunnerChoice = option(
         "Where it runs: ray (the extra bulk), or local, in this process alone; auto is ray with "

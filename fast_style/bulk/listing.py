@@ -12,7 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fast_style.errors import BulkError, FastStyleError, UsageError
-from fast_style.images.folder import LeftOut, find_pictures, fold_name, is_picture_name
+from fast_style.images.folder import (
+    LeftOut,
+    find_pictures,
+    fold_name,
+    is_picture_name,
+    is_video_name,
+)
 from fast_style.storage.hardware import import_optional
 from fast_style.storage.object_store import (
     absolute_location,
@@ -25,6 +31,8 @@ from fast_style.storage.object_store import (
 
 FOLDER = ".fast-style-bulk"
 """The folder in the output where a run keeps its own files."""
+
+Accept = Callable[[str], bool]
 
 _LIST_SUFFIXES = (".csv", ".parquet")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -73,6 +81,7 @@ def list_pictures(
     column: str = "path",
     name_column: str | None = None,
     style_column: str | None = None,
+    videos: bool = False,
 ) -> Listing:
     """Find the pictures of an input.
 
@@ -83,12 +92,14 @@ def list_pictures(
         column: the list's column with paths or URLs.
         name_column: the list's column with names of the outputs.
         style_column: the list's column with styles.
+        videos: whether videos are listed too; those that a list names always are.
 
     Raises:
         UsageError: there is no such input or no picture in it, or the list lacks a column or path.
         BulkError: it cannot be read.
         MissingExtraError: fsspec, or pyarrow for Parquet, is not installed.
     """
+    accept = _is_picture_or_video if videos else is_picture_name
     path = local_path(source)
     suffix = PurePosixPath(source).suffix.lower()
     exists = path is not None and os.path.exists(path)
@@ -104,11 +115,11 @@ def list_pictures(
             ".csv or .parquet file"
         )
     elif path is None:
-        listing = _from_url(source, leave_out)
+        listing = _from_url(source, leave_out, accept)
     elif os.path.isdir(path):
-        listing = _from_folder(path, leave_out)
+        listing = _from_folder(path, leave_out, accept)
     elif _WILDCARD.search(path) and not exists:
-        listing = _from_glob(path, leave_out)
+        listing = _from_glob(path, leave_out, accept)
     elif exists:
         raise UsageError(
             f"{source} is a single file, and a folder, a glob, a URL or a list (.csv, .parquet) "
@@ -122,13 +133,17 @@ def list_pictures(
     return listing
 
 
-def _from_folder(folder: str, leave_out: str) -> Listing:
+def _is_picture_or_video(name: str) -> bool:
+    return is_picture_name(name) or is_video_name(name)
+
+
+def _from_folder(folder: str, leave_out: str, accept: Accept) -> Listing:
     listing = Listing([], os.path.realpath(folder))
-    listing.sources += _search(listing, leave_out)
+    listing.sources += _search(listing, leave_out, accept)
     return listing
 
 
-def _from_glob(pattern: str, leave_out: str) -> Listing:
+def _from_glob(pattern: str, leave_out: str, accept: Accept) -> Listing:
     whole = os.path.abspath(pattern)
     # Names are relative to the folder before the first wildcard.
     fixed = os.path.dirname(_WILDCARD.split(whole, maxsplit=1)[0])
@@ -137,14 +152,16 @@ def _from_glob(pattern: str, leave_out: str) -> Listing:
     patterns = [one for one in rest.split(os.sep) if one]
     if "**" in patterns:
         # Not the glob module, which follows links in circles.
-        found = _search(listing, leave_out)
+        found = _search(listing, leave_out, accept)
         below = len(os.path.join(root, ""))
         listing.sources += (one for one in found if _fits(one[below:].split(os.sep), patterns))
         if patterns[-1] not in ("*", "**"):
             listing.left_out = LeftOut()  # the other files do not fit the glob
         return listing
     files = (one for one in glob.iglob(root + rest) if not os.path.isdir(one))
-    for one in sorted(_select_pictures(files, local_path(leave_out) or "", listing.left_out)):
+    for one in sorted(
+        _select_pictures(files, local_path(leave_out) or "", listing.left_out, accept)
+    ):
         # A broken link too, which is reported when it is opened.
         if os.path.isfile(one) or not os.path.exists(one):
             listing.sources.append(one)
@@ -153,7 +170,7 @@ def _from_glob(pattern: str, leave_out: str) -> Listing:
     return listing
 
 
-def _search(listing: Listing, leave_out: str) -> Iterator[str]:
+def _search(listing: Listing, leave_out: str, accept: Accept) -> Iterator[str]:
     """Yield the pictures below the listing's root; note what is left out and what fails."""
 
     def note(error: OSError) -> None:
@@ -162,7 +179,7 @@ def _search(listing: Listing, leave_out: str) -> Iterator[str]:
 
     output, left_out = local_path(leave_out) or None, listing.left_out
     found = find_pictures(
-        listing.root or "", output, recursive=True, on_error=note, left_out=left_out
+        listing.root or "", output, recursive=True, on_error=note, left_out=left_out, accept=accept
     )
     return map(str, found)
 
@@ -177,7 +194,7 @@ def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
     return bool(parts) and fnmatch.fnmatch(parts[0], first) and _fits(parts[1:], rest)
 
 
-def _from_url(url: str, leave_out: str) -> Listing:
+def _from_url(url: str, leave_out: str, accept: Accept) -> Listing:
     wild = _WILDCARD.search(url)
     root = url[: wild.start()].rpartition("/")[0] if wild else url.rstrip("/")
     system, path = open_filesystem(url, extra="bulk")
@@ -190,7 +207,7 @@ def _from_url(url: str, leave_out: str) -> Listing:
     below = len(open_filesystem(root, extra="bulk")[1].rstrip("/"))
     files = [root + str(one)[below:] for one, its in found.items() if its["type"] != "directory"]
     listing = Listing([], root)
-    wanted = sorted(_select_pictures(files, leave_out, listing.left_out))
+    wanted = sorted(_select_pictures(files, leave_out, listing.left_out, accept))
     # Keys of an object store and links of a page are any text: `a/../../x.jpg` among them.
     refused = [one for one in wanted if leads_out(one[len(root) :].lstrip("/"))]
     listing.sources = sorted(set(wanted) - set(refused))
@@ -209,14 +226,16 @@ def leads_out(name: str) -> bool:
     return absolute or ".." in parts or fold_name(parts[0]) == FOLDER
 
 
-def _select_pictures(sources: Iterable[str], leave_out: str, left_out: LeftOut) -> Iterator[str]:
+def _select_pictures(
+    sources: Iterable[str], leave_out: str, left_out: LeftOut, accept: Accept
+) -> Iterator[str]:
     """Yield what has a picture's suffix and is not in the output; count the other files."""
     own = leave_out.rstrip("/" + os.sep) + "/" if leave_out else None
     for source in sources:
         name = PurePosixPath(source).name
         if own is not None and source.startswith(own):
             continue
-        if is_picture_name(name):
+        if accept(name):
             yield source
         else:
             left_out.add(name)

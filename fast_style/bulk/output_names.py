@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fast_style.bulk.listing import FOLDER, Listing, leads_out
 from fast_style.errors import UsageError
 from fast_style.images import WRITABLE_SUFFIXES, suffix_for
-from fast_style.images.folder import fold_name, output_name
+from fast_style.images.folder import fold_name, is_video_name, output_name
 
 _LAST_STAGE = 2  # 0: plain name, 1: with the input's suffix, 2: with a hash
 _HASH_DIGITS = 12
@@ -87,7 +87,7 @@ class OutputNames:
                     f"a name relative to the output folder, without .. and not below {FOLDER}"
                 )
             # A name without the suffix of a writable format does not determine the format.
-            if path.suffix.lower() in WRITABLE_SUFFIXES:
+            if path.suffix.lower() in WRITABLE_SUFFIXES or is_video_name(path.name):
                 plain = output_name(path, self._format)
             else:
                 source = PurePosixPath(self._listing.name(index))
@@ -97,9 +97,8 @@ class OutputNames:
             plain = output_name(path, self._format)
         stage = self._stages[index]
         if stage == 1:
-            plain = path.name + (
-                suffix_for(self._format) if self._format else PurePosixPath(plain).suffix
-            )
+            own = not self._format or is_video_name(plain)
+            plain = path.name + (PurePosixPath(plain).suffix if own else suffix_for(self._format))
         elif stage == _LAST_STAGE:
             stem, suffix = PurePosixPath(plain).stem, PurePosixPath(plain).suffix
             plain = f"{stem}-{self._ids[index].hex()[:_HASH_DIGITS]}{suffix}"

@@ -195,6 +195,7 @@ def prepare(config: BulkConfig) -> BulkRun:
         column=options.column,
         name_column=options.name_column,
         style_column=options.style_column,
+        videos=options.videos,
     )
     styles = load_styles(each_style(listing, config.style or ""))
     ids, labels = _remove_duplicates(listing, config, styles)

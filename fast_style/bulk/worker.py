@@ -19,9 +19,12 @@ from fast_style.errors import (
     BulkError,
     FastStyleError,
     ImageWriteError,
+    MissingExtraError,
     UnreadableImageError,
+    VideoError,
 )
 from fast_style.images import Photo, encode_image, format_from_suffix, read_image
+from fast_style.images.folder import is_video_name
 from fast_style.images.provenance import Provenance
 from fast_style.inference.guide_files import GuideFiles
 from fast_style.inference.pipeline import (
@@ -35,6 +38,7 @@ from fast_style.inference.stylizer import Stylizer
 from fast_style.inference.stylizer_cache import StylizerCache
 from fast_style.models.model_file import model_from_bytes
 from fast_style.options import EngineOptions, OutputOptions, PipelineOptions, StyleOptions
+from fast_style.storage.hardware import installed
 from fast_style.storage.object_store import is_url, read_url, short_reason
 
 _MAX_STYLES = 2
@@ -148,7 +152,10 @@ class BulkWorker:
         """
         for style, group in groupby(pictures, lambda picture: picture.style):
             pipeline = _BulkPipeline(self, style)
-            tasks = [PictureTask(picture.source, picture.target) for picture in group]
+            tasks = [
+                PictureTask(picture.source, picture.target, is_video_name(picture.target))
+                for picture in group
+            ]
             with closing(pipeline.run(tasks)) as results:
                 for result in results:
                     yield self._record(result, style)
@@ -231,12 +238,62 @@ class _BulkPipeline(Pipeline):
 
     def _prepare(self, task: PictureTask) -> PictureInFlight:
         picture = PictureInFlight(task)
-        if is_url(task.source):
+        if task.moving:
+            picture.alone = True  # its frames have threads of their own
+        elif is_url(task.source):
             # Reading its header would take another request: count it as an average picture.
             picture.megapixels = MEGAPIXELS_EACH
         elif os.path.isfile(task.source):
             self._inspect_file(picture)
         return picture
+
+    def _read(self, picture: PictureInFlight) -> None:
+        if not picture.task.moving:
+            super()._read(picture)
+
+    def _stylize(self, picture: PictureInFlight) -> None:
+        if not picture.task.moving:
+            super()._stylize(picture)
+            return
+        with picture.step(), tempfile.TemporaryDirectory(prefix="fast-style-video-") as folder:
+            self._stylize_video(picture, Path(folder))
+
+    def _stylize_video(self, picture: PictureInFlight, folder: Path) -> None:
+        """Stylize a video by files of this machine, and put it into the output."""
+        for module, package in (("av", "av"), ("cv2", "opencv-python-headless")):
+            if not installed(module):
+                raise MissingExtraError("bulk --videos", package, "video")
+        from fast_style.video.api import stylize_video
+
+        task, store = picture.task, self._worker.store
+        source, target = task.source, folder / f"stylized{Path(task.target).suffix}"
+        if is_url(source):
+            source = str(folder / f"source{Path(task.target).suffix}")
+            Path(source).write_bytes(read_url(task.source, extra="bulk"))
+        guides = self._guides.read(task.source)
+        result = stylize_video(
+            source,
+            target,
+            self.stylizer,
+            options=self.options,
+            mask=list(guides.masks),
+            colors_of=guides.colors,
+        )
+        if result.damage is not None:
+            raise VideoError(f"{task.source}: {result.damage}")
+        with open(target, "rb") as stream:
+            store.write_stream(task.target, stream)
+        picture.width, picture.height, picture.notes = result.width, result.height, result.notes
+        self._worker.part.add(
+            {
+                "path": task.source,
+                "style": self._style,
+                "target": task.target,
+                "width": result.width,
+                "height": result.height,
+                "bytes": target.stat().st_size,
+            }
+        )
 
     def _load(self, picture: PictureInFlight) -> Photo:
         source, limit = picture.task.source, self.stylizer.max_megapixels

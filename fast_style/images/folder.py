@@ -14,7 +14,17 @@ from pathlib import Path, PurePath
 from fast_style.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, format_from_suffix, suffix_for
 from fast_style.images.left_out import LeftOut
 
-__all__ = ["LeftOut", "find_pictures", "fold_name", "is_picture_name", "output_name"]
+__all__ = [
+    "LeftOut",
+    "find_pictures",
+    "fold_name",
+    "is_picture_name",
+    "is_video_name",
+    "output_name",
+]
+
+_WRITABLE_VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+_VIDEO_SUFFIXES = _WRITABLE_VIDEO_SUFFIXES | {".3gp", ".avi", ".m2ts", ".mpeg", ".mpg", ".mts"}
 
 
 def find_pictures(
@@ -24,6 +34,7 @@ def find_pictures(
     recursive: bool,
     on_error: Callable[[OSError], None],
     left_out: LeftOut | None = None,
+    accept: Callable[[str], bool] | None = None,
 ) -> Iterator[Path]:
     """Find the pictures in a folder by their suffix; hidden files and folders are skipped.
 
@@ -37,9 +48,10 @@ def find_pictures(
         recursive: whether its subfolders are searched too.
         on_error: called for a folder that cannot be read; the search continues.
         left_out: counts the files that are no readable pictures.
+        accept: tells by a file's name whether it is wanted; `is_picture_name` if None.
     """
-    root = os.path.realpath(folder)
-    search = _Search(root, recursive, on_error, LeftOut() if left_out is None else left_out)
+    root, counts = os.path.realpath(folder), LeftOut() if left_out is None else left_out
+    search = _Search(root, recursive, on_error, counts, accept or is_picture_name)
     if leave_out is not None:
         search.visited.add(os.path.realpath(leave_out))
     yield from search.walk(Path(folder))
@@ -51,10 +63,15 @@ class _Search:
     """The state of one search: the folders and link targets that were visited, the links to go."""
 
     def __init__(
-        self, root: str, recursive: bool, on_error: Callable[[OSError], None], left_out: LeftOut
+        self,
+        root: str,
+        recursive: bool,
+        on_error: Callable[[OSError], None],
+        left_out: LeftOut,
+        accept: Callable[[str], bool],
     ) -> None:
         self._root, self._recursive = root, recursive
-        self._on_error, self._left_out = on_error, left_out
+        self._on_error, self._left_out, self._accept = on_error, left_out, accept
         self.visited = {root}  # real paths
         self.links: deque[Path] = deque()
 
@@ -68,7 +85,7 @@ class _Search:
             ]
             for name in sorted(files):
                 path = Path(here, name)
-                if not is_picture_name(name):
+                if not self._accept(name):
                     self._left_out.add(name)
                 elif self._is_file(path):
                     yield path
@@ -89,7 +106,7 @@ class _Search:
         elif real not in self.visited:
             self.visited.add(real)
             folder, name = os.path.split(real)
-            if not (folder in self.visited and is_picture_name(name)):
+            if not (folder in self.visited and self._accept(name)):
                 yield link
 
     def _enters(self, folder: Path) -> bool:
@@ -129,14 +146,21 @@ def is_picture_name(name: str) -> bool:
     return not name.startswith(".") and PurePath(name).suffix.lower() in READABLE_SUFFIXES
 
 
+def is_video_name(name: str) -> bool:
+    """Return whether a file name has a video's suffix and is not hidden."""
+    return not name.startswith(".") and PurePath(name).suffix.lower() in _VIDEO_SUFFIXES
+
+
 def output_name(path: PurePath, format: str | None) -> str:
     """Return the name of an output file, with the input's suffix if that fits the format.
 
     Args:
         path: the input's.
-        format: Pillow's name of the output format; None for that of the input.
+        format: Pillow's name of the output format; None for that of the input. Not for videos.
     """
     suffix = path.suffix
+    if is_video_name(path.name):
+        return path.name if suffix.lower() in _WRITABLE_VIDEO_SUFFIXES else f"{path.stem}.mp4"
     if suffix.lower() in WRITABLE_SUFFIXES:
         own_format = format_from_suffix(path)
         return path.name if format in (None, own_format) else path.stem + suffix_for(format)
