@@ -280,7 +280,7 @@ class TestFailures:
         (workplace / "in").mkdir()
         for number in range(30):
             Path(f"in/{number}.jpg").write_bytes(b"no")
-        result = invoke("bulk", "photos", "-o", "out", "-s", STYLE, "-q")
+        result = invoke("bulk", "in", "-o", "out", "-s", STYLE, "-q")
         assert len(result.lines) == 21
         assert "table" in result.lines[-1]
 
