@@ -28,8 +28,9 @@ def painting(tmp_path):
 
 
 @pytest.fixture
-def compiled(monkeypatch):
-    """The graphs that are compiled and not read from the cache, by their sizes in bytes."""
+def compiled(monkeypatch, tmp_path):
+    """The graphs that are compiled and not read from an empty cache, by their sizes in bytes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     core, sizes = openvino_engine._core(), []
 
     class Core:
