@@ -120,8 +120,8 @@ def _create(model: StyleModel, options: EngineOptions) -> Engine:
     if not installed(name):
         if name == "openvino":
             raise EngineError(
-                "engine openvino is not installed, though fast-style depends on it: "
-                "pip install openvino"
+                "engine openvino is not installed: pip install openvino, or another engine where "
+                'it has no wheels: pip install "fast-style[onnxruntime]" or "fast-style[torch]"'
             )
         feature = f"device {device}" if device in ("cuda", "mps") else f"engine {name}"
         raise MissingExtraError(feature, name, name)

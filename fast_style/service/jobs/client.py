@@ -284,7 +284,8 @@ def prepare_database(settings: JobSettings) -> None:
         DBOS.migrate(settings.database)
     except (sqlite3.Error, sa.exc.SQLAlchemyError, OSError) as error:
         shown = sa.make_url(settings.database).render_as_string(hide_password=True)
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        plain = error.strerror if isinstance(error, OSError) else getattr(error, "orig", None)
+        reason = " ".join(str(plain or error).split())
         raise JobError(f"the database {shown} cannot be opened: {reason}") from error
 
 
