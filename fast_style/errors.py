@@ -172,7 +172,7 @@ class ResumeError(TrainingError):
     """There is nothing to resume, or the checkpoint belongs to another run."""
 
 
-def _is_thread_limit(error: BaseException) -> bool:
+def is_thread_limit(error: BaseException) -> bool:
     """Return whether a thread or a process could not be started."""
     if isinstance(error, OSError):
         return error.errno == errno.EAGAIN and error.filename is None
@@ -207,7 +207,7 @@ def describe(error: BaseException) -> str:
             "there is not enough memory: work at a smaller size (--size), or stylize large "
             "pictures in strips (--tile 1024)"
         )
-    if _is_thread_limit(error):
+    if is_thread_limit(error):
         return (
             "the system lets this process start no more threads or processes: raise the limit "
             "(ulimit -u, or the container's limit of pids), or use fewer (--workers)"

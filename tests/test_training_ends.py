@@ -153,6 +153,17 @@ class TestSharedMemory:
         assert 0 <= hardware.shared_memory_left() == shutil.disk_usage("/dev/shm").free
 
 
+def test_processes_that_cannot_be_started_are_no_bug(tmp_path, monkeypatch):
+    """Lightning's own end of such a run raises another error, which says nothing."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", fail)
+    with pytest.raises(TrainingError, match=r"no more threads or processes: .* \(--workers\)"):
+        train(make_config(tmp_path, workers=1), quiet=True)
+
+
 def test_second_training_of_a_name_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "_LOCK_SECONDS", 0.1)
     config = make_config(tmp_path, overwrite=True)

@@ -116,8 +116,16 @@ class Interrupts(StepCallback):
     ) -> None:
         """Restore the previous handlers, and end the loaders, which ignore signals."""
         self._restore()
-        for process in set(multiprocessing.active_children()) - self._others:
+        loaders = set(multiprocessing.active_children()) - self._others
+        if not loaders or threading.current_thread() is not threading.main_thread():
+            return
+        # torch's handler would raise an error about the loaders that are killed here.
+        before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if os.name == "posix" else None
+        for process in loaders:
             process.kill()
+            process.join(_EXIT_SECONDS / 2)
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Restore the previous handlers."""

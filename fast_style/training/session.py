@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException  # 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only  # type: ignore[attr-defined]
 
 from fast_style.engines.torch_device import accelerator_device, respect_core_limit, use_bf16
-from fast_style.errors import TrainingError
+from fast_style.errors import TrainingError, describe, is_thread_limit
 from fast_style.training.callbacks import (
     Checkpoints,
     LossCurve,
@@ -127,15 +127,19 @@ class TrainingSession:
         try:
             with _quiet_lightning():
                 self.trainer.fit(module, data, ckpt_path=resume_from, weights_only=True)
-        except StoppedAtOnce as stop:
-            if isinstance(launcher := self.trainer.strategy.launcher, _SubprocessScriptLauncher):
-                launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
-            signal.raise_signal(stop.number)  # whoever handled signals before decides how it ends
+        except (StoppedAtOnce, RuntimeError, OSError) as error:
+            for before in _chain(error):
+                if isinstance(before, StoppedAtOnce):
+                    self._end_at_once(before.number)
+                if (reason := _explain(before)) is not None:
+                    raise TrainingError(reason) from error
             raise
-        except RuntimeError as error:
-            if isinstance(error, TrainingError) or (reason := _explain(error)) is None:
-                raise
-            raise TrainingError(reason) from error
+
+    def _end_at_once(self, number: int) -> None:
+        """End the other processes, and let who handled signals before decide how this one ends."""
+        if isinstance(launcher := self.trainer.strategy.launcher, _SubprocessScriptLauncher):
+            launcher.kill(getattr(signal, "SIGKILL", signal.SIGTERM))
+        signal.raise_signal(number)
 
     def losses(self) -> dict[str, float]:
         """Return the last step's losses by name."""
@@ -190,9 +194,19 @@ def run_lock(config: TrainingConfig) -> Iterator[None]:
         raise TrainingError(f"{error.filename} cannot be made: {error.strerror}") from error
 
 
-def _explain(error: RuntimeError) -> str | None:
-    """Return a sentence for an error of torch about other processes; None for another error."""
-    text = str(error)
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those that it came up after: Lightning's end of a run hides the first."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _explain(error: BaseException) -> str | None:
+    """Return a sentence for an error about threads and other processes; None for another error."""
+    if is_thread_limit(error):
+        return describe(error)
+    text = str(error) if isinstance(error, RuntimeError) else ""
     if "DataLoader" in text:
         return (
             f"the processes that load photos ended, or took more than {WORKER_SECONDS} seconds for "
