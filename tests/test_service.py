@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import importlib.util
 import io
 import json
 import logging
@@ -13,7 +14,7 @@ from PIL import Image, ImageCms
 
 pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
-from fast_style import Stylizer, encode_image, read_image
+from fast_style import Photo, Stylizer, encode_image, read_image
 from fast_style.models.model_file import read_card, save_model
 from fast_style.options import StyleOptions
 from fast_style.service.app import create_app
@@ -232,12 +233,27 @@ def test_a_form_without_one_photo_is_refused(client, jpeg):
 
 def test_files_that_are_not_pictures_are_refused(client, jpeg, cutout):
     heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(100)
-    assert "HEIC" in problem(post(client, heic), 415)
+    has_decoder = importlib.util.find_spec("pillow_heif") is not None
+    assert "HEI" in problem(post(client, heic), 422 if has_decoder else 415)
     assert "text" in problem(post(client, b"Dear Sir or Madam"), 415)
     assert "PDF" in problem(post(client, b"%PDF-1.7 ..."), 415)
     assert "empty" in problem(post(client, b""), 422)
     assert "cut off" in problem(post(client, jpeg[: len(jpeg) // 2]), 422)
     assert "damaged" in problem(post(client, cutout[:40] + bytes(9) + cutout[49:]), 422)
+
+
+@pytest.mark.parametrize("package", ["pillow_heif", "imagecodecs"])
+def test_photos_of_optional_decoders_are_read(client, package):
+    pytest.importorskip(package)
+    pixels = np.full((48, 64, 3), (200, 90, 30), np.uint8)
+    if package == "pillow_heif":
+        data, _ = encode_image(Photo(pixels), format="heic")
+    else:
+        import imagecodecs
+
+        data = imagecodecs.jpeg2k_encode(pixels.astype(np.uint16) << 8, level=0, planar=False)
+    answer = post(client, data)
+    assert answer.status_code == 200, answer.text
 
 
 def test_large_photos_and_bodies_are_refused(styles, jpeg):

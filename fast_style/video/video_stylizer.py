@@ -158,7 +158,9 @@ class VideoStylizer:
         options = replace(
             self.options, size=None, stroke_size=self._stroke_size, feather=0, invert_mask=False
         )
-        return self.stylizer.paint(content, options, self._fit_guides(content))
+        # Without its alpha, by which a picture is cropped: the crops of frames would differ.
+        whole = replace(content, alpha=None)
+        return self.stylizer.paint(whole, options, self._fit_guides(content))
 
     def _fit_guides(self, content: Photo) -> Guides:
         """Return the masks at a frame's size, fitted once."""
