@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import async_playwright
 
-from benchmarks.demo_load import answering, free_port, running_demo
+from benchmarks.demo_load import wait_until_up, free_port, running_demo
 
 PICTURE = Path(__file__).parent / "demo.png"
 SCREEN = {"width": 1280, "height": 900}
@@ -26,7 +26,7 @@ async def take(style: str, sample: str) -> None:
     """Open the page, select style and photo, and write the screenshot."""
     port = free_port()
     with running_demo(port):
-        await answering(port)
+        await wait_until_up(port)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(
                 executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
@@ -50,7 +50,7 @@ def main() -> None:
     """Make the picture."""
     parser = argparse.ArgumentParser(description="Make docs/demo.png.")
     parser.add_argument("--style", default="starry-night", help="the style that is picked")
-    parser.add_argument("--sample", default="coffee", help="the photo that is picked")
+    parser.add_argument("--sample", default="chelsea", help="the photo that is picked")
     arguments = parser.parse_args()
     asyncio.run(take(arguments.style, arguments.sample))
 

@@ -247,6 +247,18 @@ class TestFullSize:
         assert scale_options(fast_style.StyleOptions(size=9), 3.0).stroke_size == "auto"
 
 
+def test_photos_of_phones_are_read(folder, tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="HEIC needs the extra heif")
+    with Image.open(io.BytesIO(photo_bytes(5, (96, 64)))) as image:
+        heif.from_pillow(image).save(tmp_path / "IMG_0001.heic", quality=90)
+    content = (tmp_path / "IMG_0001.heic").read_bytes()
+    at = open_page()
+    upload = ("IMG_0001.HEIC", content, "image/heic")
+    run(at.file_uploader(key="upload").set_value([upload]))
+    assert not at.error
+    assert picture(at) == expected(content)
+
+
 def test_settings_have_sound_defaults():
     for key, setting in settings.SETTINGS.items():
         assert setting.read(str(setting.default)) == setting.default, key
