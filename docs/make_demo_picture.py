@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import async_playwright
 
-from benchmarks.demo_load import wait_until_up, free_port, running_demo
+from benchmarks.demo_load import free_port, running_demo, wait_until_up
 
 PICTURE = Path(__file__).parent / "demo.png"
 SCREEN = {"width": 1280, "height": 900}
