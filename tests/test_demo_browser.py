@@ -102,7 +102,7 @@ def page(request, browser, server):
     context = browser.new_context(
         viewport={"width": width, "height": height}, has_touch=request.param == "narrow"
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)  # on a busy machine
     page = context.new_page()
     asked, failures = [], []
     page.on("request", lambda asking: asked.append(asking.url))
