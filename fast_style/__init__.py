@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from fast_style.images.resampling import resize_long_side
     from fast_style.inference.contact_sheet import contact_sheet
     from fast_style.inference.guides import Guides, read_guides
+    from fast_style.inference.painted import Painted
     from fast_style.inference.remote import RemoteStylizer, remote_styles
-    from fast_style.inference.stylizer import Painted, Stylizer
+    from fast_style.inference.stylizer import Stylizer
     from fast_style.inference.stylizer_cache import StylizerCache
     from fast_style.models.card import ModelCard
     from fast_style.models.config import SIZES, NetworkConfig, parameter_count, size_name
@@ -187,7 +188,8 @@ _MODULES = {
     "fast_style.inference.guides": ("Guides", "read_guides"),
     "fast_style.inference.remote": ("RemoteStylizer", "remote_styles"),
     "fast_style.inference.contact_sheet": ("contact_sheet",),
-    "fast_style.inference.stylizer": ("Painted", "Stylizer"),
+    "fast_style.inference.painted": ("Painted",),
+    "fast_style.inference.stylizer": ("Stylizer",),
     "fast_style.inference.stylizer_cache": ("StylizerCache",),
     "fast_style.training.config": ("TrainingConfig",),
     "fast_style.styles.prediction": ("predict_style",),

@@ -205,6 +205,12 @@ class TestSearch:
             assert gallery.matches(group, words)
         assert not gallery.matches(group, "monet")
 
+    def test_tags_are_words_too(self):
+        style = styles.Style("cafe", make_card("cafe"), tags=("ink", "bold"))
+        group = styles.StyleGroup({"": style})
+        assert gallery.matches(group, "bold")
+        assert not gallery.matches(group, "gentle")
+
     def test_the_chosen_style_stays_chosen(self, folder):
         at = open_gallery("wheat", OTHER)
         before = picture(at)

@@ -42,8 +42,16 @@ def _list_cards(url: str | None) -> list[tuple[str, ModelCard]]:
 
         cards = remote_styles(url, api_key=api_key(), timeout=_LIST_TIMEOUT)
         return [(card.name, card) for card in cards]
-    styles = list_styles(all_sizes=False)
+    styles = list_styles(all_sizes=True)  # the gallery shows sizes as a choice
     return [(entry.name, entry.card) for entry in styles if entry.card is not None]
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def list_tags() -> dict[str, tuple[str, ...]]:
+    """Return the tags of the styles by name; a service tells none."""
+    if service_url() is not None:
+        return {}
+    return {entry.name: entry.tags for entry in list_styles()}
 
 
 def api_key() -> str | None:

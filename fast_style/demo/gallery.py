@@ -109,23 +109,25 @@ def _search(groups: Sequence[StyleGroup]) -> list[StyleGroup]:
     words = st.text_input(
         "Search",
         key="search",
-        placeholder=f"Search {len(groups)} styles: a painter, a title, a year",
+        placeholder=f"Search {len(groups)} styles: a painter, a title, a word",
         label_visibility="collapsed",
         icon=":material/search:",
         max_chars=60,
     )
-    found = [group for group in groups if matches(group, words or "")]
+    tags = sorted({tag for group in groups for tag in group.first.tags})
+    tag = st.pills("Tag", tags, key="tag", label_visibility="collapsed") if tags else None
+    found = [group for group in groups if matches(group, f"{words or ''} {tag or ''}")]
     if not found:
         st.caption("No style has all of these words.")
     return found
 
 
 def matches(group: StyleGroup, words: str) -> bool:
-    """Return whether a painting has all words in its name, title, artist or year."""
+    """Return whether a painting has all words in its name, title, artist, year or tags."""
     texts = [
         text
         for style in group.sizes.values()
-        for text in (style.card.name, style.card.title, style.attribution)
+        for text in (style.card.name, style.card.title, style.attribution, *style.tags)
     ]
     have = _fold(" ".join(texts))
     return all(word in have for word in _fold(words).split())

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fast_style import SIZES, ModelCard, StyleModel, size_name
-from fast_style.demo.backend import list_cards
+from fast_style.demo.backend import list_cards, list_tags
 
 UPLOADED_PREFIX = "own-"
 """Prefix of the key of an uploaded style."""
@@ -21,11 +21,13 @@ class Style:
         key: what `Stylizer` takes; for an uploaded one, the prefix and a digest of its file.
         card: the style's card.
         model: the model, if it was uploaded.
+        tags: words to choose by, such as `ink` or `bold`.
     """
 
     key: str
     card: ModelCard
     model: StyleModel | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def size(self) -> str:
@@ -76,7 +78,8 @@ class StyleGroup:
 
 def list_registered_styles() -> dict[str, Style]:
     """Return the styles of the registry or the service, by key."""
-    return {name: Style(name, card) for name, card in list_cards()}
+    tags = list_tags()
+    return {name: Style(name, card, tags=tags.get(name, ())) for name, card in list_cards()}
 
 
 def group_styles(styles: Iterable[Style]) -> list[StyleGroup]:
