@@ -14,6 +14,7 @@ from benchmarks.equivalents import make_card_key
 from fast_style.models.card import ModelCard
 from fast_style.models.config import parameter_count, size_name
 from fast_style.models.model_file import read_card
+from fast_style.styles.catalogue import read_catalogue
 
 SIDES = (256, 512)
 PICTURES = "../docs/styles"
@@ -83,7 +84,14 @@ def make_style_table(styles: Sequence[tuple[ModelCard, int]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=SHIPPED)
-    files = sorted(parser.parse_args().folder.glob("*.safetensors"))
+    folder = parser.parse_args().folder
+    catalogue = read_catalogue(folder)
+
+    def place(path: Path) -> tuple[int, str]:
+        style = path.stem if path.stem in catalogue else path.stem.rpartition("-")[0]
+        return (catalogue[style].place if style in catalogue else len(catalogue), path.stem)
+
+    files = sorted(folder.glob("*.safetensors"), key=place)
     styles = [(read_card(path), path.stat().st_size) for path in files]
     print("\n".join([*make_gallery([card for card, _ in styles]), "", *make_style_table(styles)]))
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 PHOTOS = ("astronaut", "chelsea", "coffee")
 HEIGHT, GAP = 150, 4
 HERO_PHOTOS = ("astronaut", "chelsea", "coffee")
-HERO_STYLES = ("starry-night", "the-scream", "udnie", "great-wave", "composition-vii")
+HERO_STYLES = ("metzinger", "magi-window", "edtaonisl", "starry-night", "great-wave")
 SIDE, CARD = 210, 90
 SHEET_PHOTOS = ("astronaut", "rocket", "coffee", "chelsea")
 
