@@ -94,7 +94,6 @@ def test_answer_equals_the_picture_of_the_library(client, photo, files, fields, 
     [
         (["mask", "mask"], {}, "there are 2 masks for one style"),
         ([], {"style": f"{STYLE}+{OTHER}"}, "there are 0 masks for 2 styles"),
-        (["colors_of"], {"preserve_color": "true"}, "send one"),
         (["colors_of", "colors_of"], {}, "at most one colors_of"),
         (["mask"], {"style": f"{STYLE}+none"}, "there is no style named 'none'"),
         ([], {"variant": "-1"}, "variant is '-1'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fast_style.errors import UsageError
@@ -48,7 +48,9 @@ class StylizeRequest(StyleOptions):
         "or several of these with masks, NAME+NAME. Not with style_image.",
         "",
     )
-    alpha_mask: bool = option("Take the photo's own opacity as the mask.", False)
+    alpha_mask: bool = option(
+        "Take the photo's own opacity as the mask, if it has one and no mask is sent.", False
+    )
     style_size: int | None = option(
         "Only with style_image: the long side to which it is resized; larger gives larger strokes.",
         None,
@@ -138,9 +140,10 @@ def parse_stylize_form(form: Form) -> tuple[StylizeRequest, StylizeFiles]:
     if "mask" in form.fields:
         raise UsageError("mask must be a file, with a filename in its part of the form")
     masks = [upload.file.read() for upload in form.files.get("mask", [])]
-    check_mask_count(len(masks) + request.alpha_mask, len(split_areas(request.style)))
-    if colors_of is not None and request.color_mode is not None:
-        raise UsageError("preserve_color and colors_of are two choices: send one")
+    styles = len(split_areas(request.style))
+    check_mask_count(len(masks) or int(request.alpha_mask), styles)
+    if colors_of is not None:  # no schema can say that these are two choices
+        request = replace(request, preserve_color=False)
     return request, StylizeFiles(photo, style_image, masks, colors_of)
 
 
@@ -180,12 +183,14 @@ def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
         "mask": {
             "type": "array",
             "items": binary,
+            "minItems": 1,
             "maxItems": 1,
             "description": "Where the style is applied: a picture of any size, white there and "
             "black where the photo stays. For several styles the field is repeated; without the "
             "last one, the last style has the rest.",
         },
-        "colors_of": binary | {"description": "A picture whose colours the result is given."},
+        "colors_of": binary
+        | {"description": "A picture whose colours are taken, in place of preserve_color."},
         **properties,
     }
     schema["required"] = ["photo"]

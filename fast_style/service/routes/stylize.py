@@ -127,7 +127,7 @@ class _Work:
             # 2) Decode in another process, and load the style; then the body is not needed.
             with state.metrics.timed("decode", times):
                 photo = await state.decoders.decode(self._files.photo, options.size)
-                guides = await self._decode_guides()
+                guides = await self._decode_guides(photo)
             stylizer = await self._load_style()
             self._files.clear()
             self._memory.release()
@@ -166,11 +166,14 @@ class _Work:
 
         return await state.styles.get_predicted(file, self._options.style_size, decode)
 
-    async def _decode_guides(self) -> Guides:
+    async def _decode_guides(self, content: Photo) -> Guides:
         """Decode the masks and the picture whose colours are taken."""
         decode, files = self._state.decoders.decode, self._files
-        masks: list[Mask | Literal["alpha"]] = [ALPHA] if self._options.alpha_mask else []
-        masks += [mask_of(await decode(mask, self._options.size)) for mask in files.masks]
+        masks: list[Mask | Literal["alpha"]] = [
+            mask_of(await decode(mask, self._options.size)) for mask in files.masks
+        ]
+        if self._options.alpha_mask and not masks and content.alpha is not None:
+            masks = [ALPHA]
         if files.colors_of is None:
             return Guides(masks)
         photo = await decode(files.colors_of, _COLOR_SIDE)
