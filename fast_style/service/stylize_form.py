@@ -180,14 +180,11 @@ def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
         "style_image": binary
         | {"description": "A picture that is the style, in place of `style`: such a file too."},
         # Several styles need masks, which no schema can say: this one describes a single style.
-        "mask": {
-            "type": "array",
-            "items": binary,
-            "minItems": 1,
-            "maxItems": 1,
+        "mask": binary
+        | {
             "description": "Where the style is applied: a picture of any size, white there and "
             "black where the photo stays. For several styles the field is repeated; without the "
-            "last one, the last style has the rest.",
+            "last one, the last style has the rest."
         },
         "colors_of": binary
         | {"description": "A picture whose colours are taken, in place of preserve_color."},
