@@ -79,7 +79,7 @@ _SHARPENING = 0.9
 
 _LARGEST_STEP = 2.4
 """A larger enlargement is made in several steps. Of one, two and three steps for a factor of 5, two
-looked best on ten photos of 6 to 20 megapixels: one leaves specks, three lose fine hair."""
+looked best on three photos of 12 to 20 megapixels: one leaves specks, three lose fine hair."""
 
 _LUMA = scale_luma_weights(256)
 _REACH = _LINE_REACH + 2 * _RADIUS  # rows around a pixel that its layers depend on

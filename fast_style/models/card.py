@@ -24,7 +24,7 @@ the first release can read."""
 METADATA_KEY = "fast_style"
 DEFAULT_BEST_SIZE = 768
 """Longer side, in pixels, at which a style looks best unless its card says otherwise: strokes are
-bold, and faces keep their features. Chosen by eye on ten photos, from 400 to 1,280 pixels."""
+bold, and faces keep their features. Chosen by eye on seven photos, from 400 to 1,280 pixels."""
 
 MIN_BEST_SIZE, MAX_BEST_SIZE = 128, 8192
 """Bounds of `ModelCard.best_size`."""
