@@ -44,6 +44,8 @@ LIMITS = {
     "train": TINY_RUN,
     "optimize": "--size 64 --iterations 2 --style-layers relu1_2 --content-layers relu1_2 --quiet",
     "stylize --polish": "--polish 1",
+    "stylize --refine": "--refine 1",
+    "models --refine": "--refine 1",
     "sheet": "--size 64 --style starry-night",
     "verify": "starry-night great-wave",
 }
@@ -130,8 +132,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mask.save(folder / name)
     shutil.copy(folder / "sky.png", folder / "mask.png")
     (folder / "masks").mkdir()
-    for name in (folder / "photos").iterdir():
-        mask.save(folder / "masks" / f"{name.stem}.png")
+    for photo in filter(Path.is_file, (folder / "photos").rglob("*")):
+        mask.save(folder / "masks" / f"{photo.stem}.png")
     cut_out = small.copy()
     cut_out.putalpha(mask)
     cut_out.save(folder / "cut-out.png")
