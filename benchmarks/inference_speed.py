@@ -165,8 +165,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         photo = save_photo(folder / "any.jpg", 128, 96)
         results["imports_torch"] = imports_torch(standard, photo, folder / "any-stylized.jpg")
     if "large" in arguments.only:
-        large = [QUICK_LARGE] if arguments.quick else [MIDDLE, LARGE]
-        huge = QUICK_HUGE if arguments.quick else HUGE
+        large, huge = ([QUICK_LARGE], QUICK_HUGE) if arguments.quick else ([MIDDLE, LARGE], HUGE)
         default = make_our_command("standard", models["standard"], folder, native_strokes=False)
         jobs = [(size, command) for size in large for command in (default, *commands)]
         results["commands"] += measure_commands(

@@ -239,7 +239,7 @@ def measure_published(path: Path, arguments: argparse.Namespace) -> list[Publish
     return [compare_published(stylizer, MeasuredObjective(measures, painting, "cpu"), *found)]
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", help="names or files [default: all that ship]")
     parser.add_argument("--photos", type=Path, required=True, help="a folder")
@@ -277,7 +277,11 @@ def main() -> None:
     parser.add_argument(
         "--write-cards", action="store_true", help="add the figures to the models' cards"
     )
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     torch.backends.cudnn.allow_tf32 = False  # except for the gradients of descents that use it
     names = arguments.models or sorted(SHIPPED.glob("*.safetensors"))
     rows: list[StyleQuality] = []

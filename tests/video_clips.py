@@ -91,16 +91,7 @@ def write_clip(
             text.metadata["language"] = "nob"
         if chapters:
             output.set_chapters(
-                [
-                    {
-                        "id": index,
-                        "start": start,
-                        "end": end,
-                        "time_base": Fraction(1, 1000),
-                        "metadata": {"title": title},
-                    }
-                    for index, (start, end, title) in enumerate(chapters)
-                ]
+                [_chapter(index, *chapter) for index, chapter in enumerate(chapters)]
             )
         for pixels, time in zip(frames, times, strict=True):
             output.mux(stream.encode(_frame(pixels, pixel_format, colors, time, time_base)))
@@ -109,12 +100,21 @@ def write_clip(
         if audio is not None:
             _write_sound(output, audio, seconds)
         for start, end, words in subtitles:
-            packet = av.Packet(words.encode())
-            packet.stream, packet.time_base = text, Fraction(1, 1000)
-            packet.pts = packet.dts = start
-            packet.duration = end - start
-            output.mux(packet)
+            output.mux(_subtitle(text, start, end, words))
     return path
+
+
+def _chapter(index: int, start: int, end: int, title: str) -> dict[str, Any]:
+    times = {"start": start, "end": end, "time_base": Fraction(1, 1000)}
+    return {"id": index, **times, "metadata": {"title": title}}
+
+
+def _subtitle(stream: Any, start: int, end: int, words: str) -> Any:
+    packet = av.Packet(words.encode())
+    packet.stream, packet.time_base = stream, Fraction(1, 1000)
+    packet.pts = packet.dts = start
+    packet.duration = end - start
+    return packet
 
 
 def _frame(

@@ -94,18 +94,14 @@ def image_to_rgb(
         UnreadableImageError: If a float image holds NaN or infinity.
     """
     width, height = image.size
-    low, high = 0.0, 1.0
-    notes: tuple[str, ...] = ()
-    if image.mode in _DEEP_MODES:
-        low, high, notes = _find_range(image, white, unsigned)
+    deep = image.mode in _DEEP_MODES
+    low, high, notes = _find_range(image, white, unsigned) if deep else (0.0, 1.0, ())
     key = _read_color_key(image, sample_factor)
     translucent = image.has_transparency_data and key is None
 
     def convert(band: Image.Image) -> _Band:
-        alpha: Pixels | None = None
-        if key is not None:
-            alpha = _compute_key_alpha(band, key)
-        if image.mode in _DEEP_MODES:
+        alpha = None if key is None else _compute_key_alpha(band, key)
+        if deep:
             band = Image.fromarray(to_eight_bits(_read_samples(band, unsigned), low, high))
         elif inverted_ink:
             band = ImageChops.invert(band)

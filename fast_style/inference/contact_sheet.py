@@ -171,8 +171,7 @@ def contact_sheet(
         engine: as for `Stylizer`.
         on_problem: called with the error of each photo or style that cannot be used, which is then
             left out; the first such error is raised if None.
-        on_style: called before each style with its name, its number from 1, and the number of
-            styles.
+        on_style: called before each style with its name, its number from 1, and their number.
 
     Returns:
         An image of mode "RGB".
@@ -197,9 +196,7 @@ def contact_sheet(
     sides = [(photo.width, photo.height) for photo in shown]
     layout = lay_out(sides, len(usable), size, columns)
     sheet = Image.new("RGB", layout.size, _PAPER)
-    for column in range(layout.columns):
-        for i, photo in enumerate(shown, 1):
-            _paste(sheet, photo, layout.cell(None, i, column))
+    _draw_photos(sheet, shown, layout)
     # 3) Draw a row for each style, with one style loaded at a time.
     for number, style in enumerate(usable):
         with _errors_passed_to(on_error, FastStyleError):
@@ -211,6 +208,12 @@ def contact_sheet(
                 with _errors_passed_to(on_error, ImageError):
                     _paste(sheet, stylizer.stylize_photo(photo, look), layout.cell(number, i))
     return sheet
+
+
+def _draw_photos(sheet: Image.Image, photos: Sequence[Photo], layout: SheetLayout) -> None:
+    for column in range(layout.columns):
+        for i, photo in enumerate(photos, 1):
+            _paste(sheet, photo, layout.cell(None, i, column))
 
 
 def _raise(error: FastStyleError) -> None:

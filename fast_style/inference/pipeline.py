@@ -36,14 +36,10 @@ MEGAPIXELS_EACH = 16.0
 """Limit of the megapixels in flight, for each picture that may be in flight. A picture that exceeds
 the total is processed alone.
 
-A megapixel takes up to 10 MB: while it is read, as decoded by Pillow and as our array; while it is
-written, the encoded file as well.
-"""
+A megapixel takes up to 10 MB: as decoded by Pillow, as our array, and as the encoded file."""
 
 MEGAPIXELS_ON_CPU = 96.0
-"""Limit of the megapixels in flight where the network runs on a CPU: 1 GB, whatever the number of
-threads. A GPU is faster than several threads that read and write large photos, so that it would
-wait."""
+"""The same limit where the network runs on a CPU, whatever the number of threads: 1 GB."""
 
 _SPARE = 2  # pictures in flight beside those in threads: one in the network, one ready for it
 

@@ -207,36 +207,24 @@ class Stylizer:
 
         Args:
             image: a path, the bytes of a file, a binary stream, a Pillow image, or an array of
-                shape (H, W), (H, W, 3) or (H, W, 4), of type uint8 or of floats in [0, 1]; sRGB
-                unless it has a colour profile. It is not changed.
+                shape (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in [0, 1]; not changed.
             mask: where the style is applied: a picture of any size, white where it is and black
-                where the photo stays, or `"alpha"` for the photo's own opacity. For several
-                styles, a list of masks, in their order; without the last one, the last style has
-                the rest.
+                where the photo stays, or `"alpha"`; for several styles a list, see `Guides`.
             colors_of: a picture whose colours the result is given.
-            size: the longest that the long side may be, in pixels: a larger picture is resized
-                first, a smaller one keeps its size. None works at the picture's own size.
-            strength: stylization strength in [0, 1.5]: 0 returns the photo, 1 the full style;
-                values between blend the two pixel by pixel, and values above 1 are bolder.
+            size: longest side in pixels; larger pictures are resized first. None keeps the size.
+            strength: stylization strength in [0, 1.5]: 0 is the photo, 1 the full style.
             color_strength: of the style's colours alone; `strength` if None.
             stroke_strength: of the style's strokes alone; `strength` if None.
-            preserve_color: whether and how the photo's colours are kept: `luminance` or True (only
-                brightness is stylized), `histogram` (the picture's colours are mapped as a whole)
-                or `chroma` (as `luminance`, in Oklab).
-            color_share: how much of the photo's colours is kept, or of those of `colors_of` taken,
-                in [0, 1].
+            preserve_color: how colours are kept, see `StyleOptions`; True is `luminance`.
+            color_share: how much of those colours, or of those of `colors_of`, in [0, 1].
             variant: another picture of the same photo and style for each number.
             feather: width of the soft edge of masks, in pixels.
             invert_mask: whether black and white are swapped in masks.
-            stroke_size: `auto`, for strokes that take the same share of every picture: that at the
-                size where the style looks best, `card.best_size`. Or the size relative to what the
-                network has learnt, in [0.25, 16]: above 1 the network works on a smaller picture,
-                which is faster, and the result is enlarged with the edges and detail of the photo;
-                1 is native; below 1 it works on a larger one, which is slower.
+            stroke_size: `auto`, for strokes that take the same share of every picture, or their
+                size relative to what the network has learnt, in [0.25, 16].
 
         Returns:
-            A new image of mode "RGB", or "RGBA" if the picture has alpha, in sRGB. It is upright
-            and has the size of the picture, or the smaller one that `size` asks for.
+            A new image, upright, in sRGB, of mode "RGB", or "RGBA" if the picture has alpha.
 
         Raises:
             ImageError: the picture cannot be read, or exceeds `max_megapixels` or the memory.

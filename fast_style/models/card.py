@@ -190,22 +190,7 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
         ModelFileError: the card is missing or not valid.
         NewerFormatError: the file was written by a newer release.
     """
-    text = (metadata or {}).get(METADATA_KEY)
-    if text is None:
-        raise ModelFileError(
-            f"{path} is a safetensors file but not a model of Fast Style: "
-            f"it has no {METADATA_KEY!r} metadata"
-        )
-    try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path}: its card is not valid JSON") from error
-    if not isinstance(card, dict):
-        raise ModelFileError(f"{path}: its card is not a JSON object")
-    try:
-        check_values(card)
-    except UsageError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+    card = _decode_card(path, metadata)
     version = card.get("format_version")
     if type(version) is not int or version < 1:
         raise ModelFileError(f"{path}: its card has no format_version")
@@ -250,3 +235,24 @@ def card_from_metadata(path: Path, metadata: Mapping[str, str] | None) -> ModelC
             f"{path}: thumbnail, grain or best_size in its card is not valid "
             f"({shorten(str(error), 160)})"
         ) from error
+
+
+def _decode_card(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return the card's JSON object, its values checked but not what they mean."""
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(
+            f"{path} is a safetensors file but not a model of Fast Style: "
+            f"it has no {METADATA_KEY!r} metadata"
+        )
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path}: its card is not valid JSON") from error
+    if not isinstance(card, dict):
+        raise ModelFileError(f"{path}: its card is not a JSON object")
+    try:
+        check_values(card)
+    except UsageError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    return card
