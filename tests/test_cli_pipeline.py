@@ -318,7 +318,7 @@ def test_invalid_workers_are_refused(photos, number):
 
 def test_default_workers(monkeypatch):
     for cores, on_cpu, on_gpu in ((1, 1, 1), (2, 1, 2), (8, 4, 8), (96, 8, 16)):
-        monkeypatch.setattr(pipeline_module, "core_limit", lambda cores=cores: cores)
+        monkeypatch.setattr(pipeline_module, "usable_cores", lambda cores=cores: cores)
         assert (default_workers("cpu"), default_workers("cuda")) == (on_cpu, on_gpu)
 
 

@@ -177,7 +177,7 @@ def test_any_painting_is_trained_and_kept(page, tmp_path):
     page.get_by_role("button", name="Keep", exact=True).click()
     page.get_by_text("in your gallery").wait_for()
     page.get_by_role("tab", name="Stylize").click()
-    page.get_by_role("button", name="✓ Dots").wait_for()
+    page.get_by_role("button", name="✓ Dots").first.wait_for()
     shown = page.get_by_alt_text("mine.jpg in the style of Dots").first
     shown.wait_for(state="attached")
 

@@ -278,7 +278,7 @@ def test_broken_pictures_are_refused_or_decoded_as_by_the_library(service, model
         if answer.status_code == 200:
             stylized = stylizer.stylize_photo(read_image(data, max_megapixels=20))
             kind = "PNG" if stylized.alpha is not None else "JPEG"
-            plain = type(stylized)(stylized.pixels, stylized.alpha)
+            plain = type(stylized)(stylized.pixels, stylized.alpha, dpi=stylized.dpi)
             assert answer.content == encode_image(plain, format=kind)[0], (format, number)
         else:
             sentences.add(problem(answer, 415, 422))

@@ -45,7 +45,7 @@ class StylizeRequest(StyleOptions):
 
     style: str = option(
         "A name of GET /v1/styles; or a mixture, NAME:0.6,NAME:0.4, or NAME,NAME for equal shares; "
-        "or several of these with masks, NAME+NAME. Not with style_image.",
+        "or several of these with masks, NAME+NAME. A style_image is used in its place.",
         "",
     )
     alpha_mask: bool = option(
@@ -125,9 +125,9 @@ def parse_stylize_form(form: Form) -> tuple[StylizeRequest, StylizeFiles]:
             "and it may have others, named style_image, mask and colors_of"
         )
     request = STYLIZE_FORM.parse(form.fields)
-    if (style_image is None) == (not request.style):
+    if not request.style and (style_image is None or "style" in form.fields):
         raise UsageError(
-            "the form must have either the field style, a name of GET /v1/styles, or the file "
+            "the form must have the field style, a name of GET /v1/styles, or the file "
             "style_image, a picture that is the style"
         )
     if style_image is None and request.style_size is not None:
@@ -140,7 +140,7 @@ def parse_stylize_form(form: Form) -> tuple[StylizeRequest, StylizeFiles]:
     if "mask" in form.fields:
         raise UsageError("mask must be a file, with a filename in its part of the form")
     masks = [upload.file.read() for upload in form.files.get("mask", [])]
-    styles = len(split_areas(request.style))
+    styles = len(split_areas(request.style)) if style_image is None else 1
     check_mask_count(len(masks) or int(request.alpha_mask), styles)
     if colors_of is not None:  # no schema can say that these are two choices
         request = replace(request, preserve_color=False)
@@ -191,7 +191,7 @@ def stylize_form_body(names: Iterable[str]) -> dict[str, Any]:
         **properties,
     }
     schema["required"] = ["photo"]
-    schema["oneOf"] = [{"required": ["style"]}, {"required": ["style_image"]}]
+    schema["anyOf"] = [{"required": ["style"]}, {"required": ["style_image"]}]
     schema["dependentRequired"] = {"style_size": ["style_image"]}
     encoding = {name: {"contentType": IMAGE_MEDIA_TYPES} for name in FILES}
     media = {"schema": schema, "encoding": encoding}

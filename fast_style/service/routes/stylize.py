@@ -121,7 +121,8 @@ class _Work:
         start = time.perf_counter()
         times: dict[str, float] = {}
         # 1) Check the style: a request for one that does not exist need not wait for a slot.
-        label = "predicted" if self._files.style_image is not None else await self._check_style()
+        label = await self._check_style() if options.style else "predicted"
+        label = "predicted" if self._files.style_image is not None else label
         async with state.admission.slot() as slot:
             waited = time.perf_counter() - start
             # 2) Decode in another process, and load the style; then the body is not needed.
