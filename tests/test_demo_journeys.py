@@ -81,6 +81,7 @@ def draw(page, box: dict, start: tuple[float, float], end: tuple[float, float]) 
 
 def test_the_gallery_fills_with_the_own_photo(page, tmp_path):
     stylized(page, "astronaut.jpg", "Wheat")
+    settled(page)
     page.locator(".st-key-upload input[type=file]").set_input_files(
         make_photo(tmp_path / "mine.jpg")
     )
@@ -98,6 +99,7 @@ def test_a_photo_of_a_phone_comes_back_in_full_size(page, folder, tmp_path):
     path = tmp_path / "IMG_1.heic"
     with Image.open(make_photo(tmp_path / "large.jpg", (1600, 1200))) as image:
         heif.from_pillow(image).save(path, quality=90)
+    settled(page)
     page.locator(".st-key-upload input[type=file]").set_input_files(path)
     stylized(page, "IMG_1.heic", "Wheat")
     page.get_by_text("the download has 1600 \u00d7 1200").wait_for()
@@ -158,12 +160,14 @@ def test_any_painting_is_trained_and_kept(page, tmp_path):
     stylized(page, "astronaut.jpg", "Wheat")
     page.set_default_timeout(400_000)
     page.get_by_role("tab", name="Any painting").click()
+    settled(page)
     page.locator(".st-key-any-upload input[type=file]").set_input_files(
         make_photo(tmp_path / "mine.jpg", (96, 64))
     )
     painting = tmp_path / "dots.png"
     random = np.random.default_rng(4)
     Image.fromarray(random.integers(0, 255, (48, 64, 3), np.uint8)).save(painting)
+    settled(page)
     page.locator(".st-key-painting-upload input[type=file]").set_input_files(painting)
     page.get_by_alt_text("mine.jpg in the style of Dots").wait_for()
     page.get_by_role("button", name="Make it better").click()
@@ -190,6 +194,7 @@ def test_a_clip_is_stylized(page, folder, tmp_path):
     page.set_default_timeout(300_000)
     page.get_by_role("tab", name="Video").click()
     clip = make_clip(tmp_path / "clip.mp4")
+    settled(page)
     page.locator(".st-key-clip-upload input[type=file]").set_input_files(clip)
     page.get_by_role("button", name="Stylize the clip").click()
     page.get_by_role("button", name="Play").wait_for()
