@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class LossPoint:
     losses: dict[str, float]
 
 
-class QueuedJob:
+class QueuedJob(ABC):
     """A job, from its request to its last picture; subclasses do the work.
 
     Attributes:
@@ -95,9 +96,9 @@ class QueuedJob:
         finally:
             self._state = end
 
+    @abstractmethod
     def _work(self) -> None:
         """Do the work until it is done or a stop is requested."""
-        raise NotImplementedError
 
 
 class JobQueue:

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,14 @@ Notify = Callable[[str], None]
 """Shows a sentence to the user."""
 
 
-class StepCallback(pl.Callback):
+class StepCallback(pl.Callback, ABC):
     """A callback that acts after each step."""
 
+    @abstractmethod
     def after_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: PhotoBatch
     ) -> None:
         """Act; the optimizer has made its step."""
-        raise NotImplementedError
 
     def on_train_batch_end(
         self,
