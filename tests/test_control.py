@@ -238,6 +238,7 @@ class TestCommand:
                 2,
                 "'hue' is not one of 'luminance', 'histogram', 'chroma'",
             ),
+            (("--preserve-color", "chrma"), 2, "'chrma' is not one of"),
             (("--preserve-color", "--colors-of", "photo.png"), 2, "give one"),
             (("--colors-of", "none.png"), 1, "none.png does not exist"),
             (("--variant", -1), 2, "--variant is -1; expected 0 or more"),

@@ -3,6 +3,7 @@
 The fields are made with `fast_style.options.option`; the dataclass checks the values.
 """
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, fields
 from functools import wraps
@@ -162,8 +163,9 @@ def _click_type(hint: Any) -> Any:
 class _FlagWithValue(click.Option):
     """A flag that may be followed by one of some names: `--preserve-color [histogram]`.
 
-    click takes whatever follows such an option for its value. Here that is only so if it is one of
-    the names, so that an argument can follow the flag too.
+    click takes whatever follows such an option for its value. Here it is no value if it is empty,
+    another option or a path, so that an argument can follow the flag too. Any other word is left to
+    click, which refuses it by naming the choices.
     """
 
     @classmethod
@@ -184,16 +186,21 @@ class _FlagWithValue(click.Option):
         )
 
     def expand(self, args: list[str]) -> list[str]:
-        """Add the value to the flag where none of the names follows it."""
+        """Add the value to the flag where an option, a path or nothing follows it."""
         assert isinstance(self.type, click.Choice)
         names, flag, expanded = self.type.choices, self.opts[0], list(args)
         for i, arg in enumerate(args):
             if arg == "--":
                 break
-            following = args[i + 1].lower() if i + 1 < len(args) else ""
-            if arg == flag and following not in names:
+            following = args[i + 1] if i + 1 < len(args) else ""
+            if arg == flag and following.lower() not in names and not _is_plain_word(following):
                 expanded[i] = f"{flag}={self.flag_value}"
         return expanded
+
+
+def _is_plain_word(text: str) -> bool:
+    """Return whether a word is neither an option nor a path nor a URL."""
+    return text.isalpha() and not os.path.exists(text)
 
 
 class StyleCommand(click.Command):
